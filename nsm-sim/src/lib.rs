@@ -1,0 +1,9 @@
+//! The enclave's hardware, simulated: the Nitro Secure Module, its attestation
+//! PKI and documents (and a verifier of real ones), the EIF format and its
+//! measurements, and the runner that gives `/dev/nsm` and AF_VSOCK to any
+//! unmodified binary.
+//!
+//! Reading order: [`clock`] and [`seed`] (the world's time and randomness).
+
+pub mod clock;
+pub mod seed;
