@@ -43,7 +43,10 @@ impl fmt::Display for UnixMillis {
         let text = i64::try_from(self.as_secs())
             .ok()
             .and_then(|secs| time::OffsetDateTime::from_unix_timestamp(secs).ok())
-            .and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
+            .and_then(|at| {
+                at.format(&time::format_description::well_known::Rfc3339)
+                    .ok()
+            });
         match text {
             Some(text) => f.write_str(&text),
             None => write!(f, "{} ms after 1970", self.0),
@@ -64,7 +67,9 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods)] // the one place that may
     fn now(&self) -> UnixMillis {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
         UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }
@@ -116,15 +121,20 @@ impl SettableClock {
 
     /// Stops the clock at `at`.
     pub fn freeze(&self, at: UnixMillis) {
-        self.inner.frozen.store(at.0.min(RUNNING - 1), Ordering::SeqCst);
+        self.inner
+            .frozen
+            .store(at.0.min(RUNNING - 1), Ordering::SeqCst);
     }
 
     /// Moves the clock forward, whether it stands or runs.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-        let moved = self.inner.frozen.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |at| {
-            (at != RUNNING).then(|| at.saturating_add(by).min(RUNNING - 1))
-        });
+        let moved = self
+            .inner
+            .frozen
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |at| {
+                (at != RUNNING).then(|| at.saturating_add(by).min(RUNNING - 1))
+            });
         if moved.is_err() {
             self.inner
                 .offset
@@ -173,6 +183,9 @@ mod tests {
 
     #[test]
     fn time_prints_as_rfc3339() {
-        assert_eq!(UnixMillis(1_766_678_658_000).to_string(), "2025-12-25T16:04:18Z");
+        assert_eq!(
+            UnixMillis(1_766_678_658_000).to_string(),
+            "2025-12-25T16:04:18Z"
+        );
     }
 }

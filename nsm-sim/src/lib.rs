@@ -3,7 +3,10 @@
 //! measurements, and the runner that gives `/dev/nsm` and AF_VSOCK to any
 //! unmodified binary.
 //!
-//! Reading order: [`clock`] and [`seed`] (the world's time and randomness).
+//! Reading order: [`clock`] and [`seed`] (the world's time and randomness),
+//! [`attestation`] (documents and their verifier).
 
+pub mod attestation;
+mod cbor;
 pub mod clock;
 pub mod seed;

@@ -90,7 +90,10 @@ mod tests {
         let again: WorldSeed = world.to_hex().parse().unwrap();
         let mut first = world.stream("root");
         assert_eq!(first.next_u64(), again.stream("root").next_u64());
-        assert_ne!(world.stream("root").next_u64(), world.stream("leaf").next_u64());
+        assert_ne!(
+            world.stream("root").next_u64(),
+            world.stream("leaf").next_u64()
+        );
         assert_ne!(world, WorldSeed::from_u64(8));
     }
 
