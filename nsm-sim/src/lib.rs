@@ -4,9 +4,10 @@
 //! unmodified binary.
 //!
 //! Reading order: [`clock`] and [`seed`] (the world's time and randomness),
-//! [`attestation`] (documents and their verifier).
+//! [`device`] (the NSM), [`attestation`] (its documents and their verifier).
 
 pub mod attestation;
 mod cbor;
 pub mod clock;
+pub mod device;
 pub mod seed;
