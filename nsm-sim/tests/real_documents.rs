@@ -213,10 +213,15 @@ fn rejects_real_documents_with_one_flipped_bit() {
 
 #[test]
 fn rejects_a_real_document_under_another_real_documents_signature() {
-    let Some(documents) = corpus::documents() else { return };
+    let Some(documents) = corpus::documents() else {
+        return;
+    };
     let (first, second) = (&documents[0].bytes, &documents[5].bytes);
     let mut crossed = first.clone();
     let len = crossed.len();
     crossed[len - 96..].copy_from_slice(&second[second.len() - 96..]);
-    assert_eq!(Verifier::aws().verify_at_own_time(&crossed), Err(VerifyError::CoseSignature));
+    assert_eq!(
+        Verifier::aws().verify_at_own_time(&crossed),
+        Err(VerifyError::CoseSignature)
+    );
 }
