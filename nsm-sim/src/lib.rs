@@ -4,10 +4,12 @@
 //! unmodified binary.
 //!
 //! Reading order: [`clock`] and [`seed`] (the world's time and randomness),
-//! [`device`] (the NSM), [`attestation`] (its documents and their verifier).
+//! [`device`] (the NSM), [`attestation`] (its documents and their verifier),
+//! [`eif`] (enclave images and what they measure to).
 
 pub mod attestation;
 mod cbor;
 pub mod clock;
 pub mod device;
+pub mod eif;
 pub mod seed;
