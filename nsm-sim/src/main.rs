@@ -1,15 +1,16 @@
-//! The `nsm-sim` command: each verb is a file of `cli`.
+//! The `nsm-sim` command; each verb is in its own file under `cli`.
 
-mod cli {
-    pub(crate) mod ca;
-    pub(crate) mod verify;
-}
+mod cli;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// A simulated Nitro Secure Module: verify its documents and real ones.
+/// The enclave's hardware, simulated.
+///
+/// Gives any unmodified binary a Nitro Secure Module and AF_VSOCK, makes and
+/// measures enclave images, and verifies attestation documents, simulated and
+/// real ones.
 #[derive(Debug, clap::Parser)]
 #[command(name = "nsm-sim", version)]
 struct Cli {
@@ -21,11 +22,21 @@ struct Cli {
 enum Verb {
     Verify(cli::verify::Args),
     Ca(cli::ca::Args),
+    Eif(cli::eif::Args),
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    match Cli::parse().verb {
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
         Verb::Verify(args) => cli::verify::run(args),
         Verb::Ca(args) => cli::ca::run(args),
-    }
+        Verb::Eif(args) => cli::eif::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        // The causes in one line; a backtrace would say nothing to the user.
+        #[allow(clippy::print_stderr)]
+        {
+            eprintln!("nsm-sim: {error:#}");
+        }
+        ExitCode::from(2)
+    })
 }
