@@ -1,4 +1,5 @@
 //! `nsm-sim eif` as a user meets it.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 use std::{
     fs,
