@@ -21,3 +21,4 @@
 pub mod image;
 pub mod job;
 pub mod model;
+pub mod vsock;
