@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod envelope;
 pub mod image;
 pub mod job;
 pub mod model;
