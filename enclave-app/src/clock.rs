@@ -1,25 +1,19 @@
 //! The application's clock: the only place that asks the machine for the time.
 //!
-//! Models: wall-clock time in unix milliseconds, the unit of a job's times and
-//! of an attestation document's `timestamp`. Does not model monotonic time;
-//! durations are measured with [`std::time::Instant`] where they arise.
+//! Source of truth: inside an enclave the kernel's clock (kvm-clock), which the
+//! parent can influence; the pipeline therefore compares it with the time in
+//! every attestation document (ground truth: KMS §6, attack 13). Does not model
+//! leap seconds or monotonic time.
 
 use std::{
     fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// Where the application takes its time from.
+/// Where the application takes its time from; tests stand still.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     fn now_ms(&self) -> u64;
-
-    /// The same instant in the standard library's type, as the AWS crates want it.
-    fn now(&self) -> SystemTime {
-        UNIX_EPOCH
-            .checked_add(Duration::from_millis(self.now_ms()))
-            .unwrap_or(UNIX_EPOCH)
-    }
 }
 
 /// The machine's own clock.
@@ -33,5 +27,15 @@ impl Clock for SystemClock {
             .duration_since(UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machines_clock_is_past_the_first_attestation_document() {
+        assert!(SystemClock.now_ms() > 1_600_000_000_000);
     }
 }

@@ -18,6 +18,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod clock;
+pub mod enclave;
 pub mod envelope;
 pub mod image;
 pub mod job;

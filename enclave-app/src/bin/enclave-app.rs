@@ -1,2 +1,247 @@
-//! Laid out.
-fn main() {}
+//! `enclave-app`: the program that runs inside the enclave.
+//!
+//! Reads its measured configuration, opens the security module, loads the model,
+//! then takes jobs on a vsock port until it is told to stop. Refuses to start
+//! rather than run with less than everything. The work is in
+//! [`enclave_app::enclave`]; this file wires it together and names exit codes.
+
+#![forbid(unsafe_code)]
+
+use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
+
+use anyhow::Context as _;
+use clap::{Parser, ValueEnum};
+use enclave_app::{
+    clock::{Clock, SystemClock},
+    enclave::{
+        config::Config,
+        keys::KeyPool,
+        kms::{AttestedKms, CallBounds},
+        nsm::{self, SecureModule},
+        pipeline::Pipeline,
+        serve::{ServeLimits, serve},
+        transport::{Transport, VsockDial},
+    },
+    model::Model,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_vsock::{VMADDR_CID_ANY, VsockAddr, VsockListener};
+
+/// Analyses encrypted chest radiographs inside a Nitro Enclave.
+///
+/// Takes jobs from the parent instance on a vsock port. For each one it proves the
+/// enclave's measurements to AWS KMS, decrypts the image, runs the model, encrypts
+/// the findings again and answers with them and with a receipt. The parent sees
+/// ciphertext only.
+///
+/// Needs /dev/nsm (a Nitro Enclave, or `nsm-sim run`), and on the parent a bridge
+/// from the configured vsock port to KMS (`enclave-parent run` or `bridge`).
+#[derive(Parser)]
+#[command(version, after_long_help = AFTER_HELP)]
+struct Arguments {
+    /// The measured configuration (TOML); paths inside are relative to it
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+
+    /// How to log, on standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+const AFTER_HELP: &str = "\
+Configuration:
+  region = \"us-east-1\"
+  input_key_arn = \"arn:aws:kms:us-east-1:123456789012:key/...\"   # Decrypt, only with it
+  result_key_arn = \"arn:aws:kms:us-east-1:123456789012:key/...\"  # GenerateDataKey, only with it
+  tls_roots = \"tls-roots.pem\"    # the only roots for KMS's certificate
+  model = \"cxr3.onnx\"
+  model_sha256 = \"...\"           # 64 hexadecimal digits
+  [kms]
+  host = \"kms.us-east-1.amazonaws.com\"
+  cid = 3                        # the parent
+  port = 8000                    # of its bridge
+  [listen]
+  port = 5000
+  [[submitters]]                 # who may sign jobs; one or more
+  name = \"radiology\"
+  public_key = \"\"\"-----BEGIN PUBLIC KEY-----...\"\"\"   # P-384
+  [limits]                       # all optional; these are the defaults
+  object_bytes_max = 67108864
+  jobs_max = 4
+  job_timeout_ms = 60000
+  request_timeout_ms = 20000
+  kms_timeout_ms = 5000
+  kms_attempts_max = 3
+  clock_skew_ms_max = 60000      # attestation document against the local clock
+  rsa_keys_ready = 4
+
+Everything the enclave trusts is in this file and the files it names; put them into
+the image, so that PCR0 vouches for them. Nothing can be overridden from outside.
+
+Log events (target: fields):
+  ready: port                    jobs are being taken
+  step: name, ms, job            one step of a job is done
+  refused: code, message         a job was refused, and why
+
+Exit codes:
+  0  told to stop (SIGTERM, SIGINT)      4  the model is not the configured one
+  1  anything else                       5  no working security module
+  2  wrong arguments                     6  the vsock port cannot be listened on
+  3  the configuration is refused";
+
+/// Why the program ends, for scripts; the sentence is in the log.
+#[derive(Clone, Copy)]
+enum Exit {
+    Other = 1,
+    Configuration = 3,
+    Model = 4,
+    SecureModule = 5,
+    Listen = 6,
+}
+
+struct Fatal {
+    exit: Exit,
+    error: anyhow::Error,
+}
+
+trait OrExit<T> {
+    fn or_exit(self, exit: Exit) -> Result<T, Fatal>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
+    fn or_exit(self, exit: Exit) -> Result<T, Fatal> {
+        self.map_err(|error| Fatal {
+            exit,
+            error: error.into(),
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_log(arguments.log);
+    match start(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Fatal { exit, error }) => {
+            let code = exit as u8;
+            tracing::error!(target: "fatal", exit_code = code, "{error:#}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn start(arguments: &Arguments) -> Result<(), Fatal> {
+    let config = Config::load(&arguments.config)
+        .with_context(|| format!("configuration {}", arguments.config.display()))
+        .or_exit(Exit::Configuration)?;
+
+    // Making keys takes longest: begin at once.
+    let keys = KeyPool::start(config.limits.rsa_keys_ready)
+        .context("cannot start the thread that makes RSA keys")
+        .or_exit(Exit::Other)?;
+
+    let module = nsm::Device::open().or_exit(Exit::SecureModule)?;
+    stir_entropy(&module).or_exit(Exit::SecureModule)?;
+
+    let onnx = config.read_model().or_exit(Exit::Model)?;
+    let model = Model::load(&onnx, &config.model_sha256)
+        .with_context(|| format!("model {}", config.model.display()))
+        .or_exit(Exit::Model)?;
+    drop(onnx);
+
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")
+        .or_exit(Exit::Other)?
+        .block_on(take_jobs(&config, keys, Arc::new(module), Arc::new(model)))
+}
+
+async fn take_jobs(
+    config: &Config,
+    keys: KeyPool,
+    module: Arc<dyn SecureModule>,
+    model: Arc<Model>,
+) -> Result<(), Fatal> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let transport = Transport::new(
+        VsockDial {
+            cid: config.kms.cid,
+            port: config.kms.port,
+        },
+        config.kms.host.clone(),
+        config.tls_roots.clone(),
+        clock.clone(),
+        config.limits.kms_timeout,
+    )
+    .context("cannot set up TLS")
+    .or_exit(Exit::Other)?;
+    let kms = AttestedKms::new(
+        &config.region,
+        &config.kms.host_name(),
+        transport,
+        module.clone(),
+        clock.clone(),
+        keys,
+        CallBounds::from_limits(&config.limits),
+    );
+    let pipeline = Pipeline::new(config, model, kms, module, clock);
+
+    let port = config.listen_port;
+    let listener = VsockListener::bind(VsockAddr::new(VMADDR_CID_ANY, port))
+        .with_context(|| format!("cannot listen on vsock port {port}"))
+        .or_exit(Exit::Listen)?;
+    let mut terminate = signal(SignalKind::terminate()).or_exit(Exit::Other)?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    };
+    tracing::info!(target: "ready", port, "taking jobs");
+    serve(
+        listener,
+        Arc::new(pipeline),
+        ServeLimits::from_limits(&config.limits),
+        stop,
+    )
+    .await;
+    Ok(())
+}
+
+/// Checks that the module's generator lives, and gives the kernel some of it: an
+/// enclave has few other sources at boot. The kernel mixes it in whatever it is
+/// worth, so this cannot make things worse, and being refused is no reason to stop.
+fn stir_entropy(module: &dyn SecureModule) -> Result<(), nsm::NsmError> {
+    let random = nsm::check_randomness(module)?;
+    if let Err(error) = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/urandom")
+        .and_then(|mut pool| io::Write::write_all(&mut pool, &random))
+    {
+        tracing::warn!(target: "entropy", %error, "the kernel did not take the module's randomness");
+    }
+    Ok(())
+}
+
+fn start_log(format: LogFormat) {
+    let filter =
+        tracing_subscriber::EnvFilter::new("info,log=warn,hyper=warn,aws=warn,rustls=warn");
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}

@@ -162,7 +162,7 @@ impl SubmitterPublicKey {
     ///
     /// # Errors
     /// [`SubmitterKeyError::TooLong`], [`SubmitterKeyError::NotAPublicKey`].
-    pub fn from_pem(pem: &str) -> Result<Self, SubmitterKeyError> {
+    pub fn from_public_key_pem(pem: &str) -> Result<Self, SubmitterKeyError> {
         if pem.len() > PEM_BYTES_MAX {
             return Err(SubmitterKeyError::TooLong { length: pem.len() });
         }
@@ -175,7 +175,7 @@ impl SubmitterPublicKey {
     ///
     /// # Errors
     /// [`SubmitterKeyError::Encoding`].
-    pub fn to_pem(&self) -> Result<String, SubmitterKeyError> {
+    pub fn to_public_key_pem(&self) -> Result<String, SubmitterKeyError> {
         self.verifying
             .to_public_key_pem(LineEnding::LF)
             .map_err(|_| SubmitterKeyError::Encoding)
@@ -264,7 +264,9 @@ mod tests {
         let key = SubmitterKey::from_seed(b"hospital");
         let again = SubmitterKey::from_pkcs8_pem(&key.to_pkcs8_pem().unwrap()).unwrap();
         assert_eq!(key.public(), again.public());
-        let public = SubmitterPublicKey::from_pem(&key.public().to_pem().unwrap()).unwrap();
+        let public =
+            SubmitterPublicKey::from_public_key_pem(&key.public().to_public_key_pem().unwrap())
+                .unwrap();
         assert_eq!(public, key.public());
         assert_eq!(public.key_id(), key.public().key_id());
     }
@@ -306,16 +308,16 @@ mod tests {
             6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==\n\
             -----END PUBLIC KEY-----\n";
         assert_eq!(
-            SubmitterPublicKey::from_pem(p256),
+            SubmitterPublicKey::from_public_key_pem(p256),
             Err(SubmitterKeyError::NotAPublicKey)
         );
         assert_eq!(
-            SubmitterPublicKey::from_pem(""),
+            SubmitterPublicKey::from_public_key_pem(""),
             Err(SubmitterKeyError::NotAPublicKey)
         );
         let long = "A".repeat(PEM_BYTES_MAX + 1);
         assert!(matches!(
-            SubmitterPublicKey::from_pem(&long),
+            SubmitterPublicKey::from_public_key_pem(&long),
             Err(SubmitterKeyError::TooLong { .. })
         ));
         assert!(matches!(

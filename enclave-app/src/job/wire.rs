@@ -132,34 +132,31 @@ pub enum JobReply {
 #[non_exhaustive]
 pub enum RefusalCode {
     /// The request frame is no [`JobRequest`] or breaks a bound.
-    RequestMalformed,
+    MalformedRequest,
     /// The enclave already works on as many jobs as it may.
     Busy,
-    /// The manifest is not signed by a known submitter, or is malformed.
-    ManifestRefused,
-    /// The manifest's time has not come or has passed.
-    ManifestOutOfTime,
-    /// The object is not the one whose digest was signed.
-    ObjectMismatch,
-    /// The object is not in an accepted encrypted form, or its encryption
-    /// context is not this job's.
-    EnvelopeRefused,
-    /// The enclave could not get an attestation document from its device.
-    AttestationFailed,
+    /// The manifest is not a known submitter's, is malformed, or speaks of
+    /// another object.
+    Manifest,
+    /// The manifest's time has passed or has not come.
+    Expired,
+    /// The object is not in an accepted encrypted form, its encryption context
+    /// is not this job's, or it does not open.
+    Object,
+    /// The plaintext is no image that the enclave reads.
+    Image,
+    /// The model could not run on the image.
+    Model,
     /// KMS could not be reached through the parent's bridge.
     KmsUnreachable,
     /// KMS answered with an error, such as a denial.
     KmsRefused,
-    /// KMS answered in a way that the enclave does not accept.
-    KmsAnswerRefused,
-    /// The object did not decrypt: wrong key, or changed bytes.
-    DecryptionFailed,
-    /// The plaintext is no image that the enclave reads.
-    ImageRefused,
-    /// The model could not run on the image.
-    InferenceFailed,
+    /// KMS answered in a way that the enclave does not trust.
+    Kms,
+    /// The security module refused, or its document cannot be right.
+    Attestation,
     /// The job took longer than it may.
-    TimedOut,
+    Timeout,
     /// A fault of the enclave itself.
     Internal,
 }
@@ -169,20 +166,18 @@ impl RefusalCode {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::RequestMalformed => "request_malformed",
+            Self::MalformedRequest => "malformed_request",
             Self::Busy => "busy",
-            Self::ManifestRefused => "manifest_refused",
-            Self::ManifestOutOfTime => "manifest_out_of_time",
-            Self::ObjectMismatch => "object_mismatch",
-            Self::EnvelopeRefused => "envelope_refused",
-            Self::AttestationFailed => "attestation_failed",
+            Self::Manifest => "manifest",
+            Self::Expired => "expired",
+            Self::Object => "object",
+            Self::Image => "image",
+            Self::Model => "model",
             Self::KmsUnreachable => "kms_unreachable",
             Self::KmsRefused => "kms_refused",
-            Self::KmsAnswerRefused => "kms_answer_refused",
-            Self::DecryptionFailed => "decryption_failed",
-            Self::ImageRefused => "image_refused",
-            Self::InferenceFailed => "inference_failed",
-            Self::TimedOut => "timed_out",
+            Self::Kms => "kms",
+            Self::Attestation => "attestation",
+            Self::Timeout => "timeout",
             Self::Internal => "internal",
         }
     }
@@ -443,7 +438,7 @@ mod tests {
     #[test]
     fn the_text_of_a_refusal_code_is_what_travels() {
         for code in [
-            RefusalCode::RequestMalformed,
+            RefusalCode::MalformedRequest,
             RefusalCode::KmsRefused,
             RefusalCode::Internal,
         ] {
