@@ -145,6 +145,7 @@ fn start(arguments: &Arguments) -> Result<(), Fatal> {
 
     // Making keys takes longest: begin at once.
     let keys = KeyPool::start(config.limits.rsa_keys_ready)
+        .map(Arc::new)
         .context("cannot start the thread that makes RSA keys")
         .or_exit(Exit::Other)?;
 
@@ -169,7 +170,7 @@ fn start(arguments: &Arguments) -> Result<(), Fatal> {
 
 async fn take_jobs(
     config: &Config,
-    keys: KeyPool,
+    keys: Arc<KeyPool>,
     module: Arc<dyn SecureModule>,
     model: Arc<Model>,
 ) -> Result<(), Fatal> {

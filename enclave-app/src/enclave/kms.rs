@@ -42,7 +42,7 @@ pub struct AttestedKms {
     config: Config,
     module: Arc<dyn SecureModule>,
     clock: Arc<dyn Clock>,
-    keys: KeyPool,
+    keys: Arc<KeyPool>,
     bounds: CallBounds,
 }
 
@@ -88,7 +88,7 @@ impl AttestedKms {
         transport: Transport<D>,
         module: Arc<dyn SecureModule>,
         clock: Arc<dyn Clock>,
-        keys: KeyPool,
+        keys: Arc<KeyPool>,
         bounds: CallBounds,
     ) -> Self {
         let config = Config::builder()
@@ -365,6 +365,10 @@ impl KmsError {
     {
         let request_id = error.request_id().map(shorten);
         match error {
+            // What the SDK cannot read, it calls an unknown error of the service.
+            SdkError::ServiceError(error) if error.raw().status().is_success() => {
+                AnswerFault::Malformed.into()
+            }
             SdkError::ServiceError(error) => Self::Refused {
                 code: shorten(error.err().code().unwrap_or("an error without a code")),
                 message: shorten(error.err().message().unwrap_or_default()),

@@ -81,7 +81,7 @@ impl Pipeline {
             result_key_arn: config.result_key_arn.clone(),
             object_bytes_max: config.limits.object_bytes_max,
             clock_skew_max: config.limits.clock_skew_max,
-            image_limits: config.limits.image.clone(),
+            image_limits: config.limits.image,
             model,
             kms,
             module,
@@ -132,7 +132,7 @@ impl Pipeline {
             )
             .await?;
 
-        let limits = self.image_limits.clone();
+        let limits = self.image_limits;
         let input = steps
             .run(
                 name::IMAGE_DECODED,

@@ -31,6 +31,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
+    client::Resumption,
     crypto::aws_lc_rs,
     pki_types::{ServerName, UnixTime},
     time_provider::TimeProvider,
@@ -109,6 +110,8 @@ impl<D: Dial> Transport<D> {
         .with_root_certificates(roots)
         .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // A resumed session would not look at the certificate again.
+        config.resumption = Resumption::disabled();
         Ok(Self {
             inner: Arc::new(Inner {
                 dial,
@@ -210,15 +213,7 @@ impl Drop for Connection {
 impl<D: Dial> Inner<D> {
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         let request = self.for_the_wire(request)?;
-        let mut connection = match self.take_idle() {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
-        connection
-            .sender
-            .ready()
-            .await
-            .map_err(TransportError::Http)?;
+        let mut connection = self.connection().await?;
         let response = connection
             .sender
             .send_request(request)
@@ -270,6 +265,16 @@ impl<D: Dial> Inner<D> {
             head,
             Full::new(Bytes::copy_from_slice(body)),
         ))
+    }
+
+    /// An idle connection that still lives, or a new one.
+    async fn connection(&self) -> Result<Connection, TransportError> {
+        while let Some(mut connection) = self.take_idle() {
+            if connection.sender.ready().await.is_ok() {
+                return Ok(connection);
+            }
+        }
+        self.connect().await
     }
 
     fn take_idle(&self) -> Option<Connection> {

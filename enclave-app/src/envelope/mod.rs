@@ -46,9 +46,10 @@ impl DataKey {
     /// Copies a key out of `bytes`; `None` unless there are exactly 32.
     #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
-        <[u8; 32]>::try_from(bytes)
-            .ok()
-            .map(|bytes| Self(Zeroizing::new(bytes)))
+        let bytes: &[u8; 32] = bytes.try_into().ok()?;
+        let mut key = Zeroizing::new([0; 32]);
+        key.copy_from_slice(bytes);
+        Some(Self(key))
     }
 
     pub(crate) fn bytes(&self) -> &[u8; 32] {
@@ -292,6 +293,47 @@ mod tests {
             envelope.open(&key(8), &object.body).unwrap_err(),
             EnvelopeError::Commitment
         );
+    }
+
+    /// The writing half of interoperability: what the official client wrote, byte
+    /// for byte, from its data key and message id.
+    #[test]
+    fn seals_exactly_as_the_official_client_did() {
+        let root = std::env::var_os("DRYDOCK_CORPUS").map_or_else(
+            || concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus").into(),
+            std::path::PathBuf::from,
+        );
+        let Ok(index) = std::fs::read(root.join("s3ec/index.json")) else {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "no corpus: set DRYDOCK_CORPUS"
+            );
+            println!("skipped: no corpus; set DRYDOCK_CORPUS");
+            return;
+        };
+        let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+        let theirs = &index["v3-commit"];
+        let metadata: BTreeMap<String, String> =
+            serde_json::from_value(theirs["metadata"].clone()).unwrap();
+        let envelope = Envelope::parse(&metadata).unwrap();
+        let key = hex::decode(theirs["plaintext_data_key_hex"].as_str().unwrap()).unwrap();
+        let ours = seal_with_message_id(
+            &DataKey::from_slice(&key).unwrap(),
+            &envelope.wrapped_key,
+            &envelope.context,
+            &b"DICM-fake-image-".repeat(64),
+            &envelope.message_id,
+        );
+        assert_eq!(
+            ours.body,
+            std::fs::read(root.join("s3ec/v3-commit.body.bin")).unwrap()
+        );
+        assert_eq!(Envelope::parse(&ours.metadata).unwrap(), envelope);
+        // All but the spaces that Python puts into the context's JSON.
+        for name in ["x-amz-c", "x-amz-w", "x-amz-3", "x-amz-i", "x-amz-d"] {
+            assert_eq!(ours.metadata[name], metadata[name], "{name}");
+        }
+        assert_eq!(ours.metadata.len(), metadata.len());
     }
 
     #[test]
