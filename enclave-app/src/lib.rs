@@ -24,4 +24,5 @@ pub mod envelope;
 pub mod image;
 pub mod job;
 pub mod model;
+pub mod parent;
 pub mod vsock;
