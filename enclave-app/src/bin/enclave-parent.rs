@@ -147,7 +147,7 @@ struct RunArgs {
     /// The vsock port on which the enclave finds KMS
     #[arg(long, default_value_t = 8000, value_name = "PORT")]
     bridge_port: u32,
-    /// KMS, the only target of the bridge  [default: kms.<REGION>.amazonaws.com:443]
+    /// KMS, the only target of the bridge  [default: kms.REGION.amazonaws.com:443]
     #[arg(long, value_name = "HOST:PORT")]
     kms: Option<Target>,
     /// Jobs in hand at once

@@ -3,7 +3,8 @@
 //!
 //! - [`bridge`]: carries the enclave's TLS to KMS, without being able to read it
 //! - [`credentials`]: the instance's AWS credentials, which it lends the enclave
-//! - [`s3`]: fetches encrypted objects and stores encrypted results
+//! - [`s3`]: fetches encrypted objects and stores encrypted results, at an
+//!   [`endpoint`]
 //! - [`submit`]: one job, from object to stored result and receipt
 //! - [`queue`]: many jobs, as JSON lines
 //!
@@ -13,6 +14,7 @@
 
 pub mod bridge;
 pub mod credentials;
+pub mod endpoint;
 pub mod queue;
 pub mod s3;
 pub mod submit;

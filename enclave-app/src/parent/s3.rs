@@ -4,15 +4,13 @@
 //! Source of truth: the Amazon S3 API reference (GetObject, HeadObject,
 //! PutObject, DeleteObject, error responses) and AWS Signature Version 4, which
 //! aws-sigv4 computes with S3's exceptions: the path is signed as sent, and the
-//! payload's SHA-256 is a header. With an endpoint URL buckets are addressed path
-//! style, as every S3-compatible server understands; on AWS itself by virtual
-//! host, except for names with dots, which no wildcard certificate covers.
+//! payload's SHA-256 is a header. How buckets are addressed: [`super::endpoint`].
 //!
 //! Does not model multipart transfers, ranges, versions, redirects to another
 //! Region or listing. What is stored is ciphertext with a tag: transport checksums
 //! beyond TLS and the signed payload digest would add nothing.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 use aws_sigv4::{
@@ -30,9 +28,10 @@ use reqwest::{
 };
 use serde_bytes::ByteBuf;
 use tokio::time::{sleep, timeout};
-use url::{Host, Url};
+use url::Url;
 
 use super::credentials::{CredentialSource, CredentialSourceError, chain, system_time};
+pub use super::endpoint::Endpoint;
 use crate::{clock::Clock, job::StoredObject};
 
 /// Prefix of user metadata among the headers.
@@ -43,109 +42,6 @@ const ERROR_BYTES_MAX: usize = 64 * 1024;
 const ERROR_TEXT_CHARS_MAX: usize = 400;
 /// Largest single allocation made on the word of a Content-Length header.
 const FIRST_ALLOCATION_BYTES: usize = 1024 * 1024;
-
-/// Where S3 is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// AWS itself, in the client's Region.
-    Aws,
-    /// An S3-compatible server, addressed path style.
-    Url(Url),
-}
-
-impl Endpoint {
-    /// Reads an endpoint URL such as `http://127.0.0.1:4566`.
-    ///
-    /// # Errors
-    /// [`S3Error::Endpoint`].
-    pub fn parse(text: &str) -> Result<Self, S3Error> {
-        let wrong = |why| S3Error::Endpoint {
-            text: text.to_owned(),
-            why,
-        };
-        let url = Url::parse(text).map_err(|_| wrong("it is no URL"))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(wrong("it is neither http nor https"));
-        }
-        if url.host().is_none() || !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("it needs a host and no user name or password"));
-        }
-        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("it must end after the port"));
-        }
-        Ok(Self::Url(url))
-    }
-
-    fn is_loopback(&self) -> bool {
-        let Self::Url(url) = self else { return false };
-        match url.host() {
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost",
-            None => false,
-        }
-    }
-
-    /// Whether requests go without TLS.
-    #[must_use]
-    pub fn is_plain(&self) -> bool {
-        matches!(self, Self::Url(url) if url.scheme() == "http")
-    }
-
-    /// The URL of an object. A path that would not travel as written, such as
-    /// one with `..` in it, is refused: it would name another object.
-    fn object_url(&self, region: &str, bucket: &str, key: &str) -> Result<Url, S3Error> {
-        let wrong = |why| S3Error::Name {
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-            why,
-        };
-        if bucket.is_empty() || key.is_empty() || key.len() > 1024 {
-            return Err(wrong("bucket or key is empty or too long"));
-        }
-        // The bucket becomes part of a host name: nothing else may slip in with it.
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if !bucket.chars().all(plain) {
-            return Err(wrong(
-                "the bucket's name holds other characters than a bucket may have",
-            ));
-        }
-        let suffix = if region.starts_with("cn-") {
-            "amazonaws.com.cn"
-        } else {
-            "amazonaws.com"
-        };
-        let (base, path) = match self {
-            Self::Url(base) => (
-                base.to_string(),
-                format!("{}/{}", escaped(bucket), escaped(key)),
-            ),
-            Self::Aws if bucket.contains('.') => (
-                format!("https://s3.{region}.{suffix}/"),
-                format!("{}/{}", escaped(bucket), escaped(key)),
-            ),
-            Self::Aws => (
-                format!("https://{bucket}.s3.{region}.{suffix}/"),
-                escaped(key),
-            ),
-        };
-        let url = Url::parse(&format!("{base}{path}"))
-            .map_err(|_| wrong("bucket and Region make no host name"))?;
-        if url.path() != format!("/{path}") || url.query().is_some() {
-            return Err(wrong("the path contains . or .. as a step"));
-        }
-        Ok(url)
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Aws => f.write_str("AWS"),
-            Self::Url(url) => f.write_str(url.as_str().trim_end_matches('/')),
-        }
-    }
-}
 
 /// What a request may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -708,20 +604,6 @@ fn user_metadata(headers: &HeaderMap) -> Result<BTreeMap<String, String>, String
     Ok(metadata)
 }
 
-/// Percent-encoding as SigV4 wants it for S3: everything but unreserved
-/// characters and the slashes between steps.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
 /// The text of the first `<name>…</name>` in an S3 error document: enough of XML
 /// for documents that have neither attributes nor nesting at these places. Short,
 /// and free of control characters, because it goes into logs.
@@ -748,85 +630,6 @@ mod tests {
 
     use super::*;
 
-    fn url(endpoint: &Endpoint, bucket: &str, key: &str) -> Result<String, S3Error> {
-        endpoint
-            .object_url("eu-west-1", bucket, key)
-            .map(String::from)
-    }
-
-    #[test]
-    fn addresses_buckets_by_path_at_an_endpoint_and_by_host_on_aws() {
-        let local = Endpoint::parse("http://127.0.0.1:4566").unwrap();
-        let table = [
-            (
-                &local,
-                "images",
-                "a/b c+ä.dcm",
-                "http://127.0.0.1:4566/images/a/b%20c%2B%C3%A4.dcm",
-            ),
-            (
-                &local,
-                "images",
-                "/lead//ing/",
-                "http://127.0.0.1:4566/images//lead//ing/",
-            ),
-            (
-                &Endpoint::Aws,
-                "images",
-                "x?y#z",
-                "https://images.s3.eu-west-1.amazonaws.com/x%3Fy%23z",
-            ),
-            (
-                &Endpoint::Aws,
-                "my.images",
-                "x",
-                "https://s3.eu-west-1.amazonaws.com/my.images/x",
-            ),
-        ];
-        for (endpoint, bucket, key, expected) in table {
-            assert_eq!(url(endpoint, bucket, key).unwrap(), expected);
-        }
-    }
-
-    #[test]
-    fn refuses_names_that_would_reach_another_object() {
-        let local = Endpoint::parse("http://127.0.0.1:4566").unwrap();
-        for (bucket, key) in [
-            ("images", "a/../b"),
-            ("images", "./a"),
-            ("images", ".."),
-            ("..", "a"),
-            ("a/b", "c"),
-            ("", "a"),
-            ("images", ""),
-        ] {
-            assert!(
-                matches!(url(&local, bucket, key), Err(S3Error::Name { .. })),
-                "accepted {bucket:?} {key:?}"
-            );
-        }
-        assert!(url(&Endpoint::Aws, "evil.example/", "x").is_err());
-        assert!(url(&Endpoint::Aws, "evil@host", "x").is_err());
-    }
-
-    #[test]
-    fn refuses_endpoints_that_are_more_than_scheme_host_and_port() {
-        for text in [
-            "127.0.0.1:4566",
-            "ftp://h",
-            "http://u:p@h",
-            "http://h/path",
-            "http://h/?q",
-            "http://h/#f",
-            "",
-        ] {
-            assert!(
-                matches!(Endpoint::parse(text), Err(S3Error::Endpoint { .. })),
-                "accepted {text:?}"
-            );
-        }
-    }
-
     #[test]
     fn reads_code_and_message_of_an_error_document() {
         let document = "<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code>\
@@ -844,28 +647,6 @@ mod tests {
         fn any_error_document_is_read_without_panic(bytes in ".{0,300}") {
             let _ = element(&bytes, "Code");
             let _ = element(&format!("<Code>{bytes}</Code>"), "Code");
-        }
-
-        #[test]
-        fn an_object_url_decodes_to_exactly_its_key(key in "[^/]{1,40}(/[^/]{1,20}){0,3}") {
-            let local = Endpoint::parse("http://127.0.0.1:4566").unwrap();
-            if let Ok(url) = local.object_url("r", "bucket", &key) {
-                let path = url.path().strip_prefix("/bucket/").unwrap();
-                let mut decoded = Vec::new();
-                let mut bytes = path.bytes();
-                while let Some(byte) = bytes.next() {
-                    if byte == b'%' {
-                        let hex = [bytes.next().unwrap(), bytes.next().unwrap()];
-                        let hex = std::str::from_utf8(&hex).unwrap();
-                        decoded.push(u8::from_str_radix(hex, 16).unwrap());
-                    } else {
-                        decoded.push(byte);
-                    }
-                }
-                prop_assert_eq!(String::from_utf8(decoded).unwrap(), key);
-            } else {
-                prop_assert!(key.split('/').any(|step| step == "." || step == ".."));
-            }
         }
     }
 }

@@ -171,7 +171,7 @@ pub enum SubmitError {
         /// `object` or `manifest`.
         what: &'static str,
         /// Why.
-        source: S3Error,
+        source: Box<S3Error>,
     },
     /// There are no credentials to lend.
     #[error(transparent)]
@@ -211,14 +211,28 @@ pub enum SubmitError {
         /// `older result` (to be removed), `receipt` or `result`.
         what: &'static str,
         /// Why.
-        source: S3Error,
+        source: Box<S3Error>,
     },
 }
 
 impl SubmitError {
+    fn fetching(what: &'static str) -> impl Fn(S3Error) -> Self {
+        move |source| Self::Fetch {
+            what,
+            source: Box::new(source),
+        }
+    }
+
+    fn storing(what: &'static str) -> impl Fn(S3Error) -> Self {
+        move |source| Self::Store {
+            what,
+            source: Box::new(source),
+        }
+    }
+
     /// A stable word for programs; for a refusal, the enclave's.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::BadJob { .. } | Self::Request(_) => "bad_job",
             Self::Fetch { source, .. } | Self::Store { source, .. } => source.code(),
@@ -278,16 +292,8 @@ impl<S: ObjectStore, D: Door> Submitter<S, D> {
             self.store
                 .get(&job.bucket, &job.manifest_key, MANIFEST_BYTES_MAX),
         );
-        let object = object.map_err(|source| SubmitError::Fetch {
-            what: "object",
-            source,
-        })?;
-        let manifest = manifest
-            .map_err(|source| SubmitError::Fetch {
-                what: "manifest",
-                source,
-            })?
-            .body;
+        let object = object.map_err(SubmitError::fetching("object"))?;
+        let manifest = manifest.map_err(SubmitError::fetching("manifest"))?.body;
         *name = Manifest::claimed_job(&manifest);
         let label = name.as_deref().unwrap_or("unnamed");
         step("fetched from S3", label, begun);
@@ -390,7 +396,7 @@ impl<S: ObjectStore, D: Door> Submitter<S, D> {
     ) -> Result<Stored, SubmitError> {
         let bucket = &job.bucket;
         let receipt_key = job.receipt_key();
-        let failed = |what| move |source| SubmitError::Store { what, source };
+        let failed = SubmitError::storing;
 
         // An older result must not stand beside the new receipt.
         let older = self.store.exists(bucket, &job.result_key).await;
@@ -421,10 +427,7 @@ impl<S: ObjectStore, D: Door> Submitter<S, D> {
                     "a receipt without a result was left behind"
                 );
             }
-            return Err(SubmitError::Store {
-                what: "result",
-                source,
-            });
+            return Err(failed("result")(source));
         }
         Ok(Stored {
             result_key: job.result_key.clone(),

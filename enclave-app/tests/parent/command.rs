@@ -70,7 +70,10 @@ fn vsock_is_missing(test: &str) -> bool {
     match transport::listen(u32::MAX) {
         Ok(_) => false,
         Err(error) => {
-            println!("skipped {test}: {error}");
+            #[allow(clippy::print_stdout)] // says in the test log why nothing was tested
+            {
+                println!("skipped {test}: {error}");
+            }
             true
         }
     }

@@ -2,6 +2,9 @@
 //! against a small HTTP server, its job logic against an enclave in memory, and
 //! the command itself.
 
+// Everything here is a test: a failed unwrap is a failed test.
+#![allow(clippy::unwrap_used)]
+
 mod bridge;
 mod command;
 mod doubles;
