@@ -471,3 +471,155 @@ fn skip_data(bytes: &[u8], at: usize) -> usize {
     );
     marker.map_or(bytes.len(), |offset| at + offset)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Name, file, luma as libjpeg-turbo decodes it.
+    const VECTORS: [(&str, &[u8], &[u8]); 4] = [
+        (
+            "gray-17x13",
+            include_bytes!("../../tests/vectors/jpeg/gray-17x13.jpg"),
+            include_bytes!("../../tests/vectors/jpeg/gray-17x13.gray"),
+        ),
+        (
+            "sequential-422-restart-33x17",
+            include_bytes!("../../tests/vectors/jpeg/sequential-422-restart-33x17.jpg"),
+            include_bytes!("../../tests/vectors/jpeg/sequential-422-restart-33x17.gray"),
+        ),
+        (
+            "progressive-420-restart-35x18",
+            include_bytes!("../../tests/vectors/jpeg/progressive-420-restart-35x18.jpg"),
+            include_bytes!("../../tests/vectors/jpeg/progressive-420-restart-35x18.gray"),
+        ),
+        (
+            "progressive-gray-40x9",
+            include_bytes!("../../tests/vectors/jpeg/progressive-gray-40x9.jpg"),
+            include_bytes!("../../tests/vectors/jpeg/progressive-gray-40x9.gray"),
+        ),
+    ];
+
+    fn refusal(bytes: &[u8]) -> DecodeError {
+        decode(bytes, &Limits::default()).unwrap_err()
+    }
+
+    /// The first vector with its frame header's segment changed.
+    fn with_frame_header(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+        let mut bytes = VECTORS[0].1.to_vec();
+        let at = bytes
+            .windows(2)
+            .position(|pair| pair == [0xFF, 0xC0])
+            .unwrap();
+        change(&mut bytes[at..]);
+        bytes
+    }
+
+    #[test]
+    fn equals_libjpeg_in_every_pixel() {
+        for (name, file, gray) in VECTORS {
+            let image = decode(file, &Limits::default()).unwrap();
+            assert_eq!(image.pixels, gray, "{name}");
+            assert_eq!(image.format.to_string(), "JPEG");
+        }
+    }
+
+    #[test]
+    fn refuses_every_file_cut_short() {
+        for (name, file, _) in VECTORS {
+            for length in 2..file.len() {
+                assert!(
+                    decode(&file[..length], &Limits::default()).is_err(),
+                    "{name} at {length}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_processes_that_are_not_decoded() {
+        for (marker, number) in [(0xC3, 3), (0xC9, 9), (0xCB, 11)] {
+            let error = refusal(&with_frame_header(|header| header[1] = marker));
+            assert!(matches!(
+                error,
+                DecodeError::Jpeg(JpegError::Process { number: found }) if found == number
+            ));
+        }
+    }
+
+    #[test]
+    fn refuses_twelve_bit_samples() {
+        let error = refusal(&with_frame_header(|header| header[4] = 12));
+        assert!(matches!(
+            error,
+            DecodeError::Jpeg(JpegError::Precision { bits: 12 })
+        ));
+    }
+
+    #[test]
+    fn refuses_an_image_beyond_the_limit_before_decoding_it() {
+        let error = refusal(&with_frame_header(|header| header[5..9].fill(0xFF)));
+        assert!(matches!(
+            error,
+            DecodeError::TooManyPixels { width: 65_535, .. }
+        ));
+    }
+
+    #[test]
+    fn refuses_more_blocks_than_the_file_has_bits() {
+        let error = refusal(&with_frame_header(|header| {
+            header[5..9].copy_from_slice(&[16, 0, 16, 0])
+        }));
+        assert!(matches!(error, DecodeError::Jpeg(JpegError::Truncated)));
+    }
+
+    #[test]
+    fn refuses_an_image_without_height() {
+        let error = refusal(&with_frame_header(|header| header[5..7].fill(0)));
+        assert!(matches!(error, DecodeError::NoPixels { height: 0, .. }));
+    }
+
+    #[test]
+    fn refuses_endless_scans() {
+        let (_, file, _) = VECTORS[3];
+        // The refinement of DC, which changes nothing the second time.
+        let header = [0xFF, 0xDA, 0, 8, 1, 1];
+        let starts: Vec<usize> = (0..file.len())
+            .filter(|&at| file[at..].starts_with(&header))
+            .collect();
+        let at = *starts
+            .iter()
+            .find(|&&at| file[at + 7..].starts_with(&[0, 0, 0x10]))
+            .unwrap();
+        let end = skip_data(file, at + 10);
+        let mut bytes = file[..end].to_vec();
+        for _ in 0..SCANS_MAX {
+            bytes.extend_from_slice(&file[at..end]);
+        }
+        bytes.extend_from_slice(&[0xFF, 0xD9]);
+        assert!(matches!(
+            refusal(&bytes),
+            DecodeError::Jpeg(JpegError::TooManyScans { .. })
+        ));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn never_panics_on_mutated_files(
+            vector in 0..VECTORS.len(),
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let mut bytes = VECTORS[vector].1.to_vec();
+            for (at, value) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            let small = Limits { pixels_max: 1 << 16, ..Limits::default() };
+            if let Ok(image) = decode(&bytes, &small) {
+                prop_assert_eq!(image.pixels.len() as u64, u64::from(image.width) * u64::from(image.height));
+            }
+        }
+    }
+}

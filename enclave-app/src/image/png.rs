@@ -93,3 +93,138 @@ fn to_gray(raw: &[u8], colour: ColorType, depth: BitDepth) -> Vec<u8> {
 fn scale(level: u16) -> u8 {
     ((u32::from(level) * 255 + 32_767) / 65_535) as u8
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn encode(colour: ColorType, depth: BitDepth, width: u32, data: &[u8]) -> Vec<u8> {
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, width, 1);
+        encoder.set_color(colour);
+        encoder.set_depth(depth);
+        if colour == ColorType::Indexed {
+            encoder.set_palette(vec![0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 255, 0]);
+            encoder.set_trns(vec![0, 128]);
+        }
+        encoder
+            .write_header()
+            .unwrap()
+            .write_image_data(data)
+            .unwrap();
+        file
+    }
+
+    fn gray(file: &[u8]) -> Vec<u8> {
+        decode(file, &Limits::default()).unwrap().pixels
+    }
+
+    /// What Pillow 13.0's `convert("L")` gives, 16-bit gray excepted.
+    #[test]
+    fn every_kind_of_pixel_becomes_the_gray_that_pillow_gives() {
+        use BitDepth::{Eight, Four, One, Sixteen, Two};
+        use ColorType::{Grayscale, GrayscaleAlpha, Indexed, Rgb, Rgba};
+        let cases: [(ColorType, BitDepth, u32, &[u8], &[u8]); 13] = [
+            (Grayscale, One, 4, &[0b0101_0000], &[0, 255, 0, 255]),
+            (Grayscale, Two, 4, &[0b0001_1011], &[0, 85, 170, 255]),
+            (Grayscale, Four, 2, &[0x1F], &[17, 255]),
+            (Grayscale, Eight, 2, &[7, 200], &[7, 200]),
+            (
+                Grayscale,
+                Sixteen,
+                3,
+                &[0, 100, 0x80, 0, 255, 255],
+                &[0, 128, 255],
+            ),
+            (GrayscaleAlpha, Eight, 2, &[7, 0, 200, 255], &[7, 200]),
+            (GrayscaleAlpha, Sixteen, 1, &[0x80, 0, 0, 0], &[128]),
+            (
+                Rgb,
+                Eight,
+                3,
+                &[255, 0, 0, 0, 255, 0, 0, 0, 255],
+                &[76, 150, 29],
+            ),
+            (Rgb, Sixteen, 1, &[255, 0, 0, 255, 0, 255], &[76]),
+            (Rgba, Eight, 2, &[255, 0, 0, 0, 9, 9, 9, 255], &[76, 9]),
+            (Rgba, Sixteen, 1, &[255, 0, 0, 255, 0, 255, 0, 0], &[76]),
+            (Indexed, Two, 4, &[0b0001_1011], &[0, 255, 76, 150]),
+            (Indexed, Eight, 4, &[3, 2, 1, 0], &[150, 76, 255, 0]),
+        ];
+        for (colour, depth, width, data, want) in cases {
+            assert_eq!(
+                gray(&encode(colour, depth, width, data)),
+                want,
+                "{colour:?} {depth:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_every_file_cut_short_or_with_a_flipped_bit_in_its_data() {
+        let file = encode(ColorType::Grayscale, BitDepth::Eight, 64, &[99; 64]);
+        for length in 8..file.len() {
+            assert!(
+                decode(&file[..length], &Limits::default()).is_err(),
+                "{length} bytes"
+            );
+        }
+        for at in 8..file.len() {
+            let mut flipped = file.clone();
+            flipped[at] ^= 1;
+            assert!(decode(&flipped, &Limits::default()).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn refuses_a_size_beyond_the_limits_before_inflating() {
+        let file = encode(ColorType::Grayscale, BitDepth::Eight, 64, &[99; 64]);
+        let few = Limits {
+            pixels_max: 63,
+            ..Limits::default()
+        };
+        assert!(matches!(
+            decode(&file, &few),
+            Err(DecodeError::TooManyPixels { width: 64, .. })
+        ));
+        let wide = encode(ColorType::Rgba, BitDepth::Sixteen, 64, &[0; 512]);
+        let small = Limits {
+            inflated_bytes_max: 511,
+            ..Limits::default()
+        };
+        assert!(matches!(
+            decode(&wide, &small),
+            Err(DecodeError::Png(
+                PngError::TooLarge { bytes_max: 511 } | PngError::Damaged(_)
+            ))
+        ));
+    }
+
+    #[test]
+    fn refuses_an_animation() {
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, 1, 1);
+        encoder.set_color(ColorType::Grayscale);
+        encoder.set_animated(2, 0).unwrap();
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&[1]).unwrap();
+        writer.write_image_data(&[2]).unwrap();
+        drop(writer);
+        assert!(matches!(
+            decode(&file, &Limits::default()),
+            Err(DecodeError::Png(PngError::Animated))
+        ));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn never_panics_on_arbitrary_chunks(tail in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut file = encode(ColorType::Rgb, BitDepth::Eight, 1, &[1, 2, 3]);
+            file.truncate(33);
+            file.extend_from_slice(&tail);
+            prop_assert!(decode(&file, &Limits::default()).is_err());
+        }
+    }
+}
