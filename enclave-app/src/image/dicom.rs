@@ -2,7 +2,7 @@
 //!
 //! The file goes through three hands, each trusting only the one before:
 //!
-//! 1. [`prescan`] walks the element headers and picks out the handful of values
+//! 1. `prescan` walks the element headers and picks out the handful of values
 //!    and the pixel data, as slices.
 //! 2. `description` turns the values into an image that can exist, within the
 //!    limits.

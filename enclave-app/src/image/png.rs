@@ -125,7 +125,8 @@ mod tests {
     fn every_kind_of_pixel_becomes_the_gray_that_pillow_gives() {
         use BitDepth::{Eight, Four, One, Sixteen, Two};
         use ColorType::{Grayscale, GrayscaleAlpha, Indexed, Rgb, Rgba};
-        let cases: [(ColorType, BitDepth, u32, &[u8], &[u8]); 13] = [
+        type Case = (ColorType, BitDepth, u32, &'static [u8], &'static [u8]);
+        let cases: [Case; 13] = [
             (Grayscale, One, 4, &[0b0101_0000], &[0, 255, 0, 255]),
             (Grayscale, Two, 4, &[0b0001_1011], &[0, 85, 170, 255]),
             (Grayscale, Four, 2, &[0x1F], &[17, 255]),

@@ -53,6 +53,10 @@ impl<'a> Reader<'a> {
         Some(u32::from_be_bytes(*first))
     }
 
+    fn skip(&mut self) -> Option<()> {
+        self.segment().map(|_| ())
+    }
+
     /// A marker segment's content, behind its two-byte length.
     fn segment(&mut self) -> Option<Reader<'a>> {
         let length = usize::from(self.short()?).checked_sub(2)?;
@@ -157,7 +161,7 @@ fn jpeg_header(frame: &[u8]) -> Option<JpegHeader> {
         }
         match marker {
             // DHT, JPG and DAC share the range of the SOF markers.
-            0xC4 | 0xC8 | 0xCC => drop(reader.segment()?),
+            0xC4 | 0xC8 | 0xCC => reader.skip()?,
             0xC0..=0xCF => {
                 let mut segment = reader.segment()?;
                 return Some(JpegHeader {
@@ -168,7 +172,7 @@ fn jpeg_header(frame: &[u8]) -> Option<JpegHeader> {
                     components: segment.byte()?,
                 });
             }
-            0xDB..=0xFE => drop(reader.segment()?),
+            0xDB..=0xFE => reader.skip()?,
             _ => return None,
         }
     }
@@ -217,7 +221,7 @@ fn jpeg2000_header(frame: &[u8]) -> Option<Jpeg2000Header> {
                 };
                 coding_style(&mut header, styled, segment)?;
             }
-            0xFF51..=0xFF8F => drop(reader.segment()?),
+            0xFF51..=0xFF8F => reader.skip()?,
             _ => return None,
         }
     }

@@ -51,7 +51,7 @@ pub(super) fn decode(
 /// Fills `out` from PackBits; what is left over in `packed` is padding.
 fn unpack<'a>(
     packed: &[u8],
-    mut out: impl Iterator<Item = &'a mut u8> + ExactSizeIterator,
+    mut out: impl ExactSizeIterator<Item = &'a mut u8>,
 ) -> Result<(), DicomError> {
     let mut packed = packed.iter();
     while out.len() > 0 {
