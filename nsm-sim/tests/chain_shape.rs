@@ -1,5 +1,7 @@
 //! Our chain against a real one, field by field.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests, too
+
 mod corpus;
 
 use der::{Encode, Tagged};

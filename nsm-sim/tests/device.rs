@@ -1,6 +1,8 @@
 //! The NSM's semantics in process: ground truth NSM §3, row by row, and the
 //! assertions of AWS's own `nsm-check` (§6).
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests, too
+
 use std::collections::BTreeSet;
 
 use aws_nitro_enclaves_nsm_api::api::{Digest, ErrorCode, Request, Response};

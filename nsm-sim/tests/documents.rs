@@ -1,5 +1,7 @@
 //! Our documents: whom they convince, for how long, and in which bytes.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests, too
+
 mod corpus;
 
 use std::time::Duration;

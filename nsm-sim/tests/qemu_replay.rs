@@ -16,6 +16,8 @@
 //! and instance id are two independent options; ours derives one from the other
 //! as hardware does, so QEMU's module id is read as ours.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests, too
+
 mod corpus;
 
 use std::collections::BTreeMap;

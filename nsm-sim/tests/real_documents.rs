@@ -1,5 +1,7 @@
 //! The verifier on documents that AWS hardware signed, and on changes of them.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests, too
+
 mod corpus;
 
 use std::{

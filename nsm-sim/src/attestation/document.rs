@@ -60,13 +60,14 @@ where
     P: IntoIterator<Item = (u8, &'a [u8; 48])>,
 {
     let payload = payload(contents, identity.chain_cbor(), indefinite);
-    CoseSign1::new::<Sha2>(
-        &payload,
-        &HeaderMap::new(),
-        &DocumentKey(identity.leaf_key()),
-    )
-    .and_then(|signed| signed.as_bytes(false))
-    .map_err(|_| SigningFailed)
+    sign(&payload, identity.leaf_key())
+}
+
+/// Untagged COSE_Sign1 over any payload.
+pub(super) fn sign(payload: &[u8], key: &SigningKey) -> Result<Vec<u8>, SigningFailed> {
+    CoseSign1::new::<Sha2>(payload, &HeaderMap::new(), &DocumentKey(key))
+        .and_then(|signed| signed.as_bytes(false))
+        .map_err(|_| SigningFailed)
 }
 
 fn payload<'a, P>(contents: Contents<'_, P>, chain: &[u8], indefinite: bool) -> Vec<u8>

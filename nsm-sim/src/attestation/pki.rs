@@ -348,18 +348,18 @@ fn root_name() -> Vec<u8> {
 }
 
 /// A key and the names that certificates call it by.
-struct Authority {
-    key: SigningKey,
+pub(super) struct Authority {
+    pub(super) key: SigningKey,
     /// Uncompressed point, 97 bytes.
-    public_key: Vec<u8>,
+    pub(super) public_key: Vec<u8>,
     /// SHA-1 of the point (RFC 5280 §4.2.1.2, method 1), as AWS's.
-    key_id: Vec<u8>,
+    pub(super) key_id: Vec<u8>,
     /// DER.
-    name: Vec<u8>,
+    pub(super) name: Vec<u8>,
 }
 
 impl Authority {
-    fn new(seed: &WorldSeed, label: &str, name: Vec<u8>) -> Self {
+    pub(super) fn new(seed: &WorldSeed, label: &str, name: Vec<u8>) -> Self {
         let mut stream = seed.stream(&format!("{label} key"));
         let key = loop {
             let mut scalar = Zeroizing::new([0; 48]);
@@ -413,16 +413,16 @@ impl Draws {
     }
 }
 
-struct Tbs<'a> {
-    serial: &'a [u8],
-    subject: &'a [u8],
-    not_before: i64,
-    not_after: i64,
-    public_key: &'a [u8],
-    extensions: &'a [Vec<u8>],
+pub(super) struct Tbs<'a> {
+    pub(super) serial: &'a [u8],
+    pub(super) subject: &'a [u8],
+    pub(super) not_before: i64,
+    pub(super) not_after: i64,
+    pub(super) public_key: &'a [u8],
+    pub(super) extensions: &'a [Vec<u8>],
 }
 
-fn certificate(tbs: &Tbs<'_>, issuer: &Authority) -> Vec<u8> {
+pub(super) fn certificate(tbs: &Tbs<'_>, issuer: &Authority) -> Vec<u8> {
     let version_3 = element(tag::constructed(0), &[&unsigned(&[2])]);
     let algorithm = element(
         tag::SEQUENCE,
@@ -475,7 +475,7 @@ fn certificate(tbs: &Tbs<'_>, issuer: &Authority) -> Vec<u8> {
 
 /// One attribute an RDN, in the order given; the country is a PrintableString,
 /// everything else UTF-8, as AWS has it.
-fn name(attributes: &[(&[u8], &str)]) -> Vec<u8> {
+pub(super) fn name(attributes: &[(&[u8], &str)]) -> Vec<u8> {
     let rdns: Vec<Vec<u8>> = attributes
         .iter()
         .map(|(attribute, value)| {
@@ -521,7 +521,7 @@ fn time(unix_secs: i64) -> Vec<u8> {
     }
 }
 
-fn extension(id: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
+pub(super) fn extension(id: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
     let id = element(tag::OID, &[id]);
     let value = element(tag::OCTET_STRING, &[value]);
     if critical {
@@ -535,7 +535,7 @@ fn extension(id: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
 }
 
 /// Critical. `None`: no authority. `Some(None)`: one without a path length.
-fn basic_constraints(authority: Option<Option<u8>>) -> Vec<u8> {
+pub(super) fn basic_constraints(authority: Option<Option<u8>>) -> Vec<u8> {
     let ca = element(tag::BOOLEAN, &[&[0xff]]);
     let value = match authority {
         None => element(tag::SEQUENCE, &[]),
@@ -546,12 +546,12 @@ fn basic_constraints(authority: Option<Option<u8>>) -> Vec<u8> {
 }
 
 /// Digital signature, certificate sign, CRL sign.
-const CA_KEY_USAGE: [u8; 2] = [1, 0x86];
-const KEY_CERT_SIGN: [u8; 2] = [2, 0x04];
-const DIGITAL_SIGNATURE_NON_REPUDIATION: [u8; 2] = [6, 0xc0];
+pub(super) const CA_KEY_USAGE: [u8; 2] = [1, 0x86];
+pub(super) const KEY_CERT_SIGN: [u8; 2] = [2, 0x04];
+pub(super) const DIGITAL_SIGNATURE_NON_REPUDIATION: [u8; 2] = [6, 0xc0];
 
 /// `bits`: unused bits, then the bits.
-fn key_usage(critical: bool, bits: [u8; 2]) -> Vec<u8> {
+pub(super) fn key_usage(critical: bool, bits: [u8; 2]) -> Vec<u8> {
     extension(
         oid::KEY_USAGE,
         critical,
@@ -559,7 +559,7 @@ fn key_usage(critical: bool, bits: [u8; 2]) -> Vec<u8> {
     )
 }
 
-fn subject_key_id(id: &[u8]) -> Vec<u8> {
+pub(super) fn subject_key_id(id: &[u8]) -> Vec<u8> {
     extension(
         oid::SUBJECT_KEY_ID,
         false,
@@ -567,7 +567,7 @@ fn subject_key_id(id: &[u8]) -> Vec<u8> {
     )
 }
 
-fn authority_key_id(id: &[u8]) -> Vec<u8> {
+pub(super) fn authority_key_id(id: &[u8]) -> Vec<u8> {
     let value = element(tag::SEQUENCE, &[&element(tag::context(0), &[id])]);
     extension(oid::AUTHORITY_KEY_ID, false, &value)
 }
@@ -587,24 +587,25 @@ fn crl_distribution_point(uri: &str) -> Vec<u8> {
 }
 
 /// Object identifiers, as the content of their DER.
-mod oid {
-    pub(super) const CN: &[u8] = &[0x55, 4, 3];
-    pub(super) const C: &[u8] = &[0x55, 4, 6];
-    pub(super) const L: &[u8] = &[0x55, 4, 7];
-    pub(super) const ST: &[u8] = &[0x55, 4, 8];
-    pub(super) const O: &[u8] = &[0x55, 4, 10];
-    pub(super) const OU: &[u8] = &[0x55, 4, 11];
-    pub(super) const SUBJECT_KEY_ID: &[u8] = &[0x55, 0x1d, 14];
-    pub(super) const KEY_USAGE: &[u8] = &[0x55, 0x1d, 15];
-    pub(super) const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 19];
-    pub(super) const CRL_DISTRIBUTION_POINTS: &[u8] = &[0x55, 0x1d, 31];
-    pub(super) const AUTHORITY_KEY_ID: &[u8] = &[0x55, 0x1d, 35];
+pub(super) mod oid {
+    pub(in crate::attestation) const CN: &[u8] = &[0x55, 4, 3];
+    pub(in crate::attestation) const C: &[u8] = &[0x55, 4, 6];
+    pub(in crate::attestation) const L: &[u8] = &[0x55, 4, 7];
+    pub(in crate::attestation) const ST: &[u8] = &[0x55, 4, 8];
+    pub(in crate::attestation) const O: &[u8] = &[0x55, 4, 10];
+    pub(in crate::attestation) const OU: &[u8] = &[0x55, 4, 11];
+    pub(in crate::attestation) const SUBJECT_KEY_ID: &[u8] = &[0x55, 0x1d, 14];
+    pub(in crate::attestation) const KEY_USAGE: &[u8] = &[0x55, 0x1d, 15];
+    pub(in crate::attestation) const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 19];
+    pub(in crate::attestation) const CRL_DISTRIBUTION_POINTS: &[u8] = &[0x55, 0x1d, 31];
+    pub(in crate::attestation) const AUTHORITY_KEY_ID: &[u8] = &[0x55, 0x1d, 35];
     /// 1.2.840.10045.2.1
-    pub(super) const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+    pub(in crate::attestation) const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
     /// 1.2.840.10045.4.3.3
-    pub(super) const ECDSA_WITH_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
+    pub(in crate::attestation) const ECDSA_WITH_SHA384: &[u8] =
+        &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
     /// 1.3.132.0.34
-    pub(super) const SECP384R1: &[u8] = &[0x2b, 0x81, 4, 0, 34];
+    pub(in crate::attestation) const SECP384R1: &[u8] = &[0x2b, 0x81, 4, 0, 34];
 }
 
 #[cfg(test)]

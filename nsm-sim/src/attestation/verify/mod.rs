@@ -17,6 +17,8 @@ mod cbor;
 mod chain;
 mod error;
 mod syntax;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
