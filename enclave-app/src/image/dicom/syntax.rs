@@ -27,13 +27,17 @@ pub enum TransferSyntax {
     JpegLossless,
     /// 1.2.840.10008.1.2.4.70: first-order prediction
     JpegLosslessSv1,
+    /// 1.2.840.10008.1.2.4.80
+    JpegLsLossless,
+    /// 1.2.840.10008.1.2.4.81
+    JpegLsNearLossless,
     /// 1.2.840.10008.1.2.4.90
     Jpeg2000Lossless,
     /// 1.2.840.10008.1.2.4.91
     Jpeg2000,
 }
 
-const READ: [TransferSyntax; 11] = [
+const READ: [TransferSyntax; 13] = [
     TransferSyntax::ImplicitLittleEndian,
     TransferSyntax::ExplicitLittleEndian,
     TransferSyntax::Deflated,
@@ -43,14 +47,14 @@ const READ: [TransferSyntax; 11] = [
     TransferSyntax::JpegExtended,
     TransferSyntax::JpegLossless,
     TransferSyntax::JpegLosslessSv1,
+    TransferSyntax::JpegLsLossless,
+    TransferSyntax::JpegLsNearLossless,
     TransferSyntax::Jpeg2000Lossless,
     TransferSyntax::Jpeg2000,
 ];
 
 /// Known and refused, so that the refusal can say what the file is.
-const REFUSED: [(&str, &str); 8] = [
-    ("1.2.840.10008.1.2.4.80", "JPEG-LS lossless"),
-    ("1.2.840.10008.1.2.4.81", "JPEG-LS near-lossless"),
+const REFUSED: [(&str, &str); 6] = [
     ("1.2.840.10008.1.2.4.100", "MPEG-2 video"),
     ("1.2.840.10008.1.2.4.110", "JPEG XL"),
     ("1.2.840.10008.1.2.4.112", "JPEG XL"),
@@ -72,6 +76,8 @@ impl TransferSyntax {
             TransferSyntax::JpegExtended => "1.2.840.10008.1.2.4.51",
             TransferSyntax::JpegLossless => "1.2.840.10008.1.2.4.57",
             TransferSyntax::JpegLosslessSv1 => "1.2.840.10008.1.2.4.70",
+            TransferSyntax::JpegLsLossless => "1.2.840.10008.1.2.4.80",
+            TransferSyntax::JpegLsNearLossless => "1.2.840.10008.1.2.4.81",
             TransferSyntax::Jpeg2000Lossless => "1.2.840.10008.1.2.4.90",
             TransferSyntax::Jpeg2000 => "1.2.840.10008.1.2.4.91",
         }
@@ -122,9 +128,12 @@ mod tests {
     }
 
     #[test]
-    fn refuses_jpeg_ls_by_name() {
-        let error = TransferSyntax::from_uid(b"1.2.840.10008.1.2.4.80").unwrap_err();
-        assert!(error.to_string().contains("JPEG-LS lossless"), "{error}");
+    fn refuses_what_it_knows_and_cannot_read_by_name() {
+        let error = TransferSyntax::from_uid(b"1.2.840.10008.1.2.4.201").unwrap_err();
+        assert!(
+            error.to_string().contains("High-Throughput JPEG 2000"),
+            "{error}"
+        );
     }
 
     #[test]
