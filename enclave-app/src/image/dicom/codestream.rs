@@ -277,3 +277,159 @@ fn coding_style(header: &mut Jpeg2000Header, style: u8, mut segment: Reader<'_>)
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::description::{Colour, Modality, Sample, Voi};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn description(rows: u16, columns: u16, bytes: u16) -> Description {
+        Description {
+            rows,
+            columns,
+            pixels: usize::from(rows) * usize::from(columns),
+            colour: Colour::Gray { inverted: false },
+            sample: Sample {
+                bytes,
+                bits_stored: 8 * bytes,
+                signed: false,
+            },
+            modality: Modality::Rescale {
+                slope: 1.0,
+                intercept: 0.0,
+            },
+            voi: Voi::FullRange,
+        }
+    }
+
+    fn jpeg(start: u8, precision: u8, rows: u16, columns: u16, components: u8) -> Vec<u8> {
+        // A comment in front, with a fill byte before the frame header.
+        let mut bytes = vec![
+            0xFF, 0xD8, 0xFF, 0xFE, 0, 4, b'h', b'i', 0xFF, 0xFF, start, 0, 8,
+        ];
+        bytes.push(precision);
+        bytes.extend_from_slice(&rows.to_be_bytes());
+        bytes.extend_from_slice(&columns.to_be_bytes());
+        bytes.push(components);
+        bytes
+    }
+
+    /// SOC, SIZ, COD with one precinct size, SOT.
+    fn jpeg2000(columns: u32, rows: u32, tile: u32, block: u8, precinct: u8) -> Vec<u8> {
+        let mut bytes = vec![0xFF, 0x4F, 0xFF, 0x51, 0, 41, 0, 0];
+        for value in [columns, rows, 0, 0, tile, tile, 0, 0] {
+            bytes.extend_from_slice(&value.to_be_bytes());
+        }
+        bytes.extend_from_slice(&[0, 1, 15, 1, 1]);
+        bytes.extend_from_slice(&[
+            0xFF, 0x52, 0, 13, 1, 0, 0, 1, 0, 0, block, block, 0, 1, precinct,
+        ]);
+        bytes.extend_from_slice(&[0xFF, 0x90]);
+        bytes
+    }
+
+    #[test]
+    fn a_jpeg_frame_must_be_what_the_data_set_declares() {
+        let check = |frame: &[u8], process| check_jpeg(frame, process, &description(30, 40, 1));
+        assert!(check(&jpeg(0xC0, 8, 30, 40, 1), Process::Sequential).is_ok());
+        assert!(check(&jpeg(0xC3, 8, 30, 40, 1), Process::Lossless).is_ok());
+        for frame in [
+            jpeg(0xC0, 8, 31, 40, 1),
+            jpeg(0xC0, 8, 30, 41, 1),
+            jpeg(0xC0, 8, 30, 40, 3),
+        ] {
+            let result = check(&frame, Process::Sequential);
+            assert!(matches!(result, Err(DicomError::CodestreamDiffers)));
+        }
+        // Deeper samples than the data set has room for.
+        let result = check(&jpeg(0xC3, 16, 30, 40, 1), Process::Lossless);
+        assert!(matches!(result, Err(DicomError::CodestreamDiffers)));
+    }
+
+    #[test]
+    fn only_the_processes_of_the_transfer_syntax_are_decoded() {
+        let description = description(30, 40, 2);
+        for (start, precision, process) in [
+            (0xC1, 12, Process::Sequential),
+            (0xC2, 8, Process::Sequential),
+            (0xC3, 16, Process::Sequential),
+            (0xC0, 8, Process::Lossless),
+            (0xC9, 8, Process::Sequential),
+        ] {
+            let result = check_jpeg(&jpeg(start, precision, 30, 40, 1), process, &description);
+            assert!(
+                matches!(result, Err(DicomError::JpegProcess { .. })),
+                "{start:X}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_jpeg2000_frame_must_be_what_the_data_set_declares() {
+        let description = description(30, 40, 2);
+        assert!(check_jpeg2000(&jpeg2000(40, 30, 64, 4, 0x77), &description).is_ok());
+        // A bomb: 4,295 million times the declared pixels.
+        let huge = jpeg2000(u32::MAX, u32::MAX, u32::MAX, 4, 0x77);
+        assert!(matches!(
+            check_jpeg2000(&huge, &description),
+            Err(DicomError::CodestreamDiffers)
+        ));
+        let mut subsampled = jpeg2000(40, 30, 64, 4, 0x77);
+        subsampled[43] = 2;
+        assert!(matches!(
+            check_jpeg2000(&subsampled, &description),
+            Err(DicomError::CodestreamDiffers)
+        ));
+    }
+
+    #[test]
+    fn refuses_jpeg2000_frames_of_tiny_pieces() {
+        let description = description(300, 400, 2);
+        assert!(check_jpeg2000(&jpeg2000(400, 300, 400, 4, 0x77), &description).is_ok());
+        for (tile, block, precinct) in
+            [(1, 4, 0x77), (400, 0, 0x77), (400, 4, 0x71), (400, 4, 0x17)]
+        {
+            let frame = jpeg2000(400, 300, tile, block, precinct);
+            let result = check_jpeg2000(&frame, &description);
+            assert!(
+                matches!(result, Err(DicomError::Fragmented)),
+                "{tile} {block} {precinct:X}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_headers_cut_anywhere() {
+        let description = description(30, 40, 2);
+        let frame = jpeg2000(40, 30, 64, 4, 0x77);
+        for length in 0..frame.len() {
+            assert!(
+                check_jpeg2000(&frame[..length], &description).is_err(),
+                "{length}"
+            );
+        }
+        let frame = jpeg(0xC3, 16, 30, 40, 1);
+        // The segment's declared length covers the whole header.
+        for length in 0..frame.len() {
+            assert!(check_jpeg(&frame[..length], Process::Lossless, &description).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_on_any_header(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        ) {
+            let description = description(30, 40, 2);
+            for mut frame in [jpeg2000(40, 30, 64, 4, 0x77), jpeg(0xC3, 16, 30, 40, 1)] {
+                for (at, value) in &changes {
+                    let at = at.index(frame.len());
+                    frame[at] = *value;
+                }
+                let _ = check_jpeg2000(&frame, &description);
+                let _ = check_jpeg(&frame, Process::Lossless, &description);
+            }
+        }
+    }
+}
