@@ -1,0 +1,301 @@
+//! `Encrypt`, `Decrypt` (attested or not) and `ReEncrypt` with symmetric keys.
+//!
+//! Source of truth: the KMS service model; recorded answers and texts; ground
+//! truth KMS §1 (what an attested answer holds, and what not), §2 (order of the
+//! checks) and §4.
+//!
+//! Unknown and chosen: with a `KeyId` the key is found and permission is asked
+//! before the ciphertext is looked at.
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{
+    error::{Failure, Invalid},
+    fields::{Fields, KEY_ID},
+    op::{Aliases, Answer, Found, Op, answer},
+};
+use crate::{
+    keys::{
+        material::{BLOB_BYTES_MAX, Blob, BlobError, Maker, SymmetricMaterial},
+        spec::{EncryptionAlgorithm, KeyUsage},
+    },
+    policy::{EncryptionContext, Facts},
+};
+
+const PLAINTEXT_BYTES_MAX: usize = 4096;
+const ALGORITHMS: &str = "[RSAES_OAEP_SHA_1, SYMMETRIC_DEFAULT, RSAES_OAEP_SHA_256]";
+
+/// A key that can encrypt symmetrically, with the material that does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Symmetric<'a> {
+    pub(crate) current: &'a SymmetricMaterial,
+}
+
+impl<'a> Symmetric<'a> {
+    pub(crate) fn of(found: &'a Found, operation: &'static str) -> Result<Self, Failure> {
+        if found.key.usage != KeyUsage::EncryptDecrypt || !found.key.spec.is_symmetric_encryption()
+        {
+            return Err(Failure::InvalidKeyUsage {
+                arn: found.key.arn.to_string(),
+                usage: found.key.usage.name(),
+                operation,
+            });
+        }
+        let current = found.record.current().ok_or(Failure::Internal)?;
+        Ok(Self {
+            current: &current.material,
+        })
+    }
+
+    fn accepts(found: &Found, algorithm: EncryptionAlgorithm) -> Result<(), Failure> {
+        if found.key.spec.encryption_algorithms().contains(&algorithm) {
+            return Ok(());
+        }
+        Err(Failure::AlgorithmMismatch {
+            algorithm: algorithm.name(),
+            spec: found.key.spec.name(),
+        })
+    }
+}
+
+/// Seals under the current material with fresh nonces.
+pub(crate) fn seal(
+    op: &Op<'_>,
+    key: Symmetric<'_>,
+    maker: Maker,
+    context: &EncryptionContext,
+    plaintext: &[u8],
+) -> Result<Vec<u8>, Failure> {
+    let nonces = op.entropy().array();
+    key.current
+        .seal(maker, context, plaintext, &nonces)
+        .ok_or(Failure::Internal)
+}
+
+fn read_algorithm(fields: &mut Fields, member: &str) -> EncryptionAlgorithm {
+    fields
+        .choice(member, EncryptionAlgorithm::parse, ALGORITHMS)
+        .unwrap_or(EncryptionAlgorithm::SymmetricDefault)
+}
+
+pub(crate) fn encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let plaintext = Zeroizing::new(fields.required_blob("Plaintext", 1, PLAINTEXT_BYTES_MAX));
+    let context = fields.map("EncryptionContext").unwrap_or_default();
+    fields.texts("GrantTokens", 0, 10);
+    let algorithm = read_algorithm(fields, "EncryptionAlgorithm");
+    let dry_run = fields.flag("DryRun");
+    fields.finish()?;
+    op.note_context(&context);
+    let found = op.find(&key_id, Aliases::Accepted)?;
+    let facts = Facts {
+        encryption_context: Some(&context),
+        encryption_algorithm: Some(algorithm.name()),
+        ..Facts::default()
+    };
+    op.authorize(&found, facts)?;
+    found.must_be_enabled()?;
+    let key = Symmetric::of(&found, "Encrypt")?;
+    Symmetric::accepts(&found, algorithm)?;
+    if dry_run {
+        return Err(Failure::DryRun);
+    }
+    let blob = seal(op, key, Maker::Encrypt, &context, &plaintext)?;
+    answer(&json!({
+        "CiphertextBlob": BASE64.encode(blob),
+        "KeyId": &*found.key.arn,
+        "EncryptionAlgorithm": algorithm.name(),
+    }))
+}
+
+/// The ciphertext of a request, with how it is to be treated.
+#[derive(Debug)]
+struct Ciphertext {
+    blob: Option<Vec<u8>>,
+    dry_run: bool,
+}
+
+/// What a ciphertext held, and the material it was under.
+struct Opened<'a> {
+    plaintext: Zeroizing<Vec<u8>>,
+    material: &'a SymmetricMaterial,
+}
+
+impl Ciphertext {
+    fn read(fields: &mut Fields) -> (Self, bool) {
+        let blob = fields.blob("CiphertextBlob", 1, BLOB_BYTES_MAX);
+        let dry_run = fields.flag("DryRun");
+        let modifiers = fields.texts("DryRunModifiers", 0, 10).unwrap_or_default();
+        let ignored = modifiers.iter().any(|m| m == "IGNORE_CIPHERTEXT");
+        (Self { blob, dry_run }, ignored)
+    }
+
+    /// What is left to look at: nothing when the ciphertext shall be ignored.
+    fn check(self, ignored: bool) -> Result<Self, Failure> {
+        if ignored && !self.dry_run {
+            return Err(Failure::Invalid(Invalid::DryRunModifiersWithoutDryRun));
+        }
+        if ignored {
+            return Ok(Self { blob: None, ..self });
+        }
+        if self.blob.is_none() {
+            return Err(Failure::Invalid(Invalid::CiphertextRequired));
+        }
+        Ok(self)
+    }
+
+    /// The key: as named, or as the ciphertext tells.
+    fn find_key(&self, op: &mut Op<'_>, key_id: Option<&str>) -> Result<Found, Failure> {
+        if let Some(key_id) = key_id {
+            return op.find(key_id, Aliases::Accepted);
+        }
+        let Some(blob) = &self.blob else {
+            return Err(Failure::Invalid(Invalid::CiphertextRequired));
+        };
+        let blob = Blob::parse(blob).map_err(unopened)?;
+        let unknown = || unopened(BlobError::UnknownMaterial);
+        let arn = op.store().arn_by_handle(blob.handle).ok_or_else(unknown)?;
+        op.find_by_ciphertext(&arn).ok_or_else(unknown)
+    }
+
+    /// Opens it with `found`; `None` when it shall be ignored.
+    fn open<'f>(
+        &self,
+        op: &Op<'_>,
+        found: &'f Found,
+        context: &EncryptionContext,
+    ) -> Result<Option<Opened<'f>>, Failure> {
+        let Some(blob) = &self.blob else {
+            return Ok(None);
+        };
+        let blob = Blob::parse(blob).map_err(unopened)?;
+        let Some(material) = found.record.by_handle(blob.handle) else {
+            // Another key's blob, or nobody's.
+            return Err(match op.store().arn_by_handle(blob.handle) {
+                Some(_) => Failure::IncorrectKey,
+                None => unopened(BlobError::UnknownMaterial),
+            });
+        };
+        let plaintext = blob.open(material, context).map_err(unopened)?;
+        Ok(Some(Opened {
+            plaintext,
+            material,
+        }))
+    }
+}
+
+fn unopened(error: BlobError) -> Failure {
+    Failure::InvalidCiphertext {
+        cause: error.cause(),
+    }
+}
+
+pub(crate) fn decrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let (ciphertext, ignored) = Ciphertext::read(fields);
+    let context = fields.map("EncryptionContext").unwrap_or_default();
+    fields.texts("GrantTokens", 0, 10);
+    let key_id = fields.text("KeyId", KEY_ID);
+    let algorithm = read_algorithm(fields, "EncryptionAlgorithm");
+    let recipient = Op::read_recipient(fields);
+    fields.finish()?;
+    let ciphertext = ciphertext.check(ignored)?;
+    op.note_context(&context);
+    let recipient = op.admit(recipient)?;
+    let found = ciphertext.find_key(op, key_id.as_deref())?;
+    let facts = Facts {
+        encryption_context: Some(&context),
+        encryption_algorithm: Some(algorithm.name()),
+        recipient: recipient.as_ref().map(|r| &r.document),
+        ..Facts::default()
+    };
+    op.authorize(&found, facts)?;
+    found.must_be_enabled()?;
+    Symmetric::of(&found, "Decrypt")?;
+    Symmetric::accepts(&found, algorithm)?;
+    let opened = ciphertext.open(op, &found, &context)?;
+    let Some(Opened {
+        plaintext,
+        material,
+    }) = opened.filter(|_| !ciphertext.dry_run)
+    else {
+        return Err(Failure::DryRun);
+    };
+    // Never a Plaintext beside a Recipient, and no KeyMaterialId either.
+    if let Some(recipient) = recipient {
+        let sealed = recipient
+            .seal(&plaintext, op.entropy())
+            .ok_or(Failure::Internal)?;
+        return answer(&json!({
+            "KeyId": &*found.key.arn,
+            "EncryptionAlgorithm": algorithm.name(),
+            "CiphertextForRecipient": BASE64.encode(sealed),
+        }));
+    }
+    answer(&json!({
+        "KeyId": &*found.key.arn,
+        "Plaintext": BASE64.encode(&*plaintext),
+        "EncryptionAlgorithm": algorithm.name(),
+        "KeyMaterialId": material.id,
+    }))
+}
+
+pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let (ciphertext, ignored) = Ciphertext::read(fields);
+    let source_context = fields.map("SourceEncryptionContext").unwrap_or_default();
+    let source_id = fields.text("SourceKeyId", KEY_ID);
+    let destination_id = fields.required_text("DestinationKeyId", KEY_ID);
+    let destination_context = fields
+        .map("DestinationEncryptionContext")
+        .unwrap_or_default();
+    let source_algorithm = read_algorithm(fields, "SourceEncryptionAlgorithm");
+    let destination_algorithm = read_algorithm(fields, "DestinationEncryptionAlgorithm");
+    fields.texts("GrantTokens", 0, 10);
+    fields.finish()?;
+    let ciphertext = ciphertext.check(ignored)?;
+    op.note_context(&source_context);
+    let source = ciphertext.find_key(op, source_id.as_deref())?;
+    let destination = op.find(&destination_id, Aliases::Accepted)?;
+    let on_same_key = Some(source.key.arn == destination.key.arn);
+    let facts = |context, algorithm: EncryptionAlgorithm| Facts {
+        encryption_context: Some(context),
+        encryption_algorithm: Some(algorithm.name()),
+        re_encrypt_on_same_key: on_same_key,
+        ..Facts::default()
+    };
+    op.authorize_as(
+        "kms:ReEncryptFrom",
+        &source,
+        facts(&source_context, source_algorithm),
+    )?;
+    op.authorize_as(
+        "kms:ReEncryptTo",
+        &destination,
+        facts(&destination_context, destination_algorithm),
+    )?;
+    source.must_be_enabled()?;
+    destination.must_be_enabled()?;
+    Symmetric::of(&source, "ReEncrypt")?;
+    let key = Symmetric::of(&destination, "ReEncrypt")?;
+    Symmetric::accepts(&source, source_algorithm)?;
+    Symmetric::accepts(&destination, destination_algorithm)?;
+    let opened = ciphertext.open(op, &source, &source_context)?;
+    let Some(Opened {
+        plaintext,
+        material,
+    }) = opened.filter(|_| !ciphertext.dry_run)
+    else {
+        return Err(Failure::DryRun);
+    };
+    let blob = seal(op, key, Maker::Encrypt, &destination_context, &plaintext)?;
+    answer(&json!({
+        "CiphertextBlob": BASE64.encode(blob),
+        "SourceKeyId": &*source.key.arn,
+        "KeyId": &*destination.key.arn,
+        "SourceEncryptionAlgorithm": source_algorithm.name(),
+        "DestinationEncryptionAlgorithm": destination_algorithm.name(),
+        "SourceKeyMaterialId": material.id,
+        "DestinationKeyMaterialId": key.current.id,
+    }))
+}

@@ -1,0 +1,448 @@
+//! What KMS answers when it refuses, in AWS's words.
+//!
+//! Source of truth: the errors recorded on AWS in `kms-errors` and ground truth
+//! KMS §4: HTTP 400 for whatever the client did, 500 for the service;
+//! `{"__type", "message"}`, with `Message` for `AccessDeniedException` and no
+//! message at all for `InvalidCiphertextException`.
+//!
+//! Texts that were never recorded are the emulator's own; those about
+//! attestation documents say so (`[drydock]`), since nobody has published
+//! AWS's.
+
+use std::{borrow::Cow, fmt};
+
+use serde_json::json;
+
+use crate::{
+    keys::arn::NoReference,
+    policy::{Denial, Named, PolicyError},
+    recipient::RecipientError,
+};
+
+/// Every way a call is refused.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    UnknownOperation,
+    /// The body is no JSON object, or a member has the wrong JSON type.
+    Serialization(Malformed),
+    /// Members outside what the service model allows.
+    Constraints(Vec<Violation>),
+    /// What the service itself refuses as `ValidationException`.
+    Invalid(Invalid),
+    AccessDenied(Box<Refusal>),
+    NotFound(NotFound),
+    Disabled {
+        arn: String,
+    },
+    InvalidState {
+        arn: String,
+        state: BadState,
+    },
+    InvalidKeyUsage {
+        arn: String,
+        usage: &'static str,
+        operation: &'static str,
+    },
+    AlgorithmMismatch {
+        algorithm: &'static str,
+        spec: &'static str,
+    },
+    IncorrectKey,
+    InvalidCiphertext {
+        cause: &'static str,
+    },
+    AliasExists {
+        arn: String,
+    },
+    ReservedAlias,
+    CustomKeyStoreNotFound,
+    MalformedPolicy(BadPolicy),
+    LimitExceeded(Limit),
+    Tag(TagFault),
+    Unsupported(Unsupported),
+    DryRun,
+    InvalidGrantToken,
+    InvalidMarker,
+    /// The cryptographic library failed.
+    Internal,
+}
+
+#[derive(Debug)]
+pub(crate) enum Malformed {
+    Body,
+    Type {
+        found: &'static str,
+        wanted: &'static str,
+    },
+    Base64,
+}
+
+/// One constraint of the service model that a member fails.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) member: Cow<'static, str>,
+    /// `None` when AWS does not print the value (blobs, lists, nulls).
+    pub(crate) value: Option<String>,
+    pub(crate) constraint: Constraint,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Constraint {
+    NotNull,
+    MinLength(usize),
+    MaxLength(usize),
+    MinValue(i64),
+    MaxValue(i64),
+    Pattern(&'static str),
+    Enum(&'static str),
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "Value '{value}' at '{}'", self.member)?,
+            None => write!(f, "Value at '{}'", self.member)?,
+        }
+        f.write_str(" failed to satisfy constraint: Member must ")?;
+        match self.constraint {
+            Constraint::NotNull => f.write_str("not be null"),
+            Constraint::MinLength(n) => write!(f, "have length greater than or equal to {n}"),
+            Constraint::MaxLength(n) => write!(f, "have length less than or equal to {n}"),
+            Constraint::MinValue(n) => write!(f, "have value greater than or equal to {n}"),
+            Constraint::MaxValue(n) => write!(f, "have value less than or equal to {n}"),
+            Constraint::Pattern(p) => write!(f, "satisfy regular expression pattern: {p}"),
+            Constraint::Enum(values) => write!(f, "satisfy enum value set: {values}"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Invalid {
+    AliasPrefix,
+    NumberOfBytesRequired,
+    OneDataKeySize,
+    KeyUsageRequired,
+    UsageForSpec {
+        usage: &'static str,
+        spec: &'static str,
+    },
+    SpecsDiffer,
+    PendingWindow,
+    PolicyName,
+    CiphertextRequired,
+    DryRunModifiersWithoutDryRun,
+    GranteeRequired,
+    GrantPrincipal {
+        text: String,
+    },
+    GrantConstraints,
+    GrantOperation {
+        operation: &'static str,
+        spec: &'static str,
+    },
+    GrantReference,
+    AliasTarget {
+        from: &'static str,
+        to: &'static str,
+    },
+    Recipient(RecipientError),
+}
+
+/// Who may not do what, as the text needs it.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) denial: Denial,
+    pub(crate) caller_arn: String,
+    pub(crate) action: &'static str,
+    pub(crate) resource: RefusedResource,
+}
+
+#[derive(Debug)]
+pub(crate) enum RefusedResource {
+    Arn(String),
+    Ciphertext(String),
+    Nothing,
+}
+
+#[derive(Debug)]
+pub(crate) enum NotFound {
+    Key { arn: String },
+    KeyId { text: String },
+    Arn { text: String },
+    Alias { arn: String },
+    Policy,
+    Grant { id: String },
+}
+
+impl From<NoReference> for Failure {
+    fn from(none: NoReference) -> Self {
+        Self::NotFound(match none {
+            NoReference::KeyId(text) => NotFound::KeyId { text },
+            NoReference::Arn(text) => NotFound::Arn { text },
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadState {
+    PendingDeletion,
+    NotPendingDeletion,
+}
+
+#[derive(Debug)]
+pub(crate) enum BadPolicy {
+    Unreadable(PolicyError),
+    Lockout,
+}
+
+#[derive(Debug)]
+pub(crate) enum Limit {
+    OnDemandRotations { arn: String },
+    PolicyBytes,
+    AliasesOfKey,
+    GrantsOfKey,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TagFault {
+    Duplicate,
+    Reserved,
+    TooMany,
+}
+
+#[derive(Debug)]
+pub(crate) enum Unsupported {
+    Operation { name: &'static str },
+    Spec { spec: &'static str },
+    Origin { origin: &'static str },
+    MultiRegion,
+}
+
+impl Failure {
+    /// The exception's name.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownOperation => "UnknownOperationException",
+            Self::Serialization(_) => "SerializationException",
+            Self::Constraints(_) | Self::Invalid(_) => "ValidationException",
+            Self::AccessDenied(_) => "AccessDeniedException",
+            Self::NotFound(_) => "NotFoundException",
+            Self::Disabled { .. } => "DisabledException",
+            Self::InvalidState { .. } => "KMSInvalidStateException",
+            Self::InvalidKeyUsage { .. } | Self::AlgorithmMismatch { .. } => {
+                "InvalidKeyUsageException"
+            }
+            Self::IncorrectKey => "IncorrectKeyException",
+            Self::InvalidCiphertext { .. } => "InvalidCiphertextException",
+            Self::AliasExists { .. } => "AlreadyExistsException",
+            Self::ReservedAlias => "InvalidAliasNameException",
+            Self::CustomKeyStoreNotFound => "CustomKeyStoreNotFoundException",
+            Self::MalformedPolicy(_) => "MalformedPolicyDocumentException",
+            Self::LimitExceeded(_) => "LimitExceededException",
+            Self::Tag(_) => "TagException",
+            Self::Unsupported(_) => "UnsupportedOperationException",
+            Self::DryRun => "DryRunOperationException",
+            Self::InvalidGrantToken => "InvalidGrantTokenException",
+            Self::InvalidMarker => "InvalidMarkerException",
+            Self::Internal => "KMSInternalException",
+        }
+    }
+
+    /// 500 for the service's own failures, 400 for everything else, access
+    /// denied and throttling included.
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Self::Internal => 500,
+            _ => 400,
+        }
+    }
+
+    /// AWS's message; `None` where AWS sends none.
+    pub(crate) fn message(&self) -> Option<String> {
+        Some(match self {
+            Self::Serialization(Malformed::Body | Malformed::Base64) => return None,
+            Self::Serialization(Malformed::Type { found, wanted }) => {
+                format!("{found} cannot be converted to {wanted}")
+            }
+            Self::Constraints(violations) => {
+                let count = violations.len();
+                let plural = if count == 1 { "error" } else { "errors" };
+                let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
+                format!("{count} validation {plural} detected: {}", list.join("; "))
+            }
+            Self::Invalid(invalid) => invalid.to_string(),
+            Self::AccessDenied(refusal) => {
+                let named = match &refusal.resource {
+                    RefusedResource::Arn(arn) => Named::Arn(arn),
+                    RefusedResource::Ciphertext(arn) => Named::Ciphertext(arn),
+                    RefusedResource::Nothing => Named::Nothing,
+                };
+                refusal
+                    .denial
+                    .message(&refusal.caller_arn, refusal.action, named)
+            }
+            Self::NotFound(what) => match what {
+                NotFound::Key { arn } => format!("Key '{arn}' does not exist"),
+                NotFound::KeyId { text } => format!("Invalid keyId '{text}'"),
+                NotFound::Arn { text } => format!("Invalid arn {text}"),
+                NotFound::Alias { arn } => format!("Alias {arn} is not found."),
+                NotFound::Policy => "No such policy exists".to_owned(),
+                NotFound::Grant { id } => format!("Grant ID {id} not found"),
+            },
+            Self::Disabled { arn } => format!("{arn} is disabled."),
+            Self::InvalidState { arn, state } => match state {
+                BadState::PendingDeletion => format!("{arn} is pending deletion."),
+                BadState::NotPendingDeletion => format!("{arn} is not pending deletion."),
+            },
+            Self::InvalidKeyUsage {
+                arn,
+                usage,
+                operation,
+            } => {
+                format!("{arn} key usage is {usage} which is not valid for {operation}.")
+            }
+            Self::AlgorithmMismatch { algorithm, spec } => {
+                format!("Algorithm {algorithm} is incompatible with key spec {spec}.")
+            }
+            Self::IncorrectKey => {
+                "The key ID in the request does not identify a CMK that can perform this operation."
+                    .to_owned()
+            }
+            Self::AliasExists { arn } => {
+                format!("An alias with the name {arn} already exists")
+            }
+            Self::MalformedPolicy(BadPolicy::Lockout) => {
+                "The new key policy will not allow you to update the key policy in the future."
+                    .to_owned()
+            }
+            // About anything else in a policy AWS tells nothing.
+            Self::MalformedPolicy(BadPolicy::Unreadable(error)) => {
+                if !error.is_about_principals() {
+                    return None;
+                }
+                "Policy contains a statement with one or more invalid principals.".to_owned()
+            }
+            Self::LimitExceeded(limit) => limit.to_string(),
+            Self::Tag(TagFault::Duplicate) => "Duplicate tag keys".to_owned(),
+            Self::Tag(TagFault::Reserved) => "Tags beginning with aws: are reserved".to_owned(),
+            Self::Tag(TagFault::TooMany) => "Too many tags".to_owned(),
+            Self::Unsupported(what) => what.to_string(),
+            Self::DryRun => {
+                "The request would have succeeded, but the DryRun option is set.".to_owned()
+            }
+            Self::InvalidMarker => "Could not deserialize marker".to_owned(),
+            Self::UnknownOperation
+            | Self::InvalidCiphertext { .. }
+            | Self::InvalidGrantToken
+            | Self::ReservedAlias
+            | Self::CustomKeyStoreNotFound
+            | Self::Internal => return None,
+        })
+    }
+
+    /// What AWS would not tell: for the mock-only header, the log and `explain`.
+    pub(crate) fn reason(&self) -> Option<String> {
+        match self {
+            Self::InvalidCiphertext { cause } => Some((*cause).to_owned()),
+            Self::Invalid(Invalid::Recipient(error)) => Some(error.reason().to_owned()),
+            Self::MalformedPolicy(BadPolicy::Unreadable(error)) => Some(error.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The JSON body.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        let code = self.code();
+        let body = match (self, self.message()) {
+            (_, None) => json!({ "__type": code }),
+            (Self::AccessDenied(_), Some(message)) => json!({ "__type": code, "Message": message }),
+            (_, Some(message)) => json!({ "__type": code, "message": message }),
+        };
+        body.to_string().into_bytes()
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AliasPrefix => f.write_str(
+                "Alias must start with the prefix \"alias/\". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html",
+            ),
+            Self::NumberOfBytesRequired => f.write_str("NumberOfBytes is required."),
+            Self::OneDataKeySize => {
+                f.write_str("Please specify either number of bytes or key spec.")
+            }
+            Self::KeyUsageRequired => f.write_str(
+                "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.",
+            ),
+            Self::UsageForSpec { usage, spec } => {
+                write!(f, "KeyUsage {usage} is not compatible with KeySpec {spec}")
+            }
+            Self::SpecsDiffer => f.write_str(
+                "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated.",
+            ),
+            Self::PendingWindow => {
+                f.write_str("PendingWindowInDays must be between 7 and 30, inclusive.")
+            }
+            Self::PolicyName => f.write_str("The only valid policy name is default."),
+            Self::CiphertextRequired => f.write_str("CiphertextBlob is required."),
+            Self::DryRunModifiersWithoutDryRun => {
+                f.write_str("DryRunModifiers can be specified only when DryRun is true.")
+            }
+            Self::GranteeRequired => f.write_str("GranteePrincipal is required."),
+            Self::GrantPrincipal { text } => write!(f, "Invalid principal {text}"),
+            Self::GrantConstraints => f.write_str(
+                "Only one of EncryptionContextEquals and EncryptionContextSubset can be specified.",
+            ),
+            Self::GrantOperation { operation, spec } => {
+                write!(f, "Operation {operation} is not compatible with KeySpec {spec}")
+            }
+            Self::GrantReference => {
+                f.write_str("Either a GrantToken or both a KeyId and a GrantId must be specified.")
+            }
+            Self::AliasTarget { from, to } => {
+                write!(f, "Alias cannot be moved from a {from} key to a {to} key")
+            }
+            Self::Recipient(error) => write!(f, "[drydock] {error}"),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OnDemandRotations { arn } => write!(
+                f,
+                "The on-demand rotations limit has been reached for the given keyId. No more on-demand rotations can be performed for this key: {arn}"
+            ),
+            Self::PolicyBytes => f.write_str("The key policy exceeds 32768 bytes."),
+            Self::AliasesOfKey => f.write_str("A KMS key can have at most 50 aliases."),
+            Self::GrantsOfKey => f.write_str("A KMS key can have at most 50000 grants."),
+        }
+    }
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Operation { name } => {
+                write!(f, "[drydock] {name} is not available in this emulator.")
+            }
+            Self::Spec { spec } => {
+                write!(
+                    f,
+                    "[drydock] Keys of spec {spec} are not available in this emulator."
+                )
+            }
+            Self::Origin { origin } => {
+                write!(
+                    f,
+                    "[drydock] Keys of origin {origin} are not available in this emulator."
+                )
+            }
+            Self::MultiRegion => {
+                f.write_str("[drydock] Multi-Region keys are not available in this emulator.")
+            }
+        }
+    }
+}

@@ -1,0 +1,508 @@
+//! The members of a request, read and checked as the service model says.
+//!
+//! Source of truth: `constraints` of the KMS service model; the recorded texts
+//! of `ValidationException` (ground truth KMS §4). Unknown members are ignored,
+//! `null` is the same as absent, several violations are reported together.
+//!
+//! Enumerations are printed in the order AWS's were recorded in, where they
+//! were; AWS prints a set of its own order, without what it added since.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use serde_json::{Map, Value};
+
+use super::error::{Constraint, Failure, Malformed, Violation};
+
+/// Larger than any request of the API: a 128 KiB policy with every character
+/// escaped, or a 256 KiB document in base64 beside a few members.
+pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// The members of one JSON object. Getters return what they find, or a stand-in
+/// with a violation noted; [`Fields::finish`] must be asked before any of it is
+/// used.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    members: Map<String, Value>,
+    prefix: String,
+    violations: Vec<Violation>,
+    malformed: Option<Malformed>,
+}
+
+/// A string's constraints.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text {
+    pub(crate) min: usize,
+    pub(crate) max: usize,
+    pub(crate) pattern: Option<Pattern>,
+}
+
+/// A regular expression of the model with a function that decides the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pattern {
+    pub(crate) shown: &'static str,
+    pub(crate) fits: fn(&str) -> bool,
+}
+
+pub(crate) const fn length(min: usize, max: usize) -> Text {
+    Text {
+        min,
+        max,
+        pattern: None,
+    }
+}
+
+pub(crate) const KEY_ID: Text = length(1, 2048);
+pub(crate) const GRANT_ID: Text = length(1, 128);
+pub(crate) const DESCRIPTION: Text = length(0, 8192);
+pub(crate) const ALIAS_NAME: Text = Text {
+    min: 1,
+    max: 256,
+    pattern: Some(Pattern {
+        shown: "^[a-zA-Z0-9:/_-]+$",
+        fits: |text| {
+            !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b":/_-".contains(&b))
+        },
+    }),
+};
+pub(crate) const GRANT_NAME: Text = ALIAS_NAME;
+pub(crate) const POLICY_NAME: Text = Text {
+    min: 1,
+    max: 128,
+    pattern: Some(Pattern {
+        shown: "[\\w]+",
+        fits: |text| {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        },
+    }),
+};
+pub(crate) const POLICY: Text = Text {
+    min: 1,
+    max: 131_072,
+    pattern: Some(Pattern {
+        shown: "[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+",
+        fits: |text| {
+            !text.is_empty()
+                && text
+                    .chars()
+                    .all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}'))
+        },
+    }),
+};
+pub(crate) const PRINCIPAL_ID: Text = Text {
+    min: 1,
+    max: 256,
+    pattern: Some(Pattern {
+        shown: "^[\\w+=,.@:/-]+$",
+        fits: |text| {
+            !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&b))
+        },
+    }),
+};
+const MARKER: Text = Text {
+    min: 1,
+    max: 1024,
+    pattern: Some(Pattern {
+        shown: "[\\u0020-\\u00FF]*",
+        fits: |text| text.chars().all(|c| matches!(c, ' '..='\u{ff}')),
+    }),
+};
+
+impl Fields {
+    /// Reads a body; an empty one is an empty object.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Failure> {
+        if body.len() > BODY_BYTES_MAX {
+            return Err(Failure::Serialization(Malformed::Body));
+        }
+        let members = if body.is_empty() {
+            Map::new()
+        } else {
+            match serde_json::from_slice(body) {
+                Ok(Value::Object(members)) => members,
+                Ok(_) | Err(_) => return Err(Failure::Serialization(Malformed::Body)),
+            }
+        };
+        Ok(Self::of(members, String::new()))
+    }
+
+    fn of(members: Map<String, Value>, prefix: String) -> Self {
+        Self {
+            members,
+            prefix,
+            violations: Vec::new(),
+            malformed: None,
+        }
+    }
+
+    /// Refuses if anything read so far was not as it must be.
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        if let Some(malformed) = self.malformed.take() {
+            return Err(Failure::Serialization(malformed));
+        }
+        if self.violations.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::Constraints(std::mem::take(&mut self.violations)))
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.members.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn shown_name(&self, name: &str) -> Cow<'static, str> {
+        let mut chars = name.chars();
+        let first = chars.next().map(|c| c.to_ascii_lowercase());
+        let camel: String = first.into_iter().chain(chars).collect();
+        Cow::Owned(format!("{}{camel}", self.prefix))
+    }
+
+    fn violate(&mut self, name: &str, value: Option<String>, constraint: Constraint) {
+        let member = self.shown_name(name);
+        self.violations.push(Violation {
+            member,
+            value,
+            constraint,
+        });
+    }
+
+    fn mistyped(&mut self, found: &Value, wanted: &'static str) {
+        let found = match found {
+            Value::Null => "NULL_VALUE",
+            Value::Bool(true) => "TRUE_VALUE",
+            Value::Bool(false) => "FALSE_VALUE",
+            Value::Number(number) if number.is_f64() => "DECIMAL_VALUE",
+            Value::Number(_) => "NUMBER_VALUE",
+            Value::String(_) => "STRING_VALUE",
+            Value::Array(_) => "Start of list found where not expected; a list",
+            Value::Object(_) => "Start of structure or map found where not expected; a structure",
+        };
+        self.malformed
+            .get_or_insert(Malformed::Type { found, wanted });
+    }
+
+    fn check(&mut self, name: &str, text: &str, rule: Text) {
+        let chars = text.chars().count();
+        if let Some(pattern) = rule.pattern
+            && !(pattern.fits)(text)
+        {
+            self.violate(
+                name,
+                Some(text.to_owned()),
+                Constraint::Pattern(pattern.shown),
+            );
+        }
+        if chars < rule.min {
+            self.violate(name, Some(text.to_owned()), Constraint::MinLength(rule.min));
+        }
+        if chars > rule.max {
+            self.violate(name, Some(text.to_owned()), Constraint::MaxLength(rule.max));
+        }
+    }
+
+    /// An optional string.
+    pub(crate) fn text(&mut self, name: &str, rule: Text) -> Option<String> {
+        match self.take(name)? {
+            Value::String(text) => {
+                self.check(name, &text, rule);
+                Some(text)
+            }
+            other => {
+                self.mistyped(&other, "String");
+                None
+            }
+        }
+    }
+
+    /// A required string.
+    pub(crate) fn required_text(&mut self, name: &str, rule: Text) -> String {
+        self.text(name, rule).unwrap_or_else(|| self.absent(name))
+    }
+
+    fn absent<T: Default>(&mut self, name: &str) -> T {
+        self.violate(name, None, Constraint::NotNull);
+        T::default()
+    }
+
+    /// An optional member of an enumeration.
+    pub(crate) fn choice<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+        values: &'static str,
+    ) -> Option<T> {
+        let text = self.text(name, length(0, usize::MAX))?;
+        let parsed = parse(&text);
+        if parsed.is_none() {
+            self.violate(name, Some(text), Constraint::Enum(values));
+        }
+        parsed
+    }
+
+    /// An optional whole number within bounds.
+    pub(crate) fn number(&mut self, name: &str, min: i64, max: i64) -> Option<u32> {
+        let value = self.take(name)?;
+        let Some(number) = value.as_i64() else {
+            self.mistyped(&value, "Integer");
+            return None;
+        };
+        if number < min {
+            self.violate(name, Some(number.to_string()), Constraint::MinValue(min));
+        }
+        if number > max {
+            self.violate(name, Some(number.to_string()), Constraint::MaxValue(max));
+        }
+        u32::try_from(number).ok()
+    }
+
+    /// An optional boolean; absent is false.
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
+        match self.take(name) {
+            None => false,
+            Some(Value::Bool(flag)) => flag,
+            Some(other) => {
+                self.mistyped(&other, "Boolean");
+                false
+            }
+        }
+    }
+
+    /// An optional blob, in base64.
+    pub(crate) fn blob(&mut self, name: &str, min: usize, max: usize) -> Option<Vec<u8>> {
+        let text = match self.take(name)? {
+            Value::String(text) => text,
+            other => {
+                self.mistyped(&other, "Blob");
+                return None;
+            }
+        };
+        let Ok(bytes) = BASE64.decode(&text) else {
+            self.malformed.get_or_insert(Malformed::Base64);
+            return None;
+        };
+        if bytes.len() < min {
+            self.violate(name, None, Constraint::MinLength(min));
+        }
+        if bytes.len() > max {
+            self.violate(name, None, Constraint::MaxLength(max));
+        }
+        Some(bytes)
+    }
+
+    /// A required blob.
+    pub(crate) fn required_blob(&mut self, name: &str, min: usize, max: usize) -> Vec<u8> {
+        self.blob(name, min, max)
+            .unwrap_or_else(|| self.absent(name))
+    }
+
+    /// An optional map of strings.
+    pub(crate) fn map(&mut self, name: &str) -> Option<BTreeMap<String, String>> {
+        let members = match self.take(name)? {
+            Value::Object(members) => members,
+            other => {
+                self.mistyped(&other, "Map");
+                return None;
+            }
+        };
+        let mut map = BTreeMap::new();
+        for (key, value) in members {
+            match value {
+                Value::String(value) => {
+                    map.insert(key, value);
+                }
+                other => self.mistyped(&other, "String"),
+            }
+        }
+        Some(map)
+    }
+
+    /// An optional list of strings.
+    pub(crate) fn texts(&mut self, name: &str, min: usize, max: usize) -> Option<Vec<String>> {
+        let items = self.list(name)?;
+        if items.len() < min {
+            self.violate(name, None, Constraint::MinLength(min));
+        }
+        if items.len() > max {
+            self.violate(name, None, Constraint::MaxLength(max));
+        }
+        let mut texts = Vec::with_capacity(items.len());
+        for item in items {
+            match item {
+                Value::String(text) => texts.push(text),
+                other => self.mistyped(&other, "String"),
+            }
+        }
+        Some(texts)
+    }
+
+    /// A required list of strings.
+    pub(crate) fn required_texts(&mut self, name: &str) -> Vec<String> {
+        self.texts(name, 0, usize::MAX)
+            .unwrap_or_else(|| self.absent(name))
+    }
+
+    /// A required list of members of an enumeration.
+    pub(crate) fn required_choices<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        values: &'static str,
+    ) -> Vec<T> {
+        let texts = self.required_texts(name);
+        let mut choices = Vec::with_capacity(texts.len());
+        for text in &texts {
+            match parse(text) {
+                Some(choice) => choices.push(choice),
+                None => {
+                    let shown = format!("[{}]", texts.join(", "));
+                    self.violate(name, Some(shown), Constraint::Enum(values));
+                    break;
+                }
+            }
+        }
+        choices
+    }
+
+    fn list(&mut self, name: &str) -> Option<Vec<Value>> {
+        match self.take(name)? {
+            Value::Array(items) => Some(items),
+            other => {
+                self.mistyped(&other, "List");
+                None
+            }
+        }
+    }
+
+    /// An optional structure, read by `read`.
+    pub(crate) fn structure<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
+        let members = match self.take(name)? {
+            Value::Object(members) => members,
+            other => {
+                self.mistyped(&other, "Structure");
+                return None;
+            }
+        };
+        let prefix = format!("{}.", self.shown_name(name));
+        Some(self.nested(members, prefix, read))
+    }
+
+    /// An optional list of structures, each read by `read`.
+    pub(crate) fn structures<T>(
+        &mut self,
+        name: &str,
+        mut read: impl FnMut(&mut Self) -> T,
+    ) -> Option<Vec<T>> {
+        let items = self.list(name)?;
+        let mut out = Vec::with_capacity(items.len());
+        for (at, item) in items.into_iter().enumerate() {
+            match item {
+                Value::Object(members) => {
+                    let prefix = format!("{}.{}.member.", self.shown_name(name), at + 1);
+                    out.push(self.nested(members, prefix, &mut read));
+                }
+                other => self.mistyped(&other, "Structure"),
+            }
+        }
+        Some(out)
+    }
+
+    /// A required list of structures.
+    pub(crate) fn required_structures<T>(
+        &mut self,
+        name: &str,
+        read: impl FnMut(&mut Self) -> T,
+    ) -> Vec<T> {
+        self.structures(name, read)
+            .unwrap_or_else(|| self.absent(name))
+    }
+
+    fn nested<T>(
+        &mut self,
+        members: Map<String, Value>,
+        prefix: String,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let mut inner = Self::of(members, prefix);
+        let value = read(&mut inner);
+        self.violations.append(&mut inner.violations);
+        if self.malformed.is_none() {
+            self.malformed = inner.malformed;
+        }
+        value
+    }
+
+    /// `Limit` and `Marker` of a list, with the model's default of the limit.
+    pub(crate) fn page(&mut self, limit_default: u32) -> Page {
+        let limit = self.number("Limit", 1, 1000).unwrap_or(limit_default);
+        let marker = self.text("Marker", MARKER);
+        Page { limit, marker }
+    }
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug)]
+pub(crate) struct Page {
+    limit: u32,
+    marker: Option<String>,
+}
+
+/// A part of a list.
+#[derive(Debug)]
+pub(crate) struct Cut<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) next_marker: Option<String>,
+}
+
+impl Page {
+    /// Entries wanted, one more than asked for so that the end can be seen.
+    pub(crate) fn reach(&self) -> usize {
+        usize::try_from(self.limit)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1)
+    }
+
+    /// The name after which the page starts.
+    pub(crate) fn after(&self) -> Result<Option<String>, Failure> {
+        let Some(marker) = &self.marker else {
+            return Ok(None);
+        };
+        let bytes = BASE64.decode(marker).map_err(|_| Failure::InvalidMarker)?;
+        String::from_utf8(bytes)
+            .map(Some)
+            .map_err(|_| Failure::InvalidMarker)
+    }
+
+    /// Cuts what came after [`Page::after`], in order, to the limit.
+    pub(crate) fn cut<T>(&self, mut items: Vec<T>, name: impl Fn(&T) -> &str) -> Cut<T> {
+        let limit = self.reach() - 1;
+        let truncated = items.len() > limit;
+        items.truncate(limit);
+        let next_marker = items
+            .last()
+            .filter(|_| truncated)
+            .map(|last| BASE64.encode(name(last)));
+        Cut { items, next_marker }
+    }
+}
+
+impl<T> Cut<T> {
+    /// The answer's list with `Truncated` and `NextMarker`.
+    pub(crate) fn to_json(&self, name: &str, item: impl FnMut(&T) -> Value) -> Value {
+        let mut answer = Map::new();
+        answer.insert(name.to_owned(), self.items.iter().map(item).collect());
+        answer.insert("Truncated".to_owned(), self.next_marker.is_some().into());
+        if let Some(marker) = &self.next_marker {
+            answer.insert("NextMarker".to_owned(), marker.as_str().into());
+        }
+        Value::Object(answer)
+    }
+}

@@ -1,0 +1,286 @@
+//! Keys as a whole: create, describe, list, enable, disable, delete.
+//!
+//! Source of truth: the KMS service model; recorded `DescribeKey` answers;
+//! ground truth KMS §3 (lockout check) and §4. Does not model keys of other
+//! specs and origins, multi-Region keys, custom key stores: they are refused
+//! with a text that says so.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::{Value, json};
+
+use super::{
+    error::{BadState, Failure, Invalid, TagFault, Unsupported},
+    fields::{DESCRIPTION, Fields, KEY_ID, POLICY, length},
+    key_policy,
+    op::{Aliases, Answer, Found, Op, answer, nothing, timestamp},
+    tag,
+};
+use crate::{
+    keys::{
+        arn::key_arn,
+        key::{Key, KeyState, NewKey, Record, days_after},
+        spec::{KeySpec, KeyUsage, Origin},
+    },
+    policy::Facts,
+};
+
+/// In the order recorded on AWS in 2023; AWS has since added specs.
+const KEY_SPECS: &str = "[RSA_2048, ECC_NIST_P384, ECC_NIST_P256, ECC_NIST_P521, HMAC_384, RSA_3072, ECC_SECG_P256K1, RSA_4096, SYMMETRIC_DEFAULT, HMAC_256, HMAC_224, HMAC_512]";
+const KEY_USAGES: &str = "[ENCRYPT_DECRYPT, SIGN_VERIFY, GENERATE_VERIFY_MAC]";
+const ORIGINS: &str = "[EXTERNAL, AWS_CLOUDHSM, AWS_KMS, EXTERNAL_KEY_STORE]";
+/// The window when the request names none.
+const PENDING_WINDOW_DAYS_DEFAULT: u32 = 30;
+
+pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let policy_text = fields.text("Policy", POLICY);
+    let description = fields.text("Description", DESCRIPTION).unwrap_or_default();
+    let usage = fields.choice("KeyUsage", KeyUsage::parse, KEY_USAGES);
+    let old_spec = fields.choice("CustomerMasterKeySpec", KeySpec::parse, KEY_SPECS);
+    let spec = fields.choice("KeySpec", KeySpec::parse, KEY_SPECS);
+    let origin = fields
+        .choice("Origin", Origin::parse, ORIGINS)
+        .unwrap_or(Origin::AwsKms);
+    let key_store = fields.text("CustomKeyStoreId", length(1, 64));
+    let bypass = fields.flag("BypassPolicyLockoutSafetyCheck");
+    let tags = tag::read(fields);
+    let multi_region = fields.flag("MultiRegion");
+    fields.finish()?;
+
+    if old_spec.is_some() && spec.is_some() && old_spec != spec {
+        return Err(Failure::Invalid(Invalid::SpecsDiffer));
+    }
+    let spec = spec.or(old_spec).unwrap_or(KeySpec::SymmetricDefault);
+    let usage = match (usage, spec) {
+        (Some(usage), _) => usage,
+        (None, KeySpec::SymmetricDefault) => KeyUsage::EncryptDecrypt,
+        (None, _) => return Err(Failure::Invalid(Invalid::KeyUsageRequired)),
+    };
+    if !spec.usages().contains(&usage) {
+        let (usage, spec) = (usage.name(), spec.name());
+        return Err(Failure::Invalid(Invalid::UsageForSpec { usage, spec }));
+    }
+    let tags = checked_tags(tags)?;
+
+    let facts = Facts {
+        new_key: Some((spec.name(), usage.name(), origin.name(), multi_region)),
+        bypass_lockout_check: Some(bypass),
+        request_tags: (!tags.is_empty()).then_some(&tags),
+        ..Facts::default()
+    };
+    op.authorize_account("kms:CreateKey", facts)?;
+    if !tags.is_empty() {
+        op.authorize_account("kms:TagResource", facts)?;
+    }
+    if !spec.is_available() {
+        return Err(Failure::Unsupported(Unsupported::Spec {
+            spec: spec.name(),
+        }));
+    }
+    if origin != Origin::AwsKms || key_store.is_some() {
+        return Err(Failure::Unsupported(Unsupported::Origin {
+            origin: origin.name(),
+        }));
+    }
+    if multi_region {
+        return Err(Failure::Unsupported(Unsupported::MultiRegion));
+    }
+
+    let policy = match &policy_text {
+        Some(text) => key_policy::parse(text)?,
+        None => op.store().default_policy(op.account()),
+    };
+    let id = uuid::Builder::from_random_bytes(op.entropy().array()).into_uuid();
+    let arn: Arc<str> = key_arn(op.region(), op.account(), &id.to_string()).into();
+    let new = NewKey {
+        arn,
+        spec,
+        usage,
+        origin,
+        multi_region,
+        created: op.now,
+        description,
+        policy,
+        tags,
+    };
+    let key = Arc::new(Key::new(new, op.entropy()));
+    let record = key.record();
+    let found = Found {
+        key,
+        record,
+        request_alias: None,
+        by_ciphertext: false,
+    };
+    if policy_text.is_some() && !bypass {
+        key_policy::must_not_lock_out(op, &found, &found.record)?;
+    }
+    op.store().insert(Arc::clone(&found.key));
+    op.note_key(&found);
+    answer(&json!({ "KeyMetadata": metadata(&found.key, &found.record) }))
+}
+
+fn checked_tags(tags: Option<Vec<(String, String)>>) -> Result<BTreeMap<String, String>, Failure> {
+    let Some(tags) = tags else {
+        return Ok(BTreeMap::new());
+    };
+    if tags.len() > tag::TAGS_MAX {
+        return Err(Failure::Tag(TagFault::TooMany));
+    }
+    tag::check(tags)
+}
+
+pub(crate) fn describe(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    fields.texts("GrantTokens", 0, 10);
+    fields.finish()?;
+    let found = op.find(&key_id, Aliases::Accepted)?;
+    op.authorize(&found, Facts::default())?;
+    answer(&json!({ "KeyMetadata": metadata(&found.key, &found.record) }))
+}
+
+pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let page = fields.page(100);
+    fields.finish()?;
+    op.authorize_account("kms:ListKeys", Facts::default())?;
+    let prefix = key_arn(op.region(), op.account(), "");
+    let after = page.after()?;
+    let arns = op.store().key_arns(&prefix, after.as_deref(), page.reach());
+    let cut = page.cut(arns, |arn| arn);
+    answer(&cut.to_json(
+        "Keys",
+        |arn| json!({ "KeyId": arn.strip_prefix(prefix.as_str()), "KeyArn": &**arn }),
+    ))
+}
+
+pub(crate) fn enable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    set_state(op, fields, KeyState::Enabled)
+}
+
+pub(crate) fn disable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    set_state(op, fields, KeyState::Disabled)
+}
+
+fn set_state(op: &mut Op<'_>, fields: &mut Fields, state: KeyState) -> Answer {
+    let found = find_for_management(op, fields)?;
+    found.change(|record| {
+        refuse_pending_deletion(&found, record)?;
+        record.state = state;
+        Ok(())
+    })?;
+    nothing()
+}
+
+pub(crate) fn schedule_deletion(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let window = fields.number("PendingWindowInDays", 1, 365);
+    fields.finish()?;
+    let window_days = window.unwrap_or(PENDING_WINDOW_DAYS_DEFAULT);
+    if !(7..=30).contains(&window_days) {
+        return Err(Failure::Invalid(Invalid::PendingWindow));
+    }
+    let found = op.find(&key_id, Aliases::Refused)?;
+    let facts = Facts {
+        pending_window_days: Some(window_days),
+        ..Facts::default()
+    };
+    op.authorize(&found, facts)?;
+    let at = days_after(op.now, window_days);
+    let state = KeyState::PendingDeletion { at, window_days };
+    found.change(|record| {
+        refuse_pending_deletion(&found, record)?;
+        record.state = state;
+        Ok(())
+    })?;
+    answer(&json!({
+        "KeyId": &*found.key.arn,
+        "DeletionDate": timestamp(at),
+        "KeyState": state.name(),
+        "PendingWindowInDays": window_days,
+    }))
+}
+
+pub(crate) fn cancel_deletion(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let found = find_for_management(op, fields)?;
+    found.change(|record| match record.state {
+        KeyState::PendingDeletion { .. } => {
+            record.state = KeyState::Disabled;
+            Ok(())
+        }
+        KeyState::Enabled | KeyState::Disabled => Err(Failure::InvalidState {
+            arn: found.key.arn.to_string(),
+            state: BadState::NotPendingDeletion,
+        }),
+    })?;
+    answer(&json!({ "KeyId": &*found.key.arn }))
+}
+
+pub(crate) fn update_description(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let description = fields.required_text("Description", DESCRIPTION);
+    fields.finish()?;
+    let found = op.find(&key_id, Aliases::Refused)?;
+    op.authorize(&found, Facts::default())?;
+    found.change(|record| {
+        refuse_pending_deletion(&found, record)?;
+        record.description = description.as_str().into();
+        Ok(())
+    })?;
+    nothing()
+}
+
+/// Reads `KeyId` alone, finds the key and asks for permission.
+fn find_for_management(op: &mut Op<'_>, fields: &mut Fields) -> Result<Found, Failure> {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    fields.finish()?;
+    let found = op.find(&key_id, Aliases::Refused)?;
+    op.authorize(&found, Facts::default())?;
+    Ok(found)
+}
+
+/// Checked at the moment of the change.
+fn refuse_pending_deletion(found: &Found, record: &Record) -> Result<(), Failure> {
+    match record.state {
+        KeyState::PendingDeletion { .. } => Err(found.is_pending_deletion()),
+        KeyState::Enabled | KeyState::Disabled => Ok(()),
+    }
+}
+
+/// `KeyMetadata`.
+pub(crate) fn metadata(key: &Key, record: &Record) -> Value {
+    let mut metadata = json!({
+        "AWSAccountId": key.account(),
+        "KeyId": key.id(),
+        "Arn": &*key.arn,
+        "CreationDate": timestamp(key.created),
+        "Enabled": record.state == KeyState::Enabled,
+        "Description": &*record.description,
+        "KeyUsage": key.usage.name(),
+        "KeyState": record.state.name(),
+        "Origin": key.origin.name(),
+        "KeyManager": "CUSTOMER",
+        "CustomerMasterKeySpec": key.spec.name(),
+        "KeySpec": key.spec.name(),
+        "MultiRegion": key.multi_region,
+    });
+    let Some(members) = metadata.as_object_mut() else {
+        return metadata;
+    };
+    if key.usage == KeyUsage::EncryptDecrypt {
+        let names = key
+            .spec
+            .encryption_algorithms()
+            .iter()
+            .map(|a| Value::from(a.name()));
+        members.insert("EncryptionAlgorithms".to_owned(), names.collect());
+    }
+    if let Some(current) = record.current() {
+        members.insert(
+            "CurrentKeyMaterialId".to_owned(),
+            current.material.id.as_str().into(),
+        );
+    }
+    if let KeyState::PendingDeletion { at, .. } = record.state {
+        members.insert("DeletionDate".to_owned(), timestamp(at));
+    }
+    metadata
+}

@@ -1,0 +1,178 @@
+//! The KMS API: one call in, one reply out, no sockets.
+//!
+//! Source of truth: the KMS service model (JSON 1.1, version 2014-11-01), ground
+//! truth KMS, and the behaviour recorded on AWS.
+//!
+//! Every operation goes the same way: the request's shape, the attestation
+//! document, the key, permission, the key's state, `DryRun`, the work.
+//!
+//! Reading order: [`Kms`] (the front door), `operation` (what there is), `op`
+//! (what all operations share), then one file for each family: `key`, `alias`,
+//! `key_policy`, `rotation`, `tag`, `grant`, `crypt`, `data_key`, `random`;
+//! `fields` reads requests and `error` writes refusals.
+
+mod alias;
+mod crypt;
+mod data_key;
+mod error;
+mod fields;
+mod grant;
+mod key;
+mod key_policy;
+mod op;
+mod operation;
+mod random;
+mod rotation;
+mod tag;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use nsm_sim::{clock::Clock, seed::WorldSeed};
+
+use self::{error::Failure, op::Op, operation::Operation};
+use crate::{
+    audit::{AuditLog, AuditRecord, Details},
+    keys::{entropy::Entropy, store::Store},
+    principal::Caller,
+    recipient::DocumentVerifier,
+};
+
+/// A Key Management Service. Calls may come from many threads at once; no lock
+/// is held while anything is encrypted, decrypted or verified.
+#[derive(Debug)]
+pub struct Kms {
+    settings: Settings,
+    store: Store,
+    entropy: Entropy,
+    audit: AuditLog,
+}
+
+/// How a KMS is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The Region it serves.
+    pub region: String,
+    /// Its time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes keys, identifiers and blobs repeat; `None` draws them from the
+    /// system.
+    pub seed: Option<WorldSeed>,
+    /// Verifies the documents of attested calls.
+    pub attestation_roots: Arc<dyn DocumentVerifier>,
+    /// How old a document may be; AWS's is said to be 300 s.
+    pub freshness_window: Duration,
+    /// Refuses documents with larger RSA keys, as AWS's documentation words it.
+    pub rsa_2048_only: bool,
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// `X-Amz-Target` after `TrentService.`.
+    pub operation: &'a str,
+    /// The JSON body.
+    pub body: &'a [u8],
+    /// Who calls.
+    pub caller: &'a Caller,
+    /// What the reply's `x-amzn-RequestId` will be.
+    pub request_id: &'a str,
+    /// The `User-Agent` header.
+    pub user_agent: &'a str,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// JSON; empty where AWS answers an empty body.
+    pub body: Vec<u8>,
+    /// The exception's name.
+    pub error_type: Option<&'static str>,
+    /// What AWS would not tell, for the mock-only header.
+    pub reason: Option<String>,
+}
+
+impl Kms {
+    /// An empty KMS.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let entropy = settings
+            .seed
+            .as_ref()
+            .map_or_else(Entropy::system, Entropy::seeded);
+        Self {
+            settings,
+            store: Store::new(),
+            entropy,
+            audit: AuditLog::default(),
+        }
+    }
+
+    /// Answers a call and records it.
+    pub fn call(&self, call: &Call<'_>) -> Reply {
+        let operation = Operation::parse(call.operation);
+        let mut op = Op::new(self, call, operation);
+        let result = match operation {
+            Some(operation) => op.perform(operation),
+            None => Err(Failure::UnknownOperation),
+        };
+        let (reply, message) = match result {
+            Ok(body) => {
+                let reply = Reply {
+                    status: 200,
+                    body,
+                    error_type: None,
+                    reason: None,
+                };
+                (reply, None)
+            }
+            Err(failure) => {
+                let reply = Reply {
+                    status: failure.status(),
+                    body: failure.body(),
+                    error_type: Some(failure.code()),
+                    reason: failure.reason().or_else(|| op.denial_reason()),
+                };
+                (reply, failure.message())
+            }
+        };
+        let trail = op.into_trail();
+        self.audit.push(AuditRecord {
+            request_id: call.request_id.to_owned(),
+            time: trail.now,
+            operation: call.operation.chars().take(64).collect(),
+            principal_arn: call.caller.principal.arn(),
+            key_arn: trail.key_arn,
+            attested: trail.document.is_some(),
+            error_code: reply.error_type.map(str::to_owned),
+            error_message: message,
+            reason: reply.reason.clone(),
+            decisions: trail.decisions,
+            details: Details {
+                principal: call.caller.principal.clone(),
+                region: self.settings.region.clone(),
+                user_agent: call.user_agent.chars().take(256).collect(),
+                source_ip: call.caller.source_ip.map(|ip| ip.to_string()),
+                read_only: operation.is_some_and(Operation::is_read_only),
+                document: trail.document,
+                encryption_context: trail.encryption_context,
+            },
+        });
+        reply
+    }
+
+    /// The log of calls.
+    #[must_use]
+    pub fn audit(&self) -> &AuditLog {
+        &self.audit
+    }
+
+    /// How it was set up.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}

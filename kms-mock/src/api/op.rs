@@ -1,0 +1,562 @@
+//! What all operations share: finding the key, asking for permission, checking
+//! the key's state, reading `Recipient` and `DryRun`.
+//!
+//! Source of truth: ground truth KMS §2 (the document is checked before any
+//! policy) and §4 (identifiers, states); AWS KMS developer guide, "Key states".
+//!
+//! Unknown and chosen: an operation that takes no alias answers one like any
+//! other text that is no key id.
+
+use std::sync::Arc;
+
+use nsm_sim::clock::UnixMillis;
+use serde_json::Value;
+
+use super::{
+    Call, Kms, alias, crypt, data_key,
+    error::{
+        BadState, Constraint, Failure, Invalid, NotFound, Refusal, RefusedResource, Unsupported,
+    },
+    fields::{Fields, Page},
+    grant, key, key_policy,
+    operation::Operation,
+    random, rotation, tag,
+};
+use crate::{
+    keys::{
+        arn::{KeyReference, account_of},
+        entropy::Entropy,
+        key::{Key, KeyState, Record},
+        store::Store,
+    },
+    policy::{
+        Decision, Denial, EncryptionContext, Facts, Grant, Outcome, Request, Resource, decide,
+    },
+    principal::Caller,
+    recipient::{Recipient, RecipientError, Rules, VerifiedDocument},
+};
+
+/// The body of a reply.
+pub(crate) type Answer = Result<Vec<u8>, Failure>;
+
+/// One call on its way.
+#[derive(Debug)]
+pub(crate) struct Op<'a> {
+    pub(crate) kms: &'a Kms,
+    pub(crate) caller: &'a Caller,
+    pub(crate) now: UnixMillis,
+    pub(crate) body: &'a [u8],
+    user_agent: &'a str,
+    operation: Option<Operation>,
+    trail: Trail,
+}
+
+/// What the log will know.
+#[derive(Debug)]
+pub(crate) struct Trail {
+    pub(crate) now: UnixMillis,
+    pub(crate) key_arn: Option<String>,
+    pub(crate) document: Option<VerifiedDocument>,
+    pub(crate) encryption_context: Option<EncryptionContext>,
+    pub(crate) decisions: Vec<Decision>,
+}
+
+/// A key that was found, as it is at the time of the call.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) key: Arc<Key>,
+    pub(crate) record: Arc<Record>,
+    /// The alias it was named by, `alias/…`.
+    pub(crate) request_alias: Option<String>,
+    /// Whether a ciphertext told the key.
+    pub(crate) by_ciphertext: bool,
+}
+
+/// Whether an operation takes an alias for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aliases {
+    Accepted,
+    Refused,
+}
+
+impl<'a> Op<'a> {
+    pub(crate) fn new(kms: &'a Kms, call: &Call<'a>, operation: Option<Operation>) -> Self {
+        let now = kms.settings.clock.now();
+        Self {
+            kms,
+            caller: call.caller,
+            now,
+            body: call.body,
+            user_agent: call.user_agent,
+            operation,
+            trail: Trail {
+                now,
+                key_arn: None,
+                document: None,
+                encryption_context: None,
+                decisions: Vec::new(),
+            },
+        }
+    }
+
+    pub(crate) fn perform(&mut self, operation: Operation) -> Answer {
+        use Operation as O;
+        let mut fields = Fields::parse(self.body)?;
+        let fields = &mut fields;
+        match operation {
+            O::CreateKey => key::create(self, fields),
+            O::DescribeKey => key::describe(self, fields),
+            O::ListKeys => key::list(self, fields),
+            O::EnableKey => key::enable(self, fields),
+            O::DisableKey => key::disable(self, fields),
+            O::ScheduleKeyDeletion => key::schedule_deletion(self, fields),
+            O::CancelKeyDeletion => key::cancel_deletion(self, fields),
+            O::UpdateKeyDescription => key::update_description(self, fields),
+            O::CreateAlias => alias::create(self, fields),
+            O::UpdateAlias => alias::update(self, fields),
+            O::DeleteAlias => alias::delete(self, fields),
+            O::ListAliases => alias::list(self, fields),
+            O::PutKeyPolicy => key_policy::put(self, fields),
+            O::GetKeyPolicy => key_policy::get(self, fields),
+            O::ListKeyPolicies => key_policy::list(self, fields),
+            O::EnableKeyRotation => rotation::enable(self, fields),
+            O::DisableKeyRotation => rotation::disable(self, fields),
+            O::GetKeyRotationStatus => rotation::status(self, fields),
+            O::RotateKeyOnDemand => rotation::on_demand(self, fields),
+            O::ListKeyRotations => rotation::list(self, fields),
+            O::TagResource => tag::tag(self, fields),
+            O::UntagResource => tag::untag(self, fields),
+            O::ListResourceTags => tag::list(self, fields),
+            O::CreateGrant => grant::create(self, fields),
+            O::ListGrants => grant::list(self, fields),
+            O::ListRetirableGrants => grant::list_retirable(self, fields),
+            O::RevokeGrant => grant::revoke(self, fields),
+            O::RetireGrant => grant::retire(self, fields),
+            O::Encrypt => crypt::encrypt(self, fields),
+            O::Decrypt => crypt::decrypt(self, fields),
+            O::ReEncrypt => crypt::re_encrypt(self, fields),
+            O::GenerateDataKey => data_key::generate(self, fields),
+            O::GenerateDataKeyWithoutPlaintext => {
+                data_key::generate_without_plaintext(self, fields)
+            }
+            O::GenerateRandom => random::generate(self, fields),
+            O::ConnectCustomKeyStore
+            | O::CreateCustomKeyStore
+            | O::Decapsulate
+            | O::DeleteCustomKeyStore
+            | O::DeleteImportedKeyMaterial
+            | O::DeriveSharedSecret
+            | O::DescribeCustomKeyStores
+            | O::DisconnectCustomKeyStore
+            | O::Encapsulate
+            | O::GenerateDataKeyPair
+            | O::GenerateDataKeyPairWithoutPlaintext
+            | O::GenerateMac
+            | O::GetKeyLastUsage
+            | O::GetParametersForImport
+            | O::GetPublicKey
+            | O::ImportKeyMaterial
+            | O::ReplicateKey
+            | O::Sign
+            | O::UpdateCustomKeyStore
+            | O::UpdatePrimaryRegion
+            | O::Verify
+            | O::VerifyMac => {
+                let name = operation.name();
+                Err(Failure::Unsupported(Unsupported::Operation { name }))
+            }
+        }
+    }
+
+    pub(crate) fn into_trail(self) -> Trail {
+        self.trail
+    }
+
+    /// The most telling remark about the decision that refused the call.
+    pub(crate) fn denial_reason(&self) -> Option<String> {
+        let decision = self
+            .trail
+            .decisions
+            .last()
+            .filter(|decision| !decision.is_allowed())?;
+        decision.remarks().into_iter().next()
+    }
+
+    pub(crate) fn region(&self) -> &'a str {
+        &self.kms.settings.region
+    }
+
+    pub(crate) fn account(&self) -> &'a str {
+        self.caller.principal.account()
+    }
+
+    pub(crate) fn store(&self) -> &'a Store {
+        &self.kms.store
+    }
+
+    pub(crate) fn entropy(&self) -> &'a Entropy {
+        &self.kms.entropy
+    }
+
+    /// The operation's name, for messages.
+    pub(crate) fn operation_name(&self) -> &'static str {
+        self.operation.map_or("Unknown", Operation::name)
+    }
+
+    /// How the last permission was decided.
+    pub(crate) fn last_outcome(&self) -> Option<&Outcome> {
+        self.trail
+            .decisions
+            .last()
+            .map(|decision| &decision.outcome)
+    }
+
+    /// Keeps the key for the log.
+    pub(crate) fn note_key(&mut self, found: &Found) {
+        self.trail
+            .key_arn
+            .get_or_insert_with(|| found.key.arn.to_string());
+    }
+
+    /// Keeps the encryption context for the log.
+    pub(crate) fn note_context(&mut self, context: &EncryptionContext) {
+        if !context.is_empty() {
+            self.trail.encryption_context = Some(context.clone());
+        }
+    }
+
+    /// Finds the key that a request names.
+    pub(crate) fn find(&mut self, text: &str, aliases: Aliases) -> Result<Found, Failure> {
+        let reference = KeyReference::parse(text, self.region(), self.account())?;
+        let (arn, request_alias) = match reference {
+            KeyReference::Key(arn) => (arn, None),
+            KeyReference::Alias(_) if aliases == Aliases::Refused => {
+                let text = text.to_owned();
+                return Err(Failure::NotFound(NotFound::KeyId { text }));
+            }
+            KeyReference::Alias(alias_arn) => {
+                let Some(alias) = self.store().alias(&alias_arn) else {
+                    return Err(self.nothing_there(&alias_arn, |arn| NotFound::Alias { arn }));
+                };
+                let name = alias_arn.splitn(6, ':').nth(5).map(str::to_owned);
+                (alias.target.to_string(), name)
+            }
+        };
+        let Some((key, record)) = self.store().key(&arn, self.now, self.entropy()) else {
+            return Err(self.nothing_there(&arn, |arn| NotFound::Key { arn }));
+        };
+        self.trail.key_arn.get_or_insert(arn);
+        Ok(Found {
+            key,
+            record,
+            request_alias,
+            by_ciphertext: false,
+        })
+    }
+
+    /// Finds the key of a ciphertext.
+    pub(crate) fn find_by_ciphertext(&mut self, arn: &str) -> Option<Found> {
+        let (key, record) = self.store().key(arn, self.now, self.entropy())?;
+        self.trail.key_arn.get_or_insert_with(|| arn.to_owned());
+        Some(Found {
+            key,
+            record,
+            request_alias: None,
+            by_ciphertext: true,
+        })
+    }
+
+    /// Whether something exists in another account is not told.
+    fn nothing_there(&self, arn: &str, what: impl FnOnce(String) -> NotFound) -> Failure {
+        if account_of(arn) == self.account() {
+            return Failure::NotFound(what(arn.to_owned()));
+        }
+        self.refuse(
+            Denial::OtherAccount,
+            self.action(),
+            RefusedResource::Arn(arn.to_owned()),
+        )
+    }
+
+    /// The permission that most operations need: their own name.
+    fn action(&self) -> &'static str {
+        self.operation.map_or("kms:Unknown", Operation::permission)
+    }
+
+    pub(crate) fn refuse(
+        &self,
+        denial: Denial,
+        action: &'static str,
+        resource: RefusedResource,
+    ) -> Failure {
+        Failure::AccessDenied(Box::new(Refusal {
+            denial,
+            caller_arn: self.caller.principal.arn(),
+            action,
+            resource,
+        }))
+    }
+
+    /// Asks for the permission that goes by the operation's name.
+    pub(crate) fn authorize(&mut self, found: &Found, facts: Facts<'_>) -> Result<(), Failure> {
+        self.authorize_as(self.action(), found, facts)
+    }
+
+    /// Asks for a permission on a key.
+    pub(crate) fn authorize_as(
+        &mut self,
+        action: &'static str,
+        found: &Found,
+        facts: Facts<'_>,
+    ) -> Result<(), Failure> {
+        let named = || {
+            let arn = found.key.arn.to_string();
+            if found.by_ciphertext {
+                RefusedResource::Ciphertext(arn)
+            } else {
+                RefusedResource::Arn(arn)
+            }
+        };
+        let is_foreign = found.key.account() != self.account();
+        if is_foreign
+            && self
+                .operation
+                .is_some_and(|operation| !operation.crosses_accounts())
+        {
+            return Err(self.refuse(Denial::OtherAccount, action, named()));
+        }
+        let facts = Facts {
+            request_alias: found.request_alias.as_deref(),
+            ..facts
+        };
+        let decision = self.ask(action, found, &found.record, facts);
+        self.conclude(decision, action, named)
+    }
+
+    /// Asks without recording: what a policy would say if it were in place.
+    pub(crate) fn ask(
+        &self,
+        action: &'static str,
+        found: &Found,
+        record: &Record,
+        facts: Facts<'_>,
+    ) -> Decision {
+        let facts = Facts {
+            user_agent: Some(self.user_agent),
+            region: Some(self.region()),
+            ..facts
+        };
+        let request = Request {
+            caller: self.caller,
+            action,
+            resource: Resource::Key(found.key.facts(record)),
+            facts: &facts,
+            now: self.now,
+        };
+        decide(&request, Some(&record.policy), || {
+            self.grants_to_caller(&found.key)
+        })
+    }
+
+    fn grants_to_caller(&self, key: &Key) -> Vec<Arc<Grant>> {
+        let mut grants = key.grants();
+        grants.retain(|grant| grant.is_for(&self.caller.principal));
+        grants
+    }
+
+    /// Asks for a permission that is not about a key.
+    pub(crate) fn authorize_account(
+        &mut self,
+        action: &'static str,
+        facts: Facts<'_>,
+    ) -> Result<(), Failure> {
+        let resource = Resource::Account(self.account());
+        let decision = self.ask_without_policy(action, resource, facts);
+        self.conclude(decision, action, || {
+            // AWS names no resource when the tags of a new key are refused.
+            if action == "kms:TagResource" {
+                RefusedResource::Nothing
+            } else {
+                RefusedResource::Arn("*".to_owned())
+            }
+        })
+    }
+
+    /// Asks for a permission on an alias, which IAM policies alone decide.
+    pub(crate) fn authorize_alias(&mut self, arn: &str) -> Result<(), Failure> {
+        let action = self.action();
+        let resource = Resource::Other {
+            arn,
+            account: account_of(arn),
+        };
+        let decision = self.ask_without_policy(action, resource, Facts::default());
+        self.conclude(decision, action, || RefusedResource::Arn(arn.to_owned()))
+    }
+
+    fn ask_without_policy(
+        &self,
+        action: &'static str,
+        resource: Resource<'_>,
+        facts: Facts<'_>,
+    ) -> Decision {
+        let facts = Facts {
+            user_agent: Some(self.user_agent),
+            region: Some(self.region()),
+            ..facts
+        };
+        let request = Request {
+            caller: self.caller,
+            action,
+            resource,
+            facts: &facts,
+            now: self.now,
+        };
+        decide(&request, None, Vec::new)
+    }
+
+    fn conclude(
+        &mut self,
+        decision: Decision,
+        action: &'static str,
+        resource: impl FnOnce() -> RefusedResource,
+    ) -> Result<(), Failure> {
+        let denial = match &decision.outcome {
+            Outcome::Allowed(_) => None,
+            Outcome::Denied(denial) => Some(*denial),
+        };
+        self.trail.decisions.push(decision);
+        match denial {
+            None => Ok(()),
+            Some(denial) => Err(self.refuse(denial, action, resource())),
+        }
+    }
+
+    /// Reads the members of a `Recipient`.
+    pub(crate) fn read_recipient(fields: &mut Fields) -> Option<RecipientMembers> {
+        fields.structure("Recipient", |inner| RecipientMembers {
+            has_algorithm: inner
+                .choice(
+                    "KeyEncryptionAlgorithm",
+                    |text| (text == "RSAES_OAEP_SHA_256").then_some(()),
+                    "[RSAES_OAEP_SHA_256]",
+                )
+                .is_some(),
+            document: inner.blob("AttestationDocument", 1, 262_144),
+        })
+    }
+
+    /// Verifies the document, before any policy is looked at.
+    pub(crate) fn admit(
+        &mut self,
+        members: Option<RecipientMembers>,
+    ) -> Result<Option<Recipient>, Failure> {
+        let Some(members) = members else {
+            return Ok(None);
+        };
+        let settings = &self.kms.settings;
+        let rules = Rules {
+            verifier: &*settings.attestation_roots,
+            now: self.now,
+            freshness_window: settings.freshness_window,
+            rsa_2048_only: settings.rsa_2048_only,
+        };
+        let admitted = match (&members.document, members.has_algorithm) {
+            (None, _) => Err(RecipientError::NoDocument),
+            (Some(_), false) => Err(RecipientError::NoAlgorithm),
+            (Some(document), true) => Recipient::admit(document, rules),
+        };
+        let recipient = admitted.map_err(|error| Failure::Invalid(Invalid::Recipient(error)))?;
+        self.trail.document = Some(recipient.document.clone());
+        Ok(Some(recipient))
+    }
+}
+
+/// `Recipient` as it came.
+#[derive(Debug)]
+pub(crate) struct RecipientMembers {
+    has_algorithm: bool,
+    document: Option<Vec<u8>>,
+}
+
+impl Found {
+    /// Refuses a key that is not enabled.
+    pub(crate) fn must_be_enabled(&self) -> Result<(), Failure> {
+        match self.record.state {
+            KeyState::Enabled => Ok(()),
+            KeyState::Disabled => Err(Failure::Disabled {
+                arn: self.key.arn.to_string(),
+            }),
+            KeyState::PendingDeletion { .. } => Err(self.is_pending_deletion()),
+        }
+    }
+
+    /// Refuses a key that waits for its deletion.
+    pub(crate) fn must_not_be_pending_deletion(&self) -> Result<(), Failure> {
+        match self.record.state {
+            KeyState::Enabled | KeyState::Disabled => Ok(()),
+            KeyState::PendingDeletion { .. } => Err(self.is_pending_deletion()),
+        }
+    }
+
+    /// Changes the key's record unless `change` refuses.
+    pub(crate) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Record) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.key.change(change)
+    }
+
+    pub(crate) fn is_pending_deletion(&self) -> Failure {
+        Failure::InvalidState {
+            arn: self.key.arn.to_string(),
+            state: BadState::PendingDeletion,
+        }
+    }
+}
+
+/// The answer of operations that answer nothing.
+pub(crate) fn nothing() -> Answer {
+    Ok(Vec::new())
+}
+
+/// A JSON answer.
+pub(crate) fn answer(value: &Value) -> Answer {
+    Ok(value.to_string().into_bytes())
+}
+
+/// A time as the API writes it: seconds since 1970 with milliseconds.
+pub(crate) fn timestamp(at: UnixMillis) -> Value {
+    let whole = at.0 / 1000;
+    let rest = at.0 % 1000;
+    if rest == 0 {
+        return whole.into();
+    }
+    // Milliseconds since 1970 are far below 2^53.
+    #[allow(clippy::cast_precision_loss)]
+    let seconds = at.0 as f64 / 1000.0;
+    seconds.into()
+}
+
+/// Names of list pages, for operations whose lists are short.
+pub(crate) fn after_in<T>(
+    page: &Page,
+    items: Vec<T>,
+    name: impl Fn(&T) -> &str,
+) -> Result<Vec<T>, Failure> {
+    let Some(after) = page.after()? else {
+        return Ok(items);
+    };
+    Ok(items
+        .into_iter()
+        .filter(|item| name(item) > after.as_str())
+        .collect())
+}
+
+/// A required member that is absent.
+pub(crate) fn absent(member: &'static str) -> Failure {
+    Failure::Constraints(vec![super::error::Violation {
+        member: member.into(),
+        value: None,
+        constraint: Constraint::NotNull,
+    }])
+}

@@ -1,0 +1,157 @@
+//! Rotation of key material: automatic, on demand, its history.
+//!
+//! Source of truth: AWS KMS developer guide, "Rotate AWS KMS keys"; ground truth
+//! KMS §4 (25 on-demand rotations for a key, the entries of `ListKeyRotations`).
+//! On AWS a rotation on demand takes a while; here the answer comes when it is
+//! done.
+
+use serde_json::{Value, json};
+
+use super::{
+    error::{Failure, Limit},
+    fields::{Fields, KEY_ID},
+    op::{Aliases, Answer, Found, Op, answer, nothing, timestamp},
+};
+use crate::{
+    keys::{
+        key::{Automatic, Generation},
+        spec::RotationType,
+    },
+    policy::Facts,
+};
+
+/// AWS's quota for a key's life (ten until 2025).
+const ON_DEMAND_MAX: u32 = 25;
+const PERIOD_DAYS_DEFAULT: u32 = 365;
+
+fn find(op: &mut Op<'_>, key_id: &str, facts: Facts<'_>) -> Result<Found, Failure> {
+    let found = op.find(key_id, Aliases::Refused)?;
+    op.authorize(&found, facts)?;
+    Ok(found)
+}
+
+pub(crate) fn enable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let period_days = fields.number("RotationPeriodInDays", 90, 2560);
+    fields.finish()?;
+    let facts = Facts {
+        rotation_period_days: period_days,
+        ..Facts::default()
+    };
+    let found = find(op, &key_id, facts)?;
+    found.must_be_enabled()?;
+    found.change(|record| {
+        let same = record
+            .rotation
+            .automatic
+            .filter(|automatic| period_days.is_none_or(|days| days == automatic.period_days));
+        record.rotation.automatic = Some(same.unwrap_or_else(|| {
+            Automatic::starting(op.now, period_days.unwrap_or(PERIOD_DAYS_DEFAULT))
+        }));
+        Ok(())
+    })?;
+    nothing()
+}
+
+pub(crate) fn disable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    fields.finish()?;
+    let found = find(op, &key_id, Facts::default())?;
+    found.must_be_enabled()?;
+    found.change(|record| {
+        record.rotation.automatic = None;
+        Ok(())
+    })?;
+    nothing()
+}
+
+pub(crate) fn status(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    fields.finish()?;
+    let found = find(op, &key_id, Facts::default())?;
+    // While a key waits for its deletion its rotation is off.
+    let automatic = found
+        .record
+        .rotation
+        .automatic
+        .filter(|_| found.must_not_be_pending_deletion().is_ok());
+    let mut status = json!({
+        "KeyId": &*found.key.arn,
+        "KeyRotationEnabled": automatic.is_some(),
+    });
+    if let (Some(automatic), Some(members)) = (automatic, status.as_object_mut()) {
+        members.insert(
+            "RotationPeriodInDays".to_owned(),
+            automatic.period_days.into(),
+        );
+        members.insert("NextRotationDate".to_owned(), timestamp(automatic.next));
+    }
+    answer(&status)
+}
+
+pub(crate) fn on_demand(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    fields.finish()?;
+    let found = find(op, &key_id, Facts::default())?;
+    found.must_be_enabled()?;
+    let handle = found.change(|record| {
+        if record.rotation.on_demand_count >= ON_DEMAND_MAX {
+            let arn = found.key.arn.to_string();
+            return Err(Failure::LimitExceeded(Limit::OnDemandRotations { arn }));
+        }
+        record.rotation.on_demand_count += 1;
+        let handle = record.rotate(found.key.id(), op.now, RotationType::OnDemand, op.entropy());
+        // Known before it becomes current, so that no blob is ever a stranger.
+        op.store().know_handle(handle, &found.key);
+        Ok(handle)
+    });
+    handle?;
+    answer(&json!({ "KeyId": &*found.key.arn }))
+}
+
+pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let all = fields
+        .choice(
+            "IncludeKeyMaterial",
+            |text| match text {
+                "ALL_KEY_MATERIAL" => Some(true),
+                "ROTATIONS_ONLY" => Some(false),
+                _ => None,
+            },
+            "[ALL_KEY_MATERIAL, ROTATIONS_ONLY]",
+        )
+        .unwrap_or(false);
+    let page = fields.page(100);
+    fields.finish()?;
+    let found = find(op, &key_id, Facts::default())?;
+    found.must_not_be_pending_deletion()?;
+    let materials = &found.record.materials;
+    let entries: Vec<(String, &Generation)> = materials
+        .iter()
+        .enumerate()
+        .filter(|(_, generation)| all || generation.rotated.is_some())
+        .map(|(at, generation)| (format!("{at:06}"), generation))
+        .collect();
+    let entries = super::op::after_in(&page, entries, |(name, _)| name)?;
+    let current = found.record.current().map(|g| g.material.handle);
+    let cut = page.cut(entries, |(name, _)| name);
+    answer(&cut.to_json("Rotations", |(_, generation)| {
+        let is_current = Some(generation.material.handle) == current;
+        entry(&found, generation, is_current)
+    }))
+}
+
+fn entry(found: &Found, generation: &Generation, is_current: bool) -> Value {
+    let mut entry = json!({
+        "KeyId": &*found.key.arn,
+        "KeyMaterialId": generation.material.id,
+        "KeyMaterialState": if is_current { "CURRENT" } else { "NON_CURRENT" },
+    });
+    if let (Some((at, rotation_type)), Some(members)) = (generation.rotated, entry.as_object_mut())
+    {
+        members.insert("RotationDate".to_owned(), timestamp(at));
+        members.insert("RotationType".to_owned(), rotation_type.name().into());
+    }
+    entry
+}

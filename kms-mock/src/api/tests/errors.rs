@@ -1,0 +1,161 @@
+//! Refusals as AWS recorded them.
+
+use super::*;
+
+/// The rows of the recorded errors that belong to the operations built, each
+/// with a request that provokes it.
+#[test]
+fn recorded_errors_are_answered_with_code_message_and_status() {
+    let Some(folder) = corpus("kms-errors") else {
+        return;
+    };
+    let text = std::fs::read_to_string(folder.join("aws-validated-errors.json")).unwrap();
+    let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let world = World::new();
+    let key = world.key();
+    let missing =
+        format!("arn:aws:kms:us-east-1:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab");
+    let missing_mrk =
+        format!("arn:aws:kms:us-east-1:{ACCOUNT}:key/mrk-1234abcd12ab34cd56ef1234567890ab");
+    let foreign = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let disabled = world.key();
+    world.ok("DisableKey", json!({ "KeyId": disabled }));
+    let rotated = world.key();
+    for _ in 0..25 {
+        world.ok("RotateKeyOnDemand", json!({ "KeyId": rotated }));
+    }
+    let other = world.key();
+    let blob = world.encrypt(&other, b"x", json!({}));
+    let tags = |count: usize, key: &dyn Fn(usize) -> String| -> Vec<Value> {
+        (0..count)
+            .map(|n| json!({ "TagKey": key(n), "TagValue": "v" }))
+            .collect()
+    };
+    #[rustfmt::skip]
+    let requests: Vec<(&str, Value)> = vec![
+        ("RotateKeyOnDemand", json!({ "KeyId": disabled })),
+        ("Encrypt", json!({ "KeyId": key, "Plaintext": "eA==", "DryRun": true })),
+        ("Decrypt", json!({ "CiphertextBlob": blob, "KeyId": key })),
+        ("Decrypt", json!({ "CiphertextBlob": "AAAA" })),
+        ("RotateKeyOnDemand", json!({ "KeyId": rotated })),
+        ("DescribeKey", json!({ "KeyId": "134f2428cec14b25a1ae9048164dba47" })),
+        ("DescribeKey", json!({ "KeyId": "fake-key-id" })),
+        ("Encrypt", json!({ "KeyId": "key_id", "Plaintext": "eA==" })),
+        ("DescribeKey", json!({ "KeyId": "mrk-fake-key-id" })),
+        ("DescribeKey", json!({ "KeyId": missing })),
+        ("DescribeKey", json!({ "KeyId": missing_mrk })),
+        ("DescribeKey", json!({ "KeyId": foreign })),
+        ("TagResource", json!({ "KeyId": key, "Tags": tags(2, &|_| "same".into()) })),
+        ("TagResource", json!({ "KeyId": key, "Tags": tags(1, &|_| "aws:x".into()) })),
+        ("CreateKey", json!({ "Tags": tags(51, &|n| n.to_string()) })),
+        ("GenerateRandom", json!({ "NumberOfBytes": 0 })),
+        ("GenerateRandom", json!({ "NumberOfBytes": 1025 })),
+        ("GenerateRandom", json!({})),
+        ("CreateKey", json!({ "KeySpec": "HMAC_random" })),
+        ("CreateKey", json!({ "KeyUsage": "RANDOM" })),
+        ("CreateKey", json!({ "KeySpec": "RSA_2048", "KeyUsage": "KEY_AGREEMENT" })),
+        ("CreateKey", json!({ "KeySpec": "HMAC_256" })),
+        ("CreateKey", json!({ "Tags": tags(1, &|_| "a".repeat(129)) })),
+        ("CreateKey", json!({ "Tags": [{ "TagKey": "k", "TagValue": "v".repeat(257) }] })),
+        ("Encrypt", json!({ "KeyId": key, "Plaintext": BASE64.encode([0; 4097]) })),
+        ("CreateAlias", json!({ "AliasName": "wrong", "TargetKeyId": key })),
+    ];
+    // AWS's recordings hide identifiers, and long values differ in length.
+    let normal = |message: &str| {
+        let mut message = message.to_owned();
+        for (arn, name) in [
+            (&disabled, "<key-arn>"),
+            (&rotated, "<key-arn>"),
+            (&missing, "<key-arn>"),
+            (&missing_mrk, "<mrk-key-arn>"),
+        ] {
+            message = message.replace(arn.as_str(), name);
+        }
+        message = message.replace("Invalid arn eu-west-1", "Invalid arn <secondary-region>");
+        for letter in ["a", "v"] {
+            while message.contains(&letter.repeat(9)) {
+                message = message.replace(&letter.repeat(9), &letter.repeat(8));
+            }
+        }
+        message
+    };
+    let mut matched = BTreeSet::new();
+    for (operation, body) in requests {
+        let refused = world.err(operation, body.clone());
+        let row = rows.iter().position(|row| {
+            row["code"] == refused.code.as_str()
+                && normal(row["message"].as_str().unwrap())
+                    == normal(refused.message.as_deref().unwrap_or_default())
+                && row["http"] == refused.status
+        });
+        let row = row.unwrap_or_else(|| panic!("{operation} {body}: not recorded: {refused:?}"));
+        matched.insert(row);
+    }
+    assert!(matched.len() >= 26, "{} rows", matched.len());
+}
+
+#[test]
+fn several_violations_are_reported_together() {
+    let world = World::new();
+    world.err("Encrypt", json!({})).says(
+        "ValidationException",
+        "2 validation errors detected: Value at 'keyId' failed to satisfy constraint: Member must not be null; Value at 'plaintext' failed to satisfy constraint: Member must not be null",
+    );
+    world.err("DescribeKey", json!({ "KeyId": "" })).says(
+        "ValidationException",
+        "1 validation error detected: Value '' at 'keyId' failed to satisfy constraint: Member must have length greater than or equal to 1",
+    );
+    world.err("CreateAlias", json!({ "AliasName": "alias/a b", "TargetKeyId": "x" })).says(
+        "ValidationException",
+        "1 validation error detected: Value 'alias/a b' at 'aliasName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9:/_-]+$",
+    );
+    for (body, says) in [
+        (
+            json!({ "KeyId": 7 }),
+            Some("NUMBER_VALUE cannot be converted to String"),
+        ),
+        (json!({ "KeyId": ["x"] }), None),
+    ] {
+        let refused = world.err("DescribeKey", body);
+        assert_eq!(refused.code, "SerializationException");
+        if let Some(says) = says {
+            assert_eq!(refused.message.as_deref(), Some(says));
+        }
+    }
+    let reply = world.raw(&world.root, "DescribeKey", b"{");
+    assert_eq!(reply.error_type, Some("SerializationException"));
+    world
+        .err("Encrypt", json!({ "KeyId": "x", "Plaintext": "!" }))
+        .is_silent("SerializationException");
+    world
+        .err("NoSuchThing", json!({}))
+        .is_silent("UnknownOperationException");
+}
+
+#[test]
+fn what_is_not_available_says_so() {
+    let world = World::new();
+    for (operation, body) in [
+        (
+            "CreateKey",
+            json!({ "KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY" }),
+        ),
+        ("CreateKey", json!({ "MultiRegion": true })),
+        ("CreateKey", json!({ "Origin": "EXTERNAL" })),
+        ("Sign", json!({})),
+    ] {
+        let refused = world.err(operation, body);
+        assert_eq!(refused.code, "UnsupportedOperationException", "{operation}");
+        assert!(
+            refused.message.unwrap().starts_with("[drydock] "),
+            "{operation}"
+        );
+    }
+    let key = world.key();
+    world
+        .err("Encrypt", json!({ "KeyId": key, "Plaintext": "eA==", "EncryptionAlgorithm": "RSAES_OAEP_SHA_256" }))
+        .says(
+            "InvalidKeyUsageException",
+            "Algorithm RSAES_OAEP_SHA_256 is incompatible with key spec SYMMETRIC_DEFAULT.",
+        );
+}

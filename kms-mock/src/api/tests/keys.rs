@@ -1,0 +1,232 @@
+//! Keys, aliases, tags and lists from outside.
+
+use super::*;
+
+#[test]
+fn a_new_key_has_the_metadata_that_aws_recorded() {
+    let world = World::new();
+    let created = world.ok("CreateKey", json!({ "Description": "test key 123" }));
+    let metadata = &created["KeyMetadata"];
+    let id = text(&metadata["KeyId"]);
+    let described = world.ok("DescribeKey", json!({ "KeyId": id }));
+    assert_eq!(described["KeyMetadata"], *metadata);
+    assert_eq!(
+        members(metadata),
+        [
+            "AWSAccountId",
+            "Arn",
+            "CreationDate",
+            "CurrentKeyMaterialId",
+            "CustomerMasterKeySpec",
+            "Description",
+            "Enabled",
+            "EncryptionAlgorithms",
+            "KeyId",
+            "KeyManager",
+            "KeySpec",
+            "KeyState",
+            "KeyUsage",
+            "MultiRegion",
+            "Origin",
+        ]
+        .into()
+    );
+    assert_eq!(metadata["CreationDate"], 1_767_225_600);
+    assert_eq!(metadata["KeyState"], "Enabled");
+    assert_eq!(
+        metadata["EncryptionAlgorithms"],
+        json!(["SYMMETRIC_DEFAULT"])
+    );
+    assert_eq!(text(&metadata["CurrentKeyMaterialId"]).len(), 64);
+    assert_eq!(
+        metadata["Arn"],
+        format!("arn:aws:kms:us-east-1:{ACCOUNT}:key/{id}")
+    );
+}
+
+#[test]
+fn a_key_passes_through_its_states() {
+    let world = World::new();
+    let key = world.key();
+    let body = || json!({ "KeyId": key, "Plaintext": "eA==" });
+    world.ok("DisableKey", json!({ "KeyId": key }));
+    world
+        .err("Encrypt", body())
+        .says("DisabledException", &format!("{key} is disabled."));
+    world.ok("EnableKey", json!({ "KeyId": key }));
+    let blob = world.encrypt(&key, b"x", json!({}));
+    let scheduled = world.ok(
+        "ScheduleKeyDeletion",
+        json!({ "KeyId": key, "PendingWindowInDays": 7 }),
+    );
+    assert_eq!(scheduled["KeyState"], "PendingDeletion");
+    assert_eq!(scheduled["DeletionDate"], START.0 / 1000 + 7 * 86_400);
+    assert_eq!(scheduled["KeyId"], key.as_str());
+    for (operation, body) in [
+        ("Encrypt", body()),
+        ("Decrypt", json!({ "CiphertextBlob": blob })),
+        ("EnableKey", json!({ "KeyId": key })),
+        ("DisableKey", json!({ "KeyId": key })),
+        ("ScheduleKeyDeletion", json!({ "KeyId": key })),
+        (
+            "UpdateKeyDescription",
+            json!({ "KeyId": key, "Description": "" }),
+        ),
+        (
+            "CreateAlias",
+            json!({ "AliasName": "alias/x", "TargetKeyId": key }),
+        ),
+        ("RotateKeyOnDemand", json!({ "KeyId": key })),
+        ("TagResource", json!({ "KeyId": key, "Tags": [] })),
+    ] {
+        world.err(operation, body).says(
+            "KMSInvalidStateException",
+            &format!("{key} is pending deletion."),
+        );
+    }
+    world.ok("CancelKeyDeletion", json!({ "KeyId": key }));
+    let state = world.ok("DescribeKey", json!({ "KeyId": key }));
+    assert_eq!(state["KeyMetadata"]["KeyState"], "Disabled");
+    assert_eq!(
+        world.err("CancelKeyDeletion", json!({ "KeyId": key })).code,
+        "KMSInvalidStateException"
+    );
+    world.ok("ScheduleKeyDeletion", json!({ "KeyId": key }));
+    world.clock.advance(Duration::from_secs(30 * 86_400));
+    world
+        .err("DescribeKey", json!({ "KeyId": key }))
+        .says("NotFoundException", &format!("Key '{key}' does not exist"));
+    world
+        .err("Decrypt", json!({ "CiphertextBlob": blob }))
+        .is_silent("InvalidCiphertextException");
+    assert_eq!(world.ok("ListKeys", json!({}))["Keys"], json!([]));
+}
+
+#[test]
+fn aliases_are_created_moved_listed_used_and_deleted() {
+    let world = World::new();
+    let (first, second) = (world.key(), world.key());
+    world.ok(
+        "CreateAlias",
+        json!({ "AliasName": "alias/input", "TargetKeyId": first }),
+    );
+    let arn = format!("arn:aws:kms:us-east-1:{ACCOUNT}:alias/input");
+    world
+        .err(
+            "CreateAlias",
+            json!({ "AliasName": "alias/input", "TargetKeyId": second }),
+        )
+        .says(
+            "AlreadyExistsException",
+            &format!("An alias with the name {arn} already exists"),
+        );
+    let old = world.encrypt("alias/input", b"x", json!({}));
+    world.ok(
+        "UpdateAlias",
+        json!({ "AliasName": "alias/input", "TargetKeyId": second }),
+    );
+    let described = world.ok("DescribeKey", json!({ "KeyId": arn }));
+    assert_eq!(described["KeyMetadata"]["Arn"], second.as_str());
+    assert_eq!(
+        world.ok("Decrypt", json!({ "CiphertextBlob": old }))["KeyId"],
+        first.as_str()
+    );
+    assert_eq!(
+        world
+            .err(
+                "Decrypt",
+                json!({ "CiphertextBlob": old, "KeyId": "alias/input" })
+            )
+            .code,
+        "IncorrectKeyException"
+    );
+    let listed = world.ok("ListAliases", json!({}));
+    let alias = &listed["Aliases"][0];
+    assert_eq!(
+        members(alias),
+        [
+            "AliasArn",
+            "AliasName",
+            "CreationDate",
+            "LastUpdatedDate",
+            "TargetKeyId"
+        ]
+        .into()
+    );
+    assert_eq!(alias["TargetKeyId"], second.rsplit('/').next().unwrap());
+    assert_eq!(
+        world.ok("ListAliases", json!({ "KeyId": first }))["Aliases"],
+        json!([])
+    );
+    assert_eq!(
+        world.ok("ListAliases", json!({ "KeyId": second }))["Aliases"][0],
+        *alias
+    );
+    world.ok("DeleteAlias", json!({ "AliasName": "alias/input" }));
+    world
+        .err("DescribeKey", json!({ "KeyId": "alias/input" }))
+        .says("NotFoundException", &format!("Alias {arn} is not found."));
+    world.err(
+        "CreateAlias",
+        json!({ "AliasName": "alias/aws/s3", "TargetKeyId": first }),
+    );
+}
+
+#[test]
+fn lists_are_cut_and_continued() {
+    let world = World::new();
+    let keys: BTreeSet<String> = (0..7).map(|_| world.key()).collect();
+    let mut seen = Vec::new();
+    let mut body = json!({ "Limit": 3 });
+    loop {
+        let page = world.ok("ListKeys", body);
+        seen.extend(
+            page["Keys"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|key| text(&key["KeyArn"])),
+        );
+        if page["Truncated"] == false {
+            assert!(page.get("NextMarker").is_none());
+            break;
+        }
+        body = json!({ "Limit": 3, "Marker": page["NextMarker"] });
+    }
+    assert_eq!(seen, keys.into_iter().collect::<Vec<_>>());
+    assert_eq!(
+        world.err("ListKeys", json!({ "Marker": "?" })).code,
+        "InvalidMarkerException"
+    );
+    let names = world.ok("ListKeyPolicies", json!({ "KeyId": seen[0] }));
+    assert_eq!(names["PolicyNames"], json!(["default"]));
+}
+
+#[test]
+fn tags_are_set_listed_and_removed() {
+    let world = World::new();
+    let key = world.key();
+    world.ok(
+        "TagResource",
+        json!({ "KeyId": key, "Tags": [
+            { "TagKey": "b", "TagValue": "2" }, { "TagKey": "a", "TagValue": "1" },
+        ]}),
+    );
+    world.ok(
+        "TagResource",
+        json!({ "KeyId": key, "Tags": [{ "TagKey": "b", "TagValue": "3" }] }),
+    );
+    let tags = world.ok("ListResourceTags", json!({ "KeyId": key }));
+    assert_eq!(
+        tags["Tags"],
+        json!([
+            { "TagKey": "a", "TagValue": "1" }, { "TagKey": "b", "TagValue": "3" },
+        ])
+    );
+    world.ok(
+        "UntagResource",
+        json!({ "KeyId": key, "TagKeys": ["a", "none"] }),
+    );
+    let tags = world.ok("ListResourceTags", json!({ "KeyId": key }));
+    assert_eq!(tags["Tags"].as_array().unwrap().len(), 1);
+}

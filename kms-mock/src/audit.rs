@@ -1,0 +1,230 @@
+//! The log of calls: who called what on which key, how it ended, and every
+//! decision that led there.
+//!
+//! Source of truth: AWS KMS developer guide, "Logging AWS KMS API calls with AWS
+//! CloudTrail"; ground truth KMS §2 (`additionalEventData.recipient`: present
+//! after an attested success, absent after a denial; registers in base64).
+//!
+//! Does not model delivery, digests and insights. The log is bounded: the oldest
+//! records go first.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use nsm_sim::clock::UnixMillis;
+use serde_json::{Value, json};
+
+use crate::{
+    policy::{Decision, EncryptionContext},
+    principal::Principal,
+    recipient::VerifiedDocument,
+};
+
+/// Records kept: enough for any test, some tens of megabytes at most.
+pub const RECORDS_MAX: usize = 10_000;
+
+/// What became of one call.
+#[derive(Debug)]
+pub struct AuditRecord {
+    /// As answered in `x-amzn-RequestId`.
+    pub request_id: String,
+    /// When the call was made.
+    pub time: UnixMillis,
+    /// The operation as the caller named it, cut to 64 characters.
+    pub operation: String,
+    /// The caller's ARN.
+    pub principal_arn: String,
+    /// The first key that the call was about, once it was found.
+    pub key_arn: Option<String>,
+    /// Whether the call carried a document that was verified.
+    pub attested: bool,
+    /// The exception's name; `None` after a success.
+    pub error_code: Option<String>,
+    /// AWS's message, when it has one.
+    pub error_message: Option<String>,
+    /// What AWS would not tell.
+    pub reason: Option<String>,
+    /// Every decision of the call, in order; two for `ReEncrypt`.
+    pub decisions: Vec<Decision>,
+    pub(crate) details: Details,
+}
+
+/// What else the event of CloudTrail's shape needs.
+#[derive(Debug)]
+pub(crate) struct Details {
+    pub(crate) principal: Principal,
+    pub(crate) region: String,
+    pub(crate) user_agent: String,
+    pub(crate) source_ip: Option<String>,
+    pub(crate) read_only: bool,
+    pub(crate) document: Option<VerifiedDocument>,
+    pub(crate) encryption_context: Option<EncryptionContext>,
+}
+
+impl AuditRecord {
+    /// The record in the shape of a CloudTrail event.
+    #[must_use]
+    pub fn event(&self) -> Value {
+        let details = &self.details;
+        let account = details.principal.account();
+        let mut event = json!({
+            "eventVersion": "1.11",
+            "userIdentity": self.user_identity(),
+            "eventTime": self.time.to_string(),
+            "eventSource": "kms.amazonaws.com",
+            "eventName": self.operation,
+            "awsRegion": details.region,
+            "sourceIPAddress": details.source_ip,
+            "userAgent": details.user_agent,
+            "requestParameters": {
+                "encryptionContext": details.encryption_context,
+                "keyId": self.key_arn,
+            },
+            "responseElements": null,
+            "requestID": self.request_id,
+            "eventID": self.request_id,
+            "readOnly": details.read_only,
+            "resources": self.key_arn.iter().map(|arn| json!({
+                "accountId": crate::keys::arn::account_of(arn),
+                "type": "AWS::KMS::Key",
+                "ARN": arn,
+            })).collect::<Vec<_>>(),
+            "eventType": "AwsApiCall",
+            "managementEvent": true,
+            "recipientAccountId": account,
+            "eventCategory": "Management",
+        });
+        let Some(members) = event.as_object_mut() else {
+            return event;
+        };
+        if let Some(code) = &self.error_code {
+            let code = code
+                .strip_suffix("Exception")
+                .filter(|c| *c == "AccessDenied")
+                .unwrap_or(code);
+            members.insert("errorCode".to_owned(), code.into());
+            members.insert("errorMessage".to_owned(), self.error_message.clone().into());
+        } else if let Some(document) = &details.document {
+            let additional = json!({ "recipient": recipient(document) });
+            members.insert("additionalEventData".to_owned(), additional);
+        }
+        event
+    }
+
+    fn user_identity(&self) -> Value {
+        let principal = &self.details.principal;
+        let account = principal.account();
+        match principal {
+            Principal::Root { .. } => json!({
+                "type": "Root", "arn": self.principal_arn, "accountId": account,
+            }),
+            Principal::User { path_name, .. } => json!({
+                "type": "IAMUser", "arn": self.principal_arn, "accountId": account,
+                "userName": crate::principal::name_of(path_name),
+            }),
+            Principal::AssumedRole { role_path_name, .. } => json!({
+                "type": "AssumedRole", "arn": self.principal_arn, "accountId": account,
+                "sessionContext": { "sessionIssuer": {
+                    "type": "Role", "arn": principal.role_arn(), "accountId": account,
+                    "userName": crate::principal::name_of(role_path_name),
+                } },
+            }),
+        }
+    }
+
+    /// The record for `explain`: how the call ended, with every decision.
+    #[must_use]
+    pub fn explanation(&self) -> Value {
+        json!({
+            "requestId": self.request_id,
+            "time": self.time.to_string(),
+            "operation": self.operation,
+            "principal": self.principal_arn,
+            "key": self.key_arn,
+            "attested": self.attested,
+            "document": self.details.document.as_ref().map(|document| json!({
+                "moduleId": document.module_id,
+                "timestamp": document.timestamp.to_string(),
+                "nitroTpm": document.nitrotpm,
+                "pcrs": document.pcrs.iter()
+                    .map(|(index, value)| (index.to_string(), Value::from(hex::encode(value))))
+                    .collect::<serde_json::Map<_, _>>(),
+            })),
+            "errorCode": self.error_code,
+            "errorMessage": self.error_message,
+            "reason": self.reason,
+            "decisions": self.decisions.iter().map(Decision::to_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn recipient(document: &VerifiedDocument) -> Value {
+    let mut recipient = serde_json::Map::new();
+    recipient.insert(
+        "attestationDocumentModuleId".to_owned(),
+        document.module_id.as_str().into(),
+    );
+    for (index, name) in [
+        (0, "attestationDocumentEnclaveImageDigest"),
+        (1, "attestationDocumentEnclavePCR1"),
+        (2, "attestationDocumentEnclavePCR2"),
+        (3, "attestationDocumentEnclavePCR3"),
+        (4, "attestationDocumentEnclavePCR4"),
+        (8, "attestationDocumentEnclavePCR8"),
+    ] {
+        if let Some(value) = document.pcrs.get(&index) {
+            recipient.insert(name.to_owned(), BASE64.encode(value).into());
+        }
+    }
+    Value::Object(recipient)
+}
+
+/// The last [`RECORDS_MAX`] calls.
+#[derive(Debug, Default)]
+pub struct AuditLog {
+    records: Mutex<VecDeque<Arc<AuditRecord>>>,
+}
+
+impl AuditLog {
+    pub(crate) fn push(&self, record: AuditRecord) {
+        let record = Arc::new(record);
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = if records.len() >= RECORDS_MAX {
+            records.pop_front()
+        } else {
+            None
+        };
+        records.push_back(record);
+        drop(records);
+        drop(oldest); // freed outside the lock
+    }
+
+    /// All records kept, oldest first.
+    #[must_use]
+    pub fn records(&self) -> Vec<Arc<AuditRecord>> {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.iter().cloned().collect()
+    }
+
+    /// The record of a request.
+    #[must_use]
+    pub fn find(&self, request_id: &str) -> Option<Arc<AuditRecord>> {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records
+            .iter()
+            .rev()
+            .find(|record| record.request_id == request_id)
+            .cloned()
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+}

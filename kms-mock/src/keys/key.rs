@@ -1,0 +1,322 @@
+//! One KMS key: what never changes, and a snapshot of what does.
+//!
+//! Source of truth: AWS KMS developer guide, "Key states", "Rotate AWS KMS keys"
+//! and "Delete an AWS KMS key"; ground truth KMS §4. What AWS does by the
+//! calendar (deletion after its window, automatic rotation) happens when the key
+//! is next looked at after the clock has passed the date.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use nsm_sim::clock::UnixMillis;
+use zeroize::Zeroizing;
+
+use super::{
+    arn::{account_of, region_of},
+    entropy::Entropy,
+    material::{Handle, SymmetricMaterial},
+    spec::{KeySpec, KeyUsage, Origin, RotationType},
+};
+use crate::policy::{Grant, KeyFacts, Policy};
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// A key. Readers take a snapshot of its record and never wait for a writer's
+/// work, only for the moment in which it puts the new snapshot in place.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) arn: Arc<str>,
+    pub(crate) spec: KeySpec,
+    pub(crate) usage: KeyUsage,
+    pub(crate) origin: Origin,
+    pub(crate) multi_region: bool,
+    pub(crate) created: UnixMillis,
+    record: RwLock<Arc<Record>>,
+    /// Held while a change is computed, so that changes do not overtake.
+    changing: Mutex<()>,
+    grants: RwLock<BTreeMap<String, Arc<Grant>>>,
+}
+
+/// What changes during a key's life.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) description: Arc<str>,
+    pub(crate) state: KeyState,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) tags: Arc<BTreeMap<String, String>>,
+    /// Names of the aliases that point here, `alias/…`.
+    pub(crate) aliases: Arc<[Arc<str>]>,
+    /// Oldest first; the last one encrypts.
+    pub(crate) materials: Arc<[Generation]>,
+    pub(crate) rotation: Rotation,
+}
+
+/// Key material with how it came to be current.
+#[derive(Clone, Debug)]
+pub(crate) struct Generation {
+    pub(crate) material: Arc<SymmetricMaterial>,
+    /// `None` for the first.
+    pub(crate) rotated: Option<(UnixMillis, RotationType)>,
+}
+
+/// `KeyState`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyState {
+    Enabled,
+    Disabled,
+    PendingDeletion { at: UnixMillis, window_days: u32 },
+}
+
+impl KeyState {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Enabled => "Enabled",
+            Self::Disabled => "Disabled",
+            Self::PendingDeletion { .. } => "PendingDeletion",
+        }
+    }
+}
+
+/// Automatic and on-demand rotation.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rotation {
+    pub(crate) automatic: Option<Automatic>,
+    pub(crate) on_demand_count: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Automatic {
+    pub(crate) period_days: u32,
+    pub(crate) next: UnixMillis,
+}
+
+impl Automatic {
+    pub(crate) fn starting(now: UnixMillis, period_days: u32) -> Self {
+        Self {
+            period_days,
+            next: days_after(now, period_days),
+        }
+    }
+}
+
+/// `days` after `from`.
+pub(crate) fn days_after(from: UnixMillis, days: u32) -> UnixMillis {
+    UnixMillis(
+        from.0
+            .saturating_add(u64::from(days).saturating_mul(DAY_MS)),
+    )
+}
+
+/// What a key is made from.
+#[derive(Debug)]
+pub(crate) struct NewKey {
+    pub(crate) arn: Arc<str>,
+    pub(crate) spec: KeySpec,
+    pub(crate) usage: KeyUsage,
+    pub(crate) origin: Origin,
+    pub(crate) multi_region: bool,
+    pub(crate) created: UnixMillis,
+    pub(crate) description: String,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+/// What the calendar did to a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// Nothing that others need to know.
+    AsItWas,
+    /// New material was made; its handles must become known.
+    Rotated(Vec<Handle>),
+    /// Its deletion date has passed.
+    Deleted,
+}
+
+impl Key {
+    pub(crate) fn new(new: NewKey, entropy: &Entropy) -> Self {
+        let key_id = id_of(&new.arn);
+        let first = Generation {
+            material: Arc::new(fresh_material(key_id, entropy)),
+            rotated: None,
+        };
+        Self {
+            record: RwLock::new(Arc::new(Record {
+                description: new.description.into(),
+                state: KeyState::Enabled,
+                policy: new.policy,
+                tags: Arc::new(new.tags),
+                aliases: Arc::new([]),
+                materials: Arc::new([first]),
+                rotation: Rotation::default(),
+            })),
+            arn: new.arn,
+            spec: new.spec,
+            usage: new.usage,
+            origin: new.origin,
+            multi_region: new.multi_region,
+            created: new.created,
+            changing: Mutex::new(()),
+            grants: RwLock::new(BTreeMap::new()),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        id_of(&self.arn)
+    }
+
+    pub(crate) fn account(&self) -> &str {
+        account_of(&self.arn)
+    }
+
+    pub(crate) fn region(&self) -> &str {
+        region_of(&self.arn)
+    }
+
+    /// The key as it is now.
+    pub(crate) fn record(&self) -> Arc<Record> {
+        Arc::clone(&self.record.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the record unless `change` refuses.
+    pub(crate) fn change<T, E>(
+        &self,
+        change: impl FnOnce(&mut Record) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut record = (*self.record()).clone();
+        let result = change(&mut record)?;
+        *self.record.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(record);
+        Ok(result)
+    }
+
+    /// Lets the calendar act.
+    pub(crate) fn settle(&self, now: UnixMillis, entropy: &Entropy) -> Settled {
+        let record = self.record();
+        if let KeyState::PendingDeletion { at, .. } = record.state {
+            return if now >= at {
+                Settled::Deleted
+            } else {
+                Settled::AsItWas
+            };
+        }
+        if record
+            .rotation
+            .automatic
+            .is_none_or(|automatic| now < automatic.next)
+        {
+            return Settled::AsItWas;
+        }
+        let mut handles = Vec::new();
+        let result: Result<(), std::convert::Infallible> = self.change(|record| {
+            // A rotation that falls due while the key is disabled is made up
+            // for when it is enabled again.
+            while let Some(automatic) = record.rotation.automatic
+                && record.state == KeyState::Enabled
+                && now >= automatic.next
+            {
+                handles.push(record.rotate(
+                    self.id(),
+                    automatic.next,
+                    RotationType::Automatic,
+                    entropy,
+                ));
+                record.rotation.automatic =
+                    Some(Automatic::starting(automatic.next, automatic.period_days));
+            }
+            Ok(())
+        });
+        match result {
+            Ok(()) if handles.is_empty() => Settled::AsItWas,
+            Ok(()) => Settled::Rotated(handles),
+            Err(never) => match never {},
+        }
+    }
+
+    pub(crate) fn facts<'a>(&'a self, record: &'a Record) -> KeyFacts<'a> {
+        KeyFacts {
+            arn: &self.arn,
+            account: self.account(),
+            region: self.region(),
+            spec: self.spec.name(),
+            usage: self.usage.name(),
+            origin: self.origin.name(),
+            multi_region_type: self.multi_region.then_some("PRIMARY"),
+            aliases: &record.aliases,
+            tags: &record.tags,
+        }
+    }
+
+    pub(crate) fn grants(&self) -> Vec<Arc<Grant>> {
+        let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
+        grants.values().cloned().collect()
+    }
+
+    pub(crate) fn grant(&self, id: &str) -> Option<Arc<Grant>> {
+        self.grants
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .cloned()
+    }
+
+    pub(crate) fn add_grant(&self, grant: Arc<Grant>) {
+        let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
+        grants.insert(grant.id.clone(), grant);
+    }
+
+    /// Whether there was such a grant.
+    pub(crate) fn remove_grant(&self, id: &str) -> bool {
+        self.grants
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id)
+            .is_some()
+    }
+}
+
+impl Record {
+    /// The material that encrypts.
+    pub(crate) fn current(&self) -> Option<&Generation> {
+        self.materials.last()
+    }
+
+    /// The material that a blob names.
+    pub(crate) fn by_handle(&self, handle: &Handle) -> Option<&Arc<SymmetricMaterial>> {
+        self.materials
+            .iter()
+            .rev()
+            .map(|g| &g.material)
+            .find(|m| m.handle == *handle)
+    }
+
+    /// Makes new material current; what is encrypted under the old still opens.
+    pub(crate) fn rotate(
+        &mut self,
+        key_id: &str,
+        at: UnixMillis,
+        rotation_type: RotationType,
+        entropy: &Entropy,
+    ) -> Handle {
+        let material = Arc::new(fresh_material(key_id, entropy));
+        let handle = material.handle;
+        let mut materials = self.materials.to_vec();
+        materials.push(Generation {
+            material,
+            rotated: Some((at, rotation_type)),
+        });
+        self.materials = materials.into();
+        handle
+    }
+}
+
+fn fresh_material(key_id: &str, entropy: &Entropy) -> SymmetricMaterial {
+    let mut secret = Zeroizing::new([0; 32]);
+    entropy.fill(secret.as_mut_slice());
+    SymmetricMaterial::new(&secret, key_id)
+}
+
+fn id_of(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}

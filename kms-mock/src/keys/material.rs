@@ -1,0 +1,402 @@
+//! Symmetric key material and the ciphertext blob around what it encrypts.
+//!
+//! Source of truth: ground truth KMS §4 (layout, sizes and header bytes, proved
+//! on five real blobs). Outside, a blob is AWS's: `01 02 xx 00 78`, a 32-byte
+//! handle of the key material, `01`, a 16-byte nonce for the key derivation, the
+//! length of a PKCS #7 encryptedData and that. Inside it is ours: AES-256-GCM
+//! under HKDF-SHA256(material, nonce), with everything before the ciphertext and
+//! the sorted encryption context as associated data. The handle begins with
+//! `drydock emulator`, so that nobody takes a blob for one of AWS's.
+//!
+//! Does not model the older headers, and cannot open AWS's blobs.
+
+use std::fmt;
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    digest, hkdf,
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    policy::EncryptionContext,
+    recipient::cms::{element, header},
+};
+
+/// The longest blob that any operation takes or gives.
+pub(crate) const BLOB_BYTES_MAX: usize = 6144;
+
+const HANDLE_MARK: &[u8; 16] = b"drydock emulator";
+/// Before the plaintext, so that the inner ciphertext is 27 bytes longer than
+/// it, as AWS's is: this mark, the length, and the tag after it.
+const PLAINTEXT_MARK: &[u8; 7] = b"drydock";
+const HEADER_BYTES: usize = 5 + 32 + 1 + 16 + 4;
+const GCM_NONCE_BYTES: usize = 12;
+
+/// Names key material inside a blob.
+pub(crate) type Handle = [u8; 32];
+
+/// A 256-bit key, expanded once.
+pub(crate) struct SymmetricMaterial {
+    /// 64 hex digits: `KeyMaterialId`.
+    pub(crate) id: String,
+    pub(crate) handle: Handle,
+    prk: hkdf::Prk,
+}
+
+impl fmt::Debug for SymmetricMaterial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SymmetricMaterial")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which operation made a blob; AWS writes it into the third byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Maker {
+    /// `AQICAH…` in base64.
+    Encrypt = 2,
+    /// `AQIDAH…` in base64.
+    GenerateDataKey = 3,
+}
+
+/// A blob does not open: not ours, changed, or under another context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BlobError {
+    Form,
+    UnknownMaterial,
+    Authentication,
+}
+
+impl BlobError {
+    /// For the mock-only header and the log.
+    pub(crate) fn cause(self) -> &'static str {
+        match self {
+            Self::Form => "the blob is not in this emulator's form",
+            Self::UnknownMaterial => "the blob was not made by any key of this emulator",
+            Self::Authentication => {
+                "the blob was changed, or the encryption context is another one"
+            }
+        }
+    }
+}
+
+impl SymmetricMaterial {
+    /// Material from 32 secret bytes for the key `key_id`.
+    pub(crate) fn new(secret: &Zeroizing<[u8; 32]>, key_id: &str) -> Self {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        hash.update(b"drydock key material id ");
+        hash.update(key_id.as_bytes());
+        hash.update(secret.as_slice());
+        let id = hash.finish();
+        let mut handle = [0; 32];
+        let (mark, unique) = handle.split_at_mut(HANDLE_MARK.len());
+        mark.copy_from_slice(HANDLE_MARK);
+        let id_digest = digest::digest(&digest::SHA256, id.as_ref());
+        for (to, from) in unique.iter_mut().zip(id_digest.as_ref()) {
+            *to = *from;
+        }
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"drydock kms blob");
+        Self {
+            id: hex::encode(id),
+            handle,
+            prk: salt.extract(secret.as_slice()),
+        }
+    }
+
+    fn message_key(&self, kdf_nonce: &[u8]) -> Option<LessSafeKey> {
+        let info = [b"message key ".as_slice(), kdf_nonce];
+        let okm = self.prk.expand(&info, &AES_256_GCM).ok()?;
+        Some(LessSafeKey::new(UnboundKey::from(okm)))
+    }
+
+    /// Encrypts; `None` when the cryptographic library fails. `nonces` are 28
+    /// fresh random bytes.
+    pub(crate) fn seal(
+        &self,
+        maker: Maker,
+        context: &EncryptionContext,
+        plaintext: &[u8],
+        nonces: &[u8; 28],
+    ) -> Option<Vec<u8>> {
+        let (kdf_nonce, gcm_nonce) = nonces.split_at(16);
+        let inner_bytes = PLAINTEXT_MARK.len() + 4 + plaintext.len();
+        let mut blob = Vec::with_capacity(HEADER_BYTES + inner_bytes + 128);
+        blob.extend([1, 2, maker as u8, 0, 0x78]);
+        blob.extend(self.handle);
+        blob.push(1);
+        blob.extend(kdf_nonce);
+        let ciphertext_bytes = inner_bytes + AES_256_GCM.tag_len();
+        let prefix = encrypted_data_prefix(gcm_nonce, ciphertext_bytes);
+        blob.extend(
+            u32::try_from(prefix.len() + ciphertext_bytes)
+                .ok()?
+                .to_be_bytes(),
+        );
+        blob.extend(prefix);
+        let aad = associated_data(&blob, context);
+
+        let mut inner = Zeroizing::new(Vec::with_capacity(ciphertext_bytes));
+        inner.extend_from_slice(PLAINTEXT_MARK);
+        inner.extend_from_slice(&u32::try_from(plaintext.len()).ok()?.to_be_bytes());
+        inner.extend_from_slice(plaintext);
+        let nonce = Nonce::try_assume_unique_for_key(gcm_nonce).ok()?;
+        let key = self.message_key(kdf_nonce)?;
+        let tag = key
+            .seal_in_place_separate_tag(nonce, Aad::from(aad), &mut inner)
+            .ok()?;
+        blob.extend_from_slice(&inner);
+        blob.extend_from_slice(tag.as_ref());
+        Some(blob)
+    }
+}
+
+/// A blob in this emulator's form; not yet authenticated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blob<'a> {
+    pub(crate) handle: &'a Handle,
+    before_ciphertext: &'a [u8],
+    kdf_nonce: &'a [u8],
+    gcm_nonce: &'a [u8],
+    ciphertext: &'a [u8],
+}
+
+impl<'a> Blob<'a> {
+    /// Takes a blob apart. There is one encoding only: whatever differs from
+    /// what [`SymmetricMaterial::seal`] writes is refused.
+    pub(crate) fn parse(blob: &'a [u8]) -> Result<Self, BlobError> {
+        Self::read(blob).ok_or(BlobError::Form)
+    }
+
+    fn read(blob: &'a [u8]) -> Option<Self> {
+        if blob.len() > BLOB_BYTES_MAX {
+            return None;
+        }
+        let (start, rest) = blob.split_first_chunk::<5>()?;
+        if !matches!(start, [1, 2, 2 | 3, 0, 0x78]) {
+            return None;
+        }
+        let (handle, rest) = rest.split_first_chunk::<32>()?;
+        let (one, rest) = rest.split_first()?;
+        let (kdf_nonce, rest) = rest.split_at_checked(16)?;
+        let (length, data) = rest.split_first_chunk::<4>()?;
+        if *one != 1 || usize::try_from(u32::from_be_bytes(*length)) != Ok(data.len()) {
+            return None;
+        }
+        // The prefix is a function of nonce and ciphertext length alone: try the
+        // three widths that the last length can have and compare.
+        let nonce_at = nonce_position(data)?;
+        let gcm_nonce = data.get(nonce_at..nonce_at + GCM_NONCE_BYTES)?;
+        let ciphertext = (1..=3).find_map(|length_bytes| {
+            let prefix_bytes = nonce_at + GCM_NONCE_BYTES + TAG_LENGTH_16.len() + 1 + length_bytes;
+            let (prefix, ciphertext) = data.split_at_checked(prefix_bytes)?;
+            (encrypted_data_prefix(gcm_nonce, ciphertext.len()) == prefix).then_some(ciphertext)
+        })?;
+        Some(Self {
+            handle,
+            before_ciphertext: blob.get(..blob.len() - ciphertext.len())?,
+            kdf_nonce,
+            gcm_nonce,
+            ciphertext,
+        })
+    }
+
+    /// Decrypts with the material that the handle names.
+    pub(crate) fn open(
+        &self,
+        material: &SymmetricMaterial,
+        context: &EncryptionContext,
+    ) -> Result<Zeroizing<Vec<u8>>, BlobError> {
+        let wrong = BlobError::Authentication;
+        let key = material.message_key(self.kdf_nonce).ok_or(wrong)?;
+        let nonce = Nonce::try_assume_unique_for_key(self.gcm_nonce).map_err(|_| wrong)?;
+        let aad = associated_data(self.before_ciphertext, context);
+        let mut inner = Zeroizing::new(self.ciphertext.to_vec());
+        let opened = key
+            .open_in_place(nonce, Aad::from(aad), &mut inner)
+            .map_err(|_| wrong)?;
+        let (mark, rest) = opened.split_at_checked(PLAINTEXT_MARK.len()).ok_or(wrong)?;
+        let (length, plaintext) = rest.split_first_chunk::<4>().ok_or(wrong)?;
+        if mark != PLAINTEXT_MARK
+            || usize::try_from(u32::from_be_bytes(*length)) != Ok(plaintext.len())
+        {
+            return Err(wrong);
+        }
+        Ok(Zeroizing::new(plaintext.to_vec()))
+    }
+}
+
+/// INTEGER 16, the tag's length.
+const TAG_LENGTH_16: &[u8] = b"\x02\x01\x10";
+
+/// The DER of PKCS #7 encryptedData up to the ciphertext's first byte.
+fn encrypted_data_prefix(gcm_nonce: &[u8], ciphertext_bytes: usize) -> Vec<u8> {
+    const ENCRYPTED_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x06";
+    const DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01";
+    const AES256_GCM: &[u8] = b"\x06\x09\x60\x86\x48\x01\x65\x03\x04\x01\x2e";
+    const VERSION_0: &[u8] = b"\x02\x01\x00";
+    let parameters = element(0x30, &[&element(0x04, &[gcm_nonce]), TAG_LENGTH_16]);
+    let algorithm = element(0x30, &[AES256_GCM, &parameters]);
+    // From the inside out: each header counts what comes after it.
+    let before = [DATA, &algorithm, &header(0x80, ciphertext_bytes)].concat();
+    let before = [header(0x30, before.len() + ciphertext_bytes), before].concat();
+    let before = [VERSION_0, &before].concat();
+    let before = [header(0x30, before.len() + ciphertext_bytes), before].concat();
+    let before = [header(0xa0, before.len() + ciphertext_bytes), before].concat();
+    let before = [ENCRYPTED_DATA, &before].concat();
+    [header(0x30, before.len() + ciphertext_bytes), before].concat()
+}
+
+/// Where the nonce starts: after its OCTET STRING header, which stands within
+/// the first bytes of the structure.
+fn nonce_position(data: &[u8]) -> Option<usize> {
+    let start = data.get(..data.len().min(64))?;
+    start
+        .windows(4)
+        .position(|w| w == [0x30, 0x11, 0x04, 0x0c])
+        .map(|at| at + 4)
+}
+
+/// Header and encryption context, each part with its length, keys sorted.
+fn associated_data(before_ciphertext: &[u8], context: &EncryptionContext) -> Vec<u8> {
+    let pairs: usize = context.iter().map(|(k, v)| k.len() + v.len() + 16).sum();
+    let mut out = Vec::with_capacity(before_ciphertext.len() + pairs);
+    out.extend_from_slice(before_ciphertext);
+    for (key, value) in context {
+        for part in [key, value] {
+            out.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn material(n: u8) -> SymmetricMaterial {
+        SymmetricMaterial::new(&Zeroizing::new([n; 32]), "key")
+    }
+
+    fn context(pairs: &[(&str, &str)]) -> EncryptionContext {
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
+    }
+
+    fn open(blob: &[u8], n: u8, pairs: &[(&str, &str)]) -> Result<Vec<u8>, BlobError> {
+        let opened = Blob::parse(blob)?.open(&material(n), &context(pairs))?;
+        Ok(opened.to_vec())
+    }
+
+    #[test]
+    fn blobs_have_the_sizes_and_the_look_of_awss() {
+        for (plaintext, size) in [(32, 184), (28, 180), (6, 158), (5, 157), (4096, 4256 + 4)] {
+            let plaintext = vec![9; plaintext];
+            let blob = material(1)
+                .seal(Maker::Encrypt, &context(&[]), &plaintext, &[5; 28])
+                .unwrap();
+            if size < 200 {
+                assert_eq!(blob.len(), size);
+            } else {
+                assert!(blob.len() <= size, "{}", blob.len());
+            }
+            assert!(BASE64.encode(&blob).starts_with("AQICAH"));
+            assert_eq!(open(&blob, 1, &[]).unwrap(), plaintext);
+        }
+        let blob = material(1)
+            .seal(Maker::GenerateDataKey, &context(&[]), b"x", &[5; 28])
+            .unwrap();
+        assert!(BASE64.encode(&blob).starts_with("AQIDAH"));
+        assert!(String::from_utf8_lossy(&blob).contains("drydock emulator"));
+    }
+
+    #[test]
+    fn a_real_blob_has_the_same_structure_and_is_unknown() {
+        let Some(folder) = crate::recipient::tests::corpus("kms-blobs") else {
+            return;
+        };
+        let text = std::fs::read_to_string(folder.join("real-ciphertext-blobs.json")).unwrap();
+        let blobs: std::collections::BTreeMap<String, String> =
+            serde_json::from_str(&text).unwrap();
+        let real = BASE64.decode(&blobs["2025-encrypt-us-east-2"]).unwrap();
+        assert_eq!(real.len(), 184);
+        let parsed = Blob::parse(&real).unwrap();
+        assert_ne!(parsed.handle, &material(1).handle);
+        for (name, blob) in &blobs {
+            assert!(
+                open(&BASE64.decode(blob).unwrap(), 1, &[]).is_err(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_flipped_bit_anywhere_is_refused() {
+        for plaintext in [vec![1; 32], vec![2; 300]] {
+            let blob = material(1)
+                .seal(
+                    Maker::GenerateDataKey,
+                    &context(&[("a", "b")]),
+                    &plaintext,
+                    &[6; 28],
+                )
+                .unwrap();
+            for bit in 0..blob.len() * 8 {
+                let mut changed = blob.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                let refused = match Blob::parse(&changed) {
+                    Err(_) => true,
+                    Ok(parsed) => {
+                        *parsed.handle != material(1).handle
+                            || parsed.open(&material(1), &context(&[("a", "b")])).is_err()
+                    }
+                };
+                assert!(refused, "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_same_context_and_the_same_material_open_a_blob() {
+        let pairs = [("purpose", "inference-input"), ("job", "7")];
+        let blob = material(1)
+            .seal(Maker::Encrypt, &context(&pairs), b"secret", &[7; 28])
+            .unwrap();
+        assert_eq!(open(&blob, 1, &[pairs[1], pairs[0]]).unwrap(), b"secret");
+        for wrong in [
+            &[][..],
+            &pairs[..1],
+            &[("purpose", "inference-input"), ("job", "8")],
+            &[("purpose", "inference-inputj"), ("ob", "7")],
+            &[("Purpose", "inference-input"), ("job", "7")],
+        ] {
+            assert_eq!(open(&blob, 1, wrong), Err(BlobError::Authentication));
+        }
+        assert_eq!(open(&blob, 2, &pairs), Err(BlobError::Authentication));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Blob::parse(&bytes);
+        }
+
+        #[test]
+        fn whatever_is_sealed_opens(
+            plaintext in proptest::collection::vec(any::<u8>(), 0..600),
+            pairs in proptest::collection::btree_map(".{0,8}", ".{0,8}", 0..4),
+            nonces in any::<[u8; 28]>(),
+        ) {
+            let blob = material(3).seal(Maker::Encrypt, &pairs, &plaintext, &nonces).unwrap();
+            let opened = Blob::parse(&blob).unwrap().open(&material(3), &pairs).unwrap();
+            prop_assert_eq!(opened.as_slice(), plaintext.as_slice());
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Key specs, usages, origins and states, with their names on the wire.
+//!
+//! Source of truth: the KMS service model (enumerations) and AWS KMS developer
+//! guide, "Key states of AWS KMS keys". Key material exists for
+//! `SYMMETRIC_DEFAULT` only; [`KeySpec::is_available`] says so.
+
+macro_rules! names {
+    ($(#[$doc:meta])* $type:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub(crate) enum $type { $($variant),+ }
+
+        impl $type {
+            pub(crate) fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            pub(crate) fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+names!(
+    /// `KeySpec`.
+    KeySpec {
+        SymmetricDefault => "SYMMETRIC_DEFAULT",
+        Rsa2048 => "RSA_2048",
+        Rsa3072 => "RSA_3072",
+        Rsa4096 => "RSA_4096",
+        EccNistP256 => "ECC_NIST_P256",
+        EccNistP384 => "ECC_NIST_P384",
+        EccNistP521 => "ECC_NIST_P521",
+        EccSecgP256k1 => "ECC_SECG_P256K1",
+        EccNistEdwards25519 => "ECC_NIST_EDWARDS25519",
+        Hmac224 => "HMAC_224",
+        Hmac256 => "HMAC_256",
+        Hmac384 => "HMAC_384",
+        Hmac512 => "HMAC_512",
+        Sm2 => "SM2",
+        MlDsa44 => "ML_DSA_44",
+        MlDsa65 => "ML_DSA_65",
+        MlDsa87 => "ML_DSA_87",
+        MlKem512 => "ML_KEM_512",
+        MlKem768 => "ML_KEM_768",
+        MlKem1024 => "ML_KEM_1024",
+    }
+);
+
+names!(
+    /// `KeyUsage`.
+    KeyUsage {
+        EncryptDecrypt => "ENCRYPT_DECRYPT",
+        SignVerify => "SIGN_VERIFY",
+        GenerateVerifyMac => "GENERATE_VERIFY_MAC",
+        KeyAgreement => "KEY_AGREEMENT",
+        EncapsulateDecapsulate => "ENCAPSULATE_DECAPSULATE",
+    }
+);
+
+names!(
+    /// `Origin`.
+    Origin {
+        AwsKms => "AWS_KMS",
+        External => "EXTERNAL",
+        CloudHsm => "AWS_CLOUDHSM",
+        ExternalKeyStore => "EXTERNAL_KEY_STORE",
+    }
+);
+
+names!(
+    /// `EncryptionAlgorithm`.
+    EncryptionAlgorithm {
+        SymmetricDefault => "SYMMETRIC_DEFAULT",
+        RsaesOaepSha1 => "RSAES_OAEP_SHA_1",
+        RsaesOaepSha256 => "RSAES_OAEP_SHA_256",
+        Sm2Pke => "SM2PKE",
+    }
+);
+
+/// `RotationType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RotationType {
+    Automatic,
+    OnDemand,
+}
+
+impl RotationType {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Automatic => "AUTOMATIC",
+            Self::OnDemand => "ON_DEMAND",
+        }
+    }
+}
+
+impl KeySpec {
+    /// Whether this emulator has key material of the spec.
+    pub(crate) fn is_available(self) -> bool {
+        self == Self::SymmetricDefault
+    }
+
+    /// Whether keys of the spec encrypt data symmetrically.
+    pub(crate) fn is_symmetric_encryption(self) -> bool {
+        self == Self::SymmetricDefault
+    }
+
+    /// The usages that `CreateKey` accepts with the spec.
+    pub(crate) fn usages(self) -> &'static [KeyUsage] {
+        use KeyUsage::{
+            EncapsulateDecapsulate, EncryptDecrypt, GenerateVerifyMac, KeyAgreement, SignVerify,
+        };
+        match self {
+            Self::SymmetricDefault => &[EncryptDecrypt],
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => &[EncryptDecrypt, SignVerify],
+            Self::EccNistP256 | Self::EccNistP384 | Self::EccNistP521 => {
+                &[SignVerify, KeyAgreement]
+            }
+            Self::EccSecgP256k1 | Self::EccNistEdwards25519 => &[SignVerify],
+            Self::Hmac224 | Self::Hmac256 | Self::Hmac384 | Self::Hmac512 => &[GenerateVerifyMac],
+            Self::Sm2 => &[EncryptDecrypt, SignVerify, KeyAgreement],
+            Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87 => &[SignVerify],
+            Self::MlKem512 | Self::MlKem768 | Self::MlKem1024 => &[EncapsulateDecapsulate],
+        }
+    }
+
+    /// The encryption algorithms of the spec under `ENCRYPT_DECRYPT`.
+    pub(crate) fn encryption_algorithms(self) -> &'static [EncryptionAlgorithm] {
+        use EncryptionAlgorithm::{RsaesOaepSha1, RsaesOaepSha256, Sm2Pke, SymmetricDefault};
+        match self {
+            Self::SymmetricDefault => &[SymmetricDefault],
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => &[RsaesOaepSha1, RsaesOaepSha256],
+            Self::Sm2 => &[Sm2Pke],
+            _ => &[],
+        }
+    }
+}

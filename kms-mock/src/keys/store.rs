@@ -1,0 +1,239 @@
+//! Where keys and aliases live: in memory, in shards, so that a call waits for
+//! nobody but a writer of its own shard.
+//!
+//! Source of truth: none of AWS's; its answers are in `api`. Does not model
+//! eventual consistency: a change is seen by the next call.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::{BuildHasher, Hash, RandomState},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use nsm_sim::clock::UnixMillis;
+
+use super::{
+    entropy::Entropy,
+    key::{Key, Record, Settled},
+    material::Handle,
+};
+use crate::policy::Policy;
+
+/// Enough that sixteen busy connections rarely meet in one.
+const SHARDS: usize = 64;
+
+/// All keys and aliases of all accounts and Regions.
+#[derive(Debug)]
+pub(crate) struct Store {
+    keys: Shards<Arc<str>, Arc<Key>>,
+    aliases: Shards<Arc<str>, Alias>,
+    /// The key that each generation of material belongs to.
+    handles: Shards<Handle, Arc<str>>,
+    /// ARNs in order, for lists.
+    key_index: RwLock<BTreeSet<Arc<str>>>,
+    alias_index: RwLock<BTreeSet<Arc<str>>>,
+    /// Held while an alias and the keys it leaves and joins are changed.
+    pub(crate) alias_changes: Mutex<()>,
+    /// The default policy of each account, shared by its keys.
+    default_policies: RwLock<BTreeMap<String, Arc<Policy>>>,
+}
+
+/// An alias.
+#[derive(Clone, Debug)]
+pub(crate) struct Alias {
+    pub(crate) target: Arc<str>,
+    pub(crate) created: UnixMillis,
+    pub(crate) updated: UnixMillis,
+}
+
+impl Store {
+    pub(crate) fn new() -> Self {
+        Self {
+            keys: Shards::new(),
+            aliases: Shards::new(),
+            handles: Shards::new(),
+            key_index: RwLock::default(),
+            alias_index: RwLock::default(),
+            alias_changes: Mutex::default(),
+            default_policies: RwLock::default(),
+        }
+    }
+
+    pub(crate) fn insert(&self, key: Arc<Key>) {
+        for generation in key.record().materials.iter() {
+            self.handles
+                .insert(generation.material.handle, Arc::clone(&key.arn));
+        }
+        write(&self.key_index).insert(Arc::clone(&key.arn));
+        self.keys.insert(Arc::clone(&key.arn), key);
+    }
+
+    /// The key of an ARN with its record at `now`.
+    pub(crate) fn key(
+        &self,
+        arn: &str,
+        now: UnixMillis,
+        entropy: &Entropy,
+    ) -> Option<(Arc<Key>, Arc<Record>)> {
+        let key = self.keys.get(arn)?;
+        match key.settle(now, entropy) {
+            Settled::AsItWas => {}
+            Settled::Rotated(handles) => {
+                for handle in handles {
+                    self.know_handle(handle, &key);
+                }
+            }
+            Settled::Deleted => {
+                self.remove(&key);
+                return None;
+            }
+        }
+        let record = key.record();
+        Some((key, record))
+    }
+
+    /// Makes new material of a key findable from a blob.
+    pub(crate) fn know_handle(&self, handle: Handle, key: &Key) {
+        self.handles.insert(handle, Arc::clone(&key.arn));
+    }
+
+    /// The ARN of the key that a blob's handle belongs to.
+    pub(crate) fn arn_by_handle(&self, handle: &Handle) -> Option<Arc<str>> {
+        self.handles.get(handle)
+    }
+
+    fn remove(&self, key: &Key) {
+        let record = key.record();
+        self.keys.remove(&*key.arn);
+        write(&self.key_index).remove(&key.arn);
+        for generation in record.materials.iter() {
+            self.handles.remove(&generation.material.handle);
+        }
+        for name in record.aliases.iter() {
+            let arn = super::arn::alias_arn(key.region(), key.account(), name);
+            self.aliases.remove(arn.as_str());
+            write(&self.alias_index).remove(arn.as_str());
+        }
+    }
+
+    /// ARNs of keys that start with `prefix` and come after `after`, in order.
+    pub(crate) fn key_arns(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Vec<Arc<str>> {
+        page(&read(&self.key_index), prefix, after, limit)
+    }
+
+    pub(crate) fn alias(&self, arn: &str) -> Option<Alias> {
+        self.aliases.get(arn)
+    }
+
+    /// Aliases whose ARN starts with `prefix` and comes after `after`, in order.
+    pub(crate) fn alias_arns(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Vec<Arc<str>> {
+        page(&read(&self.alias_index), prefix, after, limit)
+    }
+
+    /// Whether the alias was new.
+    pub(crate) fn insert_alias(&self, arn: &str, alias: Alias) -> bool {
+        let arn: Arc<str> = arn.into();
+        // The index decides who comes first.
+        if !write(&self.alias_index).insert(Arc::clone(&arn)) {
+            return false;
+        }
+        self.aliases.insert(arn, alias);
+        true
+    }
+
+    pub(crate) fn replace_alias(&self, arn: &str, alias: Alias) {
+        self.aliases.insert(arn.into(), alias);
+    }
+
+    pub(crate) fn remove_alias(&self, arn: &str) {
+        write(&self.alias_index).remove(arn);
+        self.aliases.remove(arn);
+    }
+
+    pub(crate) fn default_policy(&self, account: &str) -> Arc<Policy> {
+        if let Some(policy) = read(&self.default_policies).get(account) {
+            return Arc::clone(policy);
+        }
+        let policy = Arc::new(Policy::default_for_key(account));
+        let mut policies = write(&self.default_policies);
+        Arc::clone(policies.entry(account.to_owned()).or_insert(policy))
+    }
+}
+
+fn page(
+    index: &BTreeSet<Arc<str>>,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Vec<Arc<str>> {
+    use std::ops::Bound::{Excluded, Included, Unbounded};
+    let start = match after {
+        Some(after) if after >= prefix => Excluded(after),
+        _ => Included(prefix),
+    };
+    index
+        .range::<str, _>((start, Unbounded))
+        .take_while(|arn| arn.starts_with(prefix))
+        .take(limit)
+        .cloned()
+        .collect()
+}
+
+#[derive(Debug)]
+struct Shards<K, V> {
+    hasher: RandomState,
+    shards: Vec<RwLock<HashMap<K, V>>>,
+}
+
+impl<K: Hash + Eq, V: Clone> Shards<K, V> {
+    fn new() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+        }
+    }
+
+    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &RwLock<HashMap<K, V>> {
+        let at = self.hasher.hash_one(key) % (SHARDS as u64);
+        // `at` is below SHARDS, and there are SHARDS shards.
+        &self.shards[usize::try_from(at).unwrap_or(0)]
+    }
+
+    fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        read(self.shard(key)).get(key).cloned()
+    }
+
+    fn insert(&self, key: K, value: V) {
+        write(self.shard(&key)).insert(key, value);
+    }
+
+    fn remove<Q>(&self, key: &Q)
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        write(self.shard(key)).remove(key);
+    }
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,246 @@
+//! The evaluator: one function for the server, for `explain` and for proofs.
+//!
+//! Source of truth: ground truth KMS §3; AWS KMS developer guide,
+//! "Troubleshooting key access" (the flow of a decision); IAM user guide,
+//! "Policy evaluation logic" (sessions, other accounts).
+//!
+//! In order: an explicit Deny anywhere; then the key policy naming the caller,
+//! or naming the account together with an IAM policy, or a grant; then the
+//! session's own policies. Another account's caller needs both the key policy
+//! and IAM at home. IAM alone never opens a key.
+//!
+//! Does not model permission boundaries, service control policies, resource
+//! control policies and VPC endpoint policies.
+//!
+//! Unknown and chosen: which Deny is named when several apply (the key policy's
+//! first), and that a grant to a role is limited by session policies.
+
+use std::sync::Arc;
+
+use super::{
+    decision::{
+        AllowedBy, Decision, Denial, GrantTrace, GrantVerdict, Outcome, PolicySource, PolicyTrace,
+        StatementTrace, Verdict,
+    },
+    document::{Effect, Naming, Policy, Statement},
+    grant::Grant,
+    request::{Request, Resource},
+};
+use crate::principal::Principal;
+
+/// Decides a request. `key_policy` is the policy of the key when the resource is
+/// one; `grants` is asked for the key's grants to the caller only when nothing
+/// else allows.
+pub fn decide(
+    request: &Request<'_>,
+    key_policy: Option<&Arc<Policy>>,
+    grants: impl FnOnce() -> Vec<Arc<Grant>>,
+) -> Decision {
+    let caller = request.caller;
+    let mut policies = Vec::new();
+    let tally = |source: PolicySource, list: &[Arc<Policy>], policies: &mut Vec<PolicyTrace>| {
+        let mut sum = Tally::default();
+        for policy in list {
+            let trace = trace_policy(policy, request, source);
+            sum.add(policy, &trace);
+            policies.push(trace);
+        }
+        sum
+    };
+    let resource = match key_policy {
+        Some(policy) => tally(
+            PolicySource::Resource,
+            std::slice::from_ref(policy),
+            &mut policies,
+        ),
+        None => Tally::default(),
+    };
+    let is_root = matches!(caller.principal, Principal::Root { .. });
+    let mut identity = Tally::default();
+    if is_root {
+        identity.allowed = Naming::Direct;
+    } else {
+        identity = tally(
+            PolicySource::Identity,
+            &caller.identity_policies,
+            &mut policies,
+        );
+    }
+    let session = tally(
+        PolicySource::Session,
+        &caller.session_policies,
+        &mut policies,
+    );
+
+    let mut grant_traces = Vec::new();
+    let same_account = request.resource.account() == caller.principal.account();
+    let has_policy = matches!(request.resource, Resource::Key(_));
+    let outcome = (|| {
+        for (sum, source) in [
+            (&resource, PolicySource::Resource),
+            (&identity, PolicySource::Identity),
+            (&session, PolicySource::Session),
+        ] {
+            if sum.denied {
+                // To callers of other accounts AWS does not tell a key policy's Deny.
+                let hidden = !same_account && source == PolicySource::Resource;
+                return Outcome::Denied(if hidden {
+                    Denial::OtherAccount
+                } else {
+                    Denial::ExplicitDeny(source)
+                });
+            }
+        }
+        let identity_allows = identity.allowed > Naming::No;
+        let (by, limited) = match (has_policy, same_account, resource.allowed) {
+            (false, true, _) if identity_allows => (AllowedBy::IdentityPolicy, true),
+            (false, true, _) => return Outcome::Denied(Denial::NoIdentityPolicy),
+            (false, false, _) => return Outcome::Denied(Denial::OtherAccount),
+            (true, true, Naming::Session) => (AllowedBy::KeyPolicy, false),
+            (true, true, Naming::Direct) => (AllowedBy::KeyPolicy, true),
+            (true, true, Naming::Account) if is_root => (AllowedBy::RootUser, true),
+            (true, true, Naming::Account) if identity_allows => (AllowedBy::IdentityPolicy, true),
+            (true, false, Naming::Session | Naming::Direct | Naming::Account)
+                if identity_allows =>
+            {
+                (AllowedBy::CrossAccount, true)
+            }
+            (true, _, naming) => match granted(request, grants, &mut grant_traces) {
+                Some(grant_id) => (AllowedBy::Grant { grant_id }, true),
+                None => {
+                    return Outcome::Denied(match (same_account, naming) {
+                        (false, Naming::No) => Denial::OtherAccount,
+                        (true, Naming::No) => Denial::NoResourcePolicy,
+                        _ => Denial::NoIdentityPolicy,
+                    });
+                }
+            },
+        };
+        let has_session_policy = !caller.session_policies.is_empty();
+        if limited && has_session_policy && session.allowed == Naming::No {
+            return Outcome::Denied(Denial::NoSessionPolicy);
+        }
+        Outcome::Allowed(by)
+    })();
+    Decision {
+        outcome,
+        policies,
+        grants: grant_traces,
+    }
+}
+
+/// What the statements of one kind of policy come to.
+#[derive(Debug)]
+struct Tally {
+    denied: bool,
+    /// The strongest way in which an applying Allow names the caller.
+    allowed: Naming,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            denied: false,
+            allowed: Naming::No,
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, policy: &Policy, trace: &PolicyTrace) {
+        for (statement, trace) in policy.statements().iter().zip(&trace.statements) {
+            let naming = match trace.verdict {
+                Verdict::Applies => Naming::Direct,
+                Verdict::AppliesToAccount => Naming::Account,
+                Verdict::AppliesToSession => Naming::Session,
+                _ => continue,
+            };
+            match statement.effect {
+                Effect::Deny => self.denied = true,
+                Effect::Allow => self.allowed = self.allowed.max(naming),
+            }
+        }
+    }
+}
+
+fn trace_policy(policy: &Arc<Policy>, request: &Request<'_>, source: PolicySource) -> PolicyTrace {
+    PolicyTrace {
+        source,
+        statements: policy
+            .statements()
+            .iter()
+            .map(|statement| trace_statement(statement, request, source))
+            .collect(),
+        policy: Arc::clone(policy),
+    }
+}
+
+fn trace_statement(
+    statement: &Statement,
+    request: &Request<'_>,
+    source: PolicySource,
+) -> StatementTrace {
+    let without_conditions = |verdict| StatementTrace {
+        verdict,
+        conditions: Vec::new(),
+    };
+    let (Some(actions), Some(resources)) = (&statement.actions, &statement.resources) else {
+        return without_conditions(Verdict::HasNoEffect);
+    };
+    let naming = match &statement.principals {
+        Some(principals) => principals.names(&request.caller.principal),
+        None => Naming::Direct,
+    };
+    if naming == Naming::No {
+        return without_conditions(Verdict::OtherPrincipal);
+    }
+    if !actions.cover_action(request.action) {
+        return without_conditions(Verdict::OtherAction);
+    }
+    let in_key_policy = source == PolicySource::Resource;
+    let variables = |name: &str| request.variable(name, in_key_policy);
+    let arn = request.resource.arn();
+    let listed = resources
+        .items
+        .iter()
+        .any(|item| item.fits(arn, super::template::Case::Sensitive, &variables));
+    if listed == resources.negated {
+        return without_conditions(Verdict::OtherResource);
+    }
+    let conditions: Vec<_> = statement
+        .conditions
+        .iter()
+        .map(|condition| condition.evaluate(request, in_key_policy))
+        .collect();
+    let verdict = if conditions.iter().all(|condition| condition.satisfied) {
+        match naming {
+            Naming::Account => Verdict::AppliesToAccount,
+            Naming::Session => Verdict::AppliesToSession,
+            Naming::Direct | Naming::No => Verdict::Applies,
+        }
+    } else {
+        Verdict::ConditionUnsatisfied
+    };
+    StatementTrace {
+        verdict,
+        conditions,
+    }
+}
+
+fn granted(
+    request: &Request<'_>,
+    grants: impl FnOnce() -> Vec<Arc<Grant>>,
+    traces: &mut Vec<GrantTrace>,
+) -> Option<String> {
+    for grant in grants() {
+        let verdict = grant.judge(request);
+        traces.push(GrantTrace {
+            grant_id: grant.id.clone(),
+            verdict,
+        });
+        if verdict == GrantVerdict::Allows {
+            return Some(grant.id.clone());
+        }
+    }
+    None
+}

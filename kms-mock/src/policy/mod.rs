@@ -1,0 +1,28 @@
+//! Authorization: key policies, IAM policies and grants, parsed strictly and
+//! evaluated by one function that explains itself.
+//!
+//! Source of truth: ground truth KMS §2 (attestation condition keys) and §3.
+//!
+//! Reading order: [`Policy`] (what a document may say), [`Request`] (what is
+//! asked), [`decide`] (the answer), [`Decision`] (the answer's reasons),
+//! [`Grant`].
+
+mod condition;
+mod decision;
+mod document;
+mod evaluate;
+mod grant;
+mod json;
+mod request;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use decision::{
+    AllowedBy, Because, ConditionTrace, Decision, Denial, GrantTrace, GrantVerdict, Named, Outcome,
+    PolicySource, PolicyTrace, StatementTrace, Verdict,
+};
+pub use document::{KEY_POLICY_BYTES_MAX, Policy, PolicyError, PolicyKind};
+pub use evaluate::decide;
+pub use grant::{Constraint, GRANT_OPERATIONS, Grant, is_grant_principal};
+pub use request::{EncryptionContext, Facts, KeyFacts, Request, Resource};

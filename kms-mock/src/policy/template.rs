@@ -1,0 +1,297 @@
+//! Strings of a policy: wildcards `*` and `?`, and variables `${aws:username}`.
+//!
+//! Source of truth: IAM user guide, "Policy variables" (including the special
+//! `${*}`, `${?}`, `${$}` and defaults `${key, 'default'}`; a variable without a
+//! value and without a default makes the element match nothing) and "String
+//! condition operators". Variables work in version 2012-10-17 only.
+
+use std::{borrow::Cow, sync::Arc};
+
+/// Where variables take their values from; `None` when the request has none.
+pub(crate) type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// A string of a policy, with what was found in it when it was parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Template {
+    text: Arc<str>,
+    has_variables: bool,
+}
+
+impl Template {
+    pub(crate) fn new(text: &str, variables_allowed: bool) -> Self {
+        Self {
+            text: text.into(),
+            has_variables: variables_allowed && text.contains("${"),
+        }
+    }
+
+    /// As written in the policy.
+    pub(crate) fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// The string without any meaning of `*` and `?`; `None` when a variable
+    /// has no value.
+    pub(crate) fn plain(&self, variables: Variables<'_>) -> Option<Cow<'_, str>> {
+        if !self.has_variables {
+            return Some(Cow::Borrowed(&self.text));
+        }
+        let mut out = String::new();
+        for piece in pieces(&self.text) {
+            match piece {
+                Piece::Text(text) => out.push_str(text),
+                Piece::Variable { name, default } => {
+                    out.push_str(&value_of(name, default, variables)?);
+                }
+            }
+        }
+        Some(Cow::Owned(out))
+    }
+
+    /// Whether `presented` fits the pattern. Wildcards inside the value of a
+    /// variable are plain characters.
+    pub(crate) fn fits(&self, presented: &str, case: Case, variables: Variables<'_>) -> bool {
+        if !self.has_variables {
+            return glob(&self.text, presented, case);
+        }
+        let mut tokens = Vec::new();
+        for piece in pieces(&self.text) {
+            match piece {
+                Piece::Text(text) => tokens.extend(text.bytes().map(Token::from_pattern)),
+                Piece::Variable { name, default } => {
+                    let Some(value) = value_of(name, default, variables) else {
+                        return false;
+                    };
+                    tokens.extend(value.bytes().map(Token::Byte));
+                }
+            }
+        }
+        fit(|at| tokens.get(at).copied(), presented.as_bytes(), case)
+    }
+}
+
+/// Whether letters of different case are the same letter (ASCII).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Case {
+    Sensitive,
+    Insensitive,
+}
+
+/// Whether `presented` fits `pattern` with `*` and `?`.
+pub(crate) fn glob(pattern: &str, presented: &str, case: Case) -> bool {
+    let bytes = pattern.as_bytes();
+    fit(
+        |at| bytes.get(at).copied().map(Token::from_pattern),
+        presented.as_bytes(),
+        case,
+    )
+}
+
+#[derive(Clone, Copy)]
+enum Token {
+    Byte(u8),
+    One,
+    Any,
+}
+
+impl Token {
+    fn from_pattern(byte: u8) -> Self {
+        match byte {
+            b'*' => Self::Any,
+            b'?' => Self::One,
+            other => Self::Byte(other),
+        }
+    }
+}
+
+/// Greedy matching with one point of return, the last `*`: linear in practice,
+/// the product of both lengths at worst.
+fn fit(token: impl Fn(usize) -> Option<Token>, text: &[u8], case: Case) -> bool {
+    let (mut at, mut from) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    loop {
+        let step = match (token(at), text.get(from)) {
+            (Some(Token::Any), _) => {
+                retry = Some((at + 1, from));
+                Some((at + 1, from))
+            }
+            (Some(Token::One), Some(_)) => {
+                let mut next = from + 1;
+                while text.get(next).is_some_and(|b| b & 0xc0 == 0x80) {
+                    next += 1; // the rest of one UTF-8 character
+                }
+                Some((at + 1, next))
+            }
+            (Some(Token::Byte(want)), Some(have)) => {
+                let same = match case {
+                    Case::Sensitive => want == *have,
+                    Case::Insensitive => want.eq_ignore_ascii_case(have),
+                };
+                same.then_some((at + 1, from + 1))
+            }
+            (None, None) => return true,
+            _ => None,
+        };
+        match (step, retry) {
+            (Some((next_at, next_from)), _) => {
+                at = next_at;
+                from = next_from;
+            }
+            (None, Some((after, start))) if start < text.len() => {
+                at = after;
+                from = start + 1;
+                retry = Some((after, start + 1));
+            }
+            _ => return false,
+        }
+    }
+}
+
+enum Piece<'a> {
+    Text(&'a str),
+    Variable {
+        name: &'a str,
+        default: Option<&'a str>,
+    },
+}
+
+fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        if !rest.contains('}') {
+            return Some(Piece::Text(std::mem::take(&mut rest)));
+        }
+        if let Some(opened) = rest.strip_prefix("${")
+            && let Some((inside, after)) = opened.split_once('}')
+        {
+            rest = after;
+            let (name, default) = match inside.split_once(',') {
+                Some((name, default)) => {
+                    let default = default.trim();
+                    let quoted = default
+                        .strip_prefix('\'')
+                        .and_then(|d| d.strip_suffix('\''));
+                    (name.trim(), Some(quoted.unwrap_or(default)))
+                }
+                None => (inside.trim(), None),
+            };
+            return Some(Piece::Variable { name, default });
+        }
+        let end = rest
+            .char_indices()
+            .skip(1)
+            .find(|(at, _)| rest.get(*at..).is_some_and(|tail| tail.starts_with("${")))
+            .map_or(rest.len(), |(at, _)| at);
+        let (text, after) = rest.split_at(end);
+        rest = after;
+        Some(Piece::Text(text))
+    })
+}
+
+fn value_of(name: &str, default: Option<&str>, variables: Variables<'_>) -> Option<String> {
+    match name {
+        "*" | "?" | "$" => Some(name.to_owned()),
+        _ => variables(name).or_else(|| default.map(str::to_owned)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn no_variables(_: &str) -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn wildcards_fit_what_they_should() {
+        for (pattern, text, fits) in [
+            ("kms:*", "kms:Decrypt", true),
+            ("KMS:GENERATEDATAKEY*", "kms:GenerateDataKeyPair", true),
+            ("kms:Re?ncrypt*", "kms:ReEncryptFrom", true),
+            ("kms:Decrypt", "kms:DecryptX", false),
+            ("kms:Decryp?", "kms:Decryp", false),
+            ("*", "", true),
+            ("", "", true),
+            ("", "x", false),
+            ("?", "é", true),
+            ("??", "é", false),
+            ("*a*b", "xxaxxab", true),
+            ("*a*b", "xxaxxabc", false),
+            ("a*", "b", false),
+            ("***", "anything", true),
+            ("*?x", "yx", true),
+        ] {
+            assert_eq!(
+                glob(pattern, text, Case::Insensitive),
+                fits,
+                "{pattern} on {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn variables_take_values_defaults_and_the_special_characters() {
+        let variables = |name: &str| (name == "aws:username").then(|| "al*ce".to_owned());
+        let case = Case::Sensitive;
+        let template = Template::new("home/${aws:username}/*", true);
+        assert!(template.fits("home/al*ce/x", case, &variables));
+        assert!(
+            !template.fits("home/alice/x", case, &variables),
+            "the value's star is no wildcard"
+        );
+        let special = Template::new("a${*}b${?}c${$}", true);
+        assert!(special.fits("a*b?c$", case, &variables));
+        assert!(!special.fits("axbxc$", case, &variables));
+        let default = Template::new("${aws:nothing, 'company'}-x", true);
+        assert_eq!(default.plain(&variables).as_deref(), Some("company-x"));
+        assert_eq!(
+            Template::new("${aws:nothing}", true).plain(&variables),
+            None
+        );
+        let old = Template::new("${aws:username}", false);
+        assert_eq!(old.plain(&variables).as_deref(), Some("${aws:username}"));
+        assert_eq!(
+            Template::new("open ${ end", true)
+                .plain(&variables)
+                .as_deref(),
+            Some("open ${ end")
+        );
+    }
+
+    /// The definition, written as a recursion over characters.
+    fn slow(pattern: &[char], text: &[char]) -> bool {
+        match (pattern.split_first(), text.split_first()) {
+            (None, None) => true,
+            (Some(('*', rest)), _) => {
+                slow(rest, text) || text.split_first().is_some_and(|(_, t)| slow(pattern, t))
+            }
+            (Some(('?', rest)), Some((_, t))) => slow(rest, t),
+            (Some((p, rest)), Some((c, t))) => p == c && slow(rest, t),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn fitting_agrees_with_its_definition(pattern in "[ab*?é]{0,8}", text in "[abé]{0,8}") {
+            let expected = slow(
+                &pattern.chars().collect::<Vec<_>>(),
+                &text.chars().collect::<Vec<_>>(),
+            );
+            prop_assert_eq!(glob(&pattern, &text, Case::Sensitive), expected);
+        }
+
+        #[test]
+        fn no_text_makes_a_template_panic(text in ".{0,40}", presented in ".{0,40}") {
+            let template = Template::new(&text, true);
+            let _ = template.plain(&no_variables);
+            let _ = template.fits(&presented, Case::Insensitive, &no_variables);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Who calls: the account's root user, an IAM user, or a session of a role.
+//!
+//! Source of truth: IAM user guide, "IAM identifiers" and "`aws:PrincipalArn`";
+//! ground truth KMS §3. Does not model federated users, service principals as
+//! callers, or partitions other than `aws`.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use crate::policy::Policy;
+
+/// An authenticated identity.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Principal {
+    /// The account's root user, who may do whatever IAM can allow.
+    Root {
+        /// Twelve digits.
+        account: String,
+    },
+    /// An IAM user.
+    User {
+        /// Twelve digits.
+        account: String,
+        /// Path and name without the leading slash: `division/alice`, `alice`.
+        path_name: String,
+    },
+    /// A session of a role.
+    AssumedRole {
+        /// Twelve digits.
+        account: String,
+        /// Path and name of the role without the leading slash.
+        role_path_name: String,
+        /// The role session name.
+        session: String,
+    },
+}
+
+impl Principal {
+    /// The twelve digits of the account the principal belongs to.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        match self {
+            Self::Root { account }
+            | Self::User { account, .. }
+            | Self::AssumedRole { account, .. } => account,
+        }
+    }
+
+    /// The ARN that AWS shows in messages and logs. A session's is of the
+    /// service `sts` and has the role's name without its path.
+    #[must_use]
+    pub fn arn(&self) -> String {
+        match self {
+            Self::Root { account } => format!("arn:aws:iam::{account}:root"),
+            Self::User { account, path_name } => format!("arn:aws:iam::{account}:user/{path_name}"),
+            Self::AssumedRole {
+                account,
+                role_path_name,
+                session,
+            } => format!(
+                "arn:aws:sts::{account}:assumed-role/{}/{session}",
+                name_of(role_path_name)
+            ),
+        }
+    }
+
+    /// The value of `aws:PrincipalArn`: for a session the ARN of its *role*,
+    /// otherwise the same as [`Principal::arn`].
+    #[must_use]
+    pub fn role_arn(&self) -> String {
+        match self {
+            Self::AssumedRole {
+                account,
+                role_path_name,
+                ..
+            } => format!("arn:aws:iam::{account}:role/{role_path_name}"),
+            other => other.arn(),
+        }
+    }
+
+    /// Reads what [`Principal::arn`] writes. The role of a session is taken to
+    /// have no path, since such an ARN does not carry one.
+    #[must_use]
+    pub fn parse(arn: &str) -> Option<Self> {
+        let rest = arn.strip_prefix("arn:aws:")?;
+        let (service, rest) = rest.split_once("::")?;
+        let (account, resource) = rest.split_once(':')?;
+        if !is_account_id(account) {
+            return None;
+        }
+        let account = account.to_owned();
+        match service {
+            "iam" if resource == "root" => Some(Self::Root { account }),
+            "iam" => {
+                let path_name = resource
+                    .strip_prefix("user/")
+                    .filter(|name| !name.is_empty())?;
+                Some(Self::User {
+                    account,
+                    path_name: path_name.to_owned(),
+                })
+            }
+            "sts" => {
+                let (role, session) = resource.strip_prefix("assumed-role/")?.split_once('/')?;
+                if role.is_empty() || session.is_empty() {
+                    return None;
+                }
+                Some(Self::AssumedRole {
+                    account,
+                    role_path_name: role.to_owned(),
+                    session: session.to_owned(),
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.arn())
+    }
+}
+
+/// The last component of a path and name.
+pub(crate) fn name_of(path_name: &str) -> &str {
+    path_name.rsplit('/').next().unwrap_or(path_name)
+}
+
+/// Whether `text` is twelve ASCII digits.
+pub(crate) fn is_account_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// A principal with the policies that came along with its credentials and what
+/// the connection tells about it.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The identity.
+    pub principal: Principal,
+    /// The IAM policies of the user or the role. Those of the root user are not
+    /// looked at: IAM cannot restrict it.
+    pub identity_policies: Vec<Arc<Policy>>,
+    /// The policies given to `AssumeRole`; none means no further restriction.
+    pub session_policies: Vec<Arc<Policy>>,
+    /// The peer's address (`aws:SourceIp`), when known.
+    pub source_ip: Option<IpAddr>,
+    /// Whether the call came by TLS (`aws:SecureTransport`).
+    pub secure_transport: bool,
+}
+
+impl Caller {
+    /// The principal alone: no policies, no address, over TLS.
+    #[must_use]
+    pub fn new(principal: Principal) -> Self {
+        Self {
+            principal,
+            identity_policies: Vec::new(),
+            session_policies: Vec::new(),
+            source_ip: None,
+            secure_transport: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_shows_its_own_arn_and_its_role_as_principal_arn() {
+        let session = Principal::AssumedRole {
+            account: "123456789012".into(),
+            role_path_name: "service/data-processing".into(),
+            session: "i-0abc".into(),
+        };
+        assert_eq!(
+            session.arn(),
+            "arn:aws:sts::123456789012:assumed-role/data-processing/i-0abc"
+        );
+        assert_eq!(
+            session.role_arn(),
+            "arn:aws:iam::123456789012:role/service/data-processing"
+        );
+        assert_eq!(session.account(), "123456789012");
+    }
+
+    #[test]
+    fn an_arn_reads_back_as_the_principal_that_wrote_it() {
+        for arn in [
+            "arn:aws:iam::123456789012:root",
+            "arn:aws:iam::123456789012:user/division/alice",
+            "arn:aws:sts::123456789012:assumed-role/Admin/me@example.com",
+        ] {
+            assert_eq!(Principal::parse(arn).unwrap().arn(), arn);
+        }
+        for not_a_caller in [
+            "",
+            "arn:aws:iam::123456789012:role/Admin",
+            "arn:aws:iam::12345678901:root",
+            "arn:aws:iam::123456789012:user/",
+            "arn:aws:sts::123456789012:assumed-role/Admin",
+        ] {
+            assert_eq!(Principal::parse(not_a_caller), None, "{not_a_caller}");
+        }
+    }
+}
