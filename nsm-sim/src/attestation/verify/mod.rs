@@ -126,6 +126,14 @@ impl Verifier {
         Self::with_root_der(&pem::decode(pem).ok_or(VerifyError::RootUnreadable)?)
     }
 
+    /// Trusts one root more, given as PEM with a single block.
+    ///
+    /// # Errors
+    /// [`VerifyError::RootUnreadable`] if `pem` holds no such certificate.
+    pub fn and_root_pem(self, pem: &str) -> Result<Self, VerifyError> {
+        self.and_root_der(&pem::decode(pem).ok_or(VerifyError::RootUnreadable)?)
+    }
+
     /// Trusts one root more.
     ///
     /// # Errors
