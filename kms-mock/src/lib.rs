@@ -1,13 +1,22 @@
-//! The cloud, simulated: a KMS that enforces what AWS's enforces, attested
-//! `Recipient` calls included.
+//! The cloud, simulated: a KMS that enforces what AWS enforces, attested
+//! `Recipient` calls included; S3, STS and IAM beside it on one
+//! LocalStack-compatible endpoint.
 //!
-//! Reading order: [`principal`] (who calls), [`policy`] (may they), [`recipient`]
-//! (from inside which enclave), `keys` (with what), [`api`] (the operations),
-//! [`audit`] (what happened and why).
+//! Reading order: [`builder`] (a running server in a test), [`server`] (the
+//! HTTP edge: TLS, signatures, routing), [`iam`] and [`principal`] (who calls),
+//! [`policy`] (may they), [`recipient`] (from inside which enclave), `keys` (with
+//! what), [`api`] (the operations), [`audit`] (what happened and why), [`s3`] (the
+//! object store).
 
 pub mod api;
 pub mod audit;
+pub mod builder;
+pub mod iam;
 mod keys;
 pub mod policy;
 pub mod principal;
 pub mod recipient;
+pub mod s3;
+pub mod server;
+
+pub use builder::{Auth, Builder, KmsMock, Received, StartError};

@@ -1,0 +1,407 @@
+//! A running server: [`KmsMock`] in a test, and what `kms-mock serve` runs.
+//!
+//! ```no_run
+//! # async fn test() -> Result<(), kms_mock::StartError> {
+//! let mock = kms_mock::KmsMock::builder().start().await?;
+//! println!("AWS_ENDPOINT_URL={}", mock.url());
+//! # Ok(()) }
+//! ```
+//! The server has threads of its own, so that a test that blocks does not stop
+//! it. It ends when [`KmsMock`] is dropped.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use nsm_sim::{
+    clock::{Clock, SettableClock},
+    attestation::{
+        pki::Pki,
+        verify::{Verifier, VerifyError},
+    },
+    seed::WorldSeed,
+};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio_rustls::TlsAcceptor;
+
+pub use crate::server::{KmsHandler, Limits, Received};
+use crate::{
+    api::{Call, Kms, Reply, Settings},
+    iam::Iam,
+    s3::ObjectStore,
+    server::{
+        Edge, ReceivedLog, serve,
+        tls::{Authority, TlsError},
+    },
+};
+
+/// What a signature must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Auth {
+    /// Access keys that were not issued here act as the account's root user; a
+    /// 12-digit access key id selects the account. Keys that were issued here
+    /// are verified.
+    #[default]
+    Lenient,
+    /// Every signature is verified, unknown keys are refused.
+    Strict,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address could not be listened on.
+    #[error("listening on {address}: {source}; choose another port with --bind")]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The server's threads could not be started.
+    #[error("starting the server's threads: {0}")]
+    Threads(#[source] std::io::Error),
+    /// A root for attestation documents is no certificate.
+    #[error("an attestation root cannot be used: {0}; give one certificate in PEM")]
+    AttestationRoot(#[source] VerifyError),
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// A running server; it stops when dropped.
+pub struct KmsMock {
+    address: SocketAddr,
+    edge: Arc<Edge>,
+    kms: Arc<Kms>,
+    clock: SettableClock,
+    stop: watch::Sender<bool>,
+    serving: Option<JoinHandle<()>>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+/// What a [`KmsMock`] is built from. Every part has a default.
+#[derive(Clone)]
+pub struct Builder {
+    region: String,
+    account: String,
+    clock: SettableClock,
+    seed: Option<WorldSeed>,
+    attestation_roots: Option<Verifier>,
+    attestation_roots_pem: Vec<String>,
+    freshness_window: Duration,
+    auth: Auth,
+    bind: SocketAddr,
+    limits: Limits,
+    received_max: usize,
+    workers: usize,
+    tls_authority: Option<Arc<Authority>>,
+    handler: Option<Arc<dyn KmsHandler>>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("region", &self.region)
+            .field("account", &self.account)
+            .field("auth", &self.auth)
+            .field("bind", &self.bind)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for KmsMock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KmsMock")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The KMS answers through the edge.
+impl KmsHandler for Kms {
+    fn call(&self, call: &Call<'_>) -> Reply {
+        Self::call(self, call)
+    }
+}
+
+impl KmsMock {
+    /// A server in `us-east-1`, account 123456789012, on a free port of
+    /// 127.0.0.1, with the machine's clock and lenient authentication.
+    #[must_use]
+    pub fn builder() -> Builder {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Builder {
+            region: "us-east-1".to_owned(),
+            account: "123456789012".to_owned(),
+            clock: SettableClock::running(),
+            seed: None,
+            attestation_roots: None,
+            attestation_roots_pem: Vec::new(),
+            freshness_window: Duration::from_secs(300),
+            auth: Auth::Lenient,
+            bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            limits: Limits::default(),
+            received_max: 1024,
+            workers: cores.clamp(2, 8),
+            tls_authority: None,
+            handler: None,
+        }
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://…`, for `AWS_ENDPOINT_URL`. The same port speaks TLS.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The root certificate of the server's TLS, PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        &self.edge.ca_pem
+    }
+
+    /// The key management service itself.
+    #[must_use]
+    pub fn kms(&self) -> &Kms {
+        &self.kms
+    }
+
+    /// The identities, for making roles and keys without HTTP.
+    #[must_use]
+    pub fn iam(&self) -> &Iam {
+        &self.edge.iam
+    }
+
+    /// The world's clock, for moving it.
+    #[must_use]
+    pub fn clock(&self) -> &SettableClock {
+        &self.clock
+    }
+
+    /// The requests answered so far, oldest first, at most as many as
+    /// [`Builder::received_max`].
+    #[must_use]
+    pub fn received(&self) -> Vec<Received> {
+        self.edge.received.entries()
+    }
+
+    /// Stops listening and waits for requests in flight, five seconds at most.
+    pub async fn stop(mut self) {
+        let _ = self.stop.send(true);
+        if let Some(serving) = self.serving.take() {
+            let _ = tokio::time::timeout(Duration::from_secs(5), serving).await;
+        }
+    }
+}
+
+impl Drop for KmsMock {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background(); // a drop inside another runtime may not block
+        }
+    }
+}
+
+impl Builder {
+    /// The Region of the endpoint; default `us-east-1`.
+    #[must_use]
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = region.into();
+        self
+    }
+
+    /// The account of callers that do not say theirs; default 123456789012.
+    #[must_use]
+    pub fn account(mut self, account: impl Into<String>) -> Self {
+        self.account = account.into();
+        self
+    }
+
+    /// The world's clock; default the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: SettableClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Makes keys and ids repeat from run to run; random without.
+    #[must_use]
+    pub fn seed(mut self, seed: WorldSeed) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Trusts attestation documents under this root too, PEM.
+    #[must_use]
+    pub fn attestation_root_pem(mut self, pem: &str) -> Self {
+        self.attestation_roots_pem.push(pem.to_owned());
+        self
+    }
+
+    /// Trusts the roots of `verifier` instead of a simulated one: for example
+    /// AWS's own, to judge documents of real hardware.
+    #[must_use]
+    pub fn attestation_roots(mut self, verifier: Verifier) -> Self {
+        self.attestation_roots = Some(verifier);
+        self
+    }
+
+    /// Those given; without any, the simulated root of this server's seed.
+    fn trusted_roots(&self) -> Result<Verifier, StartError> {
+        let given = self.attestation_roots_pem.iter().try_fold(
+            self.attestation_roots.clone(),
+            |trusted, pem| match trusted {
+                Some(verifier) => verifier.and_root_pem(pem).map(Some),
+                None => Verifier::with_root_pem(pem).map(Some),
+            },
+        );
+        Ok(given.map_err(StartError::AttestationRoot)?.unwrap_or_else(|| {
+            let seed = self.seed.clone().unwrap_or_else(WorldSeed::random);
+            Pki::new(&seed, &self.region).verifier()
+        }))
+    }
+
+    /// How old an attestation document may be; default five minutes.
+    #[must_use]
+    pub fn freshness_window(mut self, window: Duration) -> Self {
+        self.freshness_window = window;
+        self
+    }
+
+    /// What a signature must be; default [`Auth::Lenient`].
+    #[must_use]
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// Where to listen; default a free port of 127.0.0.1.
+    #[must_use]
+    pub fn bind(mut self, address: SocketAddr) -> Self {
+        self.bind = address;
+        self
+    }
+
+    /// Bounds on input and waits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How many requests [`KmsMock::received`] remembers; default 1024.
+    #[must_use]
+    pub fn received_max(mut self, max: usize) -> Self {
+        self.received_max = max;
+        self
+    }
+
+    /// Threads that serve; default one a core, 2 to 8.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers.max(1);
+        self
+    }
+
+    /// Signs the TLS leaf with a kept authority; default a fresh one.
+    #[must_use]
+    pub fn tls_authority(mut self, authority: Authority) -> Self {
+        self.tls_authority = Some(Arc::new(authority));
+        self
+    }
+
+    /// Lets something else answer KMS calls, behind the same edge.
+    #[must_use]
+    pub fn kms_handler(mut self, handler: Arc<dyn KmsHandler>) -> Self {
+        self.handler = Some(handler);
+        self
+    }
+
+    /// Starts the server; it listens when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`] if the address is taken, or threads or TLS cannot be had.
+    pub async fn start(self) -> Result<KmsMock, StartError> {
+        self.start_blocking()
+    }
+
+    /// [`Builder::start`] for code that is not async. Nothing in it waits.
+    ///
+    /// # Errors
+    /// [`StartError`] if the address is taken, or threads or TLS cannot be had.
+    pub fn start_blocking(self) -> Result<KmsMock, StartError> {
+        let attestation_roots = self.trusted_roots()?;
+        let authority = match self.tls_authority {
+            Some(authority) => authority,
+            None => Arc::new(Authority::generate()?),
+        };
+        let tls = authority.server_config(&self.region)?;
+        let bind_error = |source| StartError::Bind {
+            address: self.bind,
+            source,
+        };
+        let listener = std::net::TcpListener::bind(self.bind).map_err(bind_error)?;
+        let address = listener.local_addr().map_err(bind_error)?;
+        listener.set_nonblocking(true).map_err(bind_error)?;
+
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        let kms = Arc::new(Kms::new(Settings {
+            region: self.region.clone(),
+            clock: Arc::clone(&clock),
+            seed: self.seed.clone(),
+            attestation_roots: Arc::new(attestation_roots),
+            freshness_window: self.freshness_window,
+            rsa_2048_only: false,
+        }));
+        let edge = Arc::new(Edge {
+            kms: self.handler.unwrap_or_else(|| Arc::<Kms>::clone(&kms)),
+            iam: Arc::new(Iam::new(Arc::clone(&clock), self.seed.as_ref())),
+            s3: ObjectStore::new(
+                Arc::clone(&clock),
+                &self.region,
+                self.limits.s3_store_bytes_max,
+            ),
+            clock,
+            region: self.region,
+            account: self.account,
+            auth: self.auth,
+            limits: self.limits,
+            ca_pem: authority.cert_pem().to_owned(),
+            received: ReceivedLog::new(self.received_max),
+        });
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(self.workers)
+            .thread_name("kms-mock")
+            .enable_all()
+            .build()
+            .map_err(StartError::Threads)?;
+        let listener = {
+            let _within = runtime.enter();
+            TcpListener::from_std(listener).map_err(bind_error)?
+        };
+        let (stop, stopping) = watch::channel(false);
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let serving = runtime.spawn(serve(Arc::clone(&edge), listener, acceptor, stopping));
+        Ok(KmsMock {
+            address,
+            edge,
+            kms,
+            clock: self.clock,
+            stop,
+            serving: Some(serving),
+            runtime: Some(runtime),
+        })
+    }
+}

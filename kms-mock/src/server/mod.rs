@@ -1,0 +1,221 @@
+//! The HTTP edge: one port for everything. Plain HTTP and TLS are told apart by
+//! the first byte of a connection, services by the form of a request.
+//!
+//! Source of truth: LocalStack's single endpoint for the routing; RFC 8446 §5.1
+//! for the first byte of a TLS connection (22, handshake). HTTP/1.1 only, as the
+//! AWS SDKs speak it to KMS. Every wait and every size is bounded by [`Limits`].
+
+mod authenticate;
+mod body;
+mod chunked;
+mod limits;
+mod route;
+pub mod sigv4;
+mod stall;
+pub mod tls;
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use nsm_sim::clock::{Clock, UnixMillis};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+};
+use tokio_rustls::TlsAcceptor;
+
+pub use self::limits::Limits;
+use self::stall::Stall;
+use crate::{
+    api::{Call, Reply},
+    builder::Auth,
+    iam::Iam,
+    s3::ObjectStore,
+};
+
+/// What answers KMS calls once the edge knows who is calling.
+pub trait KmsHandler: Send + Sync {
+    /// Answers one call. It runs on a worker of the server and may take as long
+    /// as making a key takes.
+    fn call(&self, call: &Call<'_>) -> Reply;
+}
+
+/// A request the server has answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// `x-amzn-RequestId` of the answer.
+    pub request_id: String,
+    /// When it was answered, by the world's clock.
+    pub at: UnixMillis,
+    /// `kms`, `sts`, `iam`, `s3` or `drydock`.
+    pub service: &'static str,
+    /// KMS operation, STS or IAM action, else method and path.
+    pub operation: String,
+    /// ARN of the caller, if it was authenticated.
+    pub principal: Option<String>,
+    /// HTTP status of the answer.
+    pub status: u16,
+    /// Why it was refused, as in the mock-only header.
+    pub reason: Option<String>,
+    /// Whether it came over TLS.
+    pub tls: bool,
+}
+
+/// Everything a connection needs, shared by all of them.
+pub(crate) struct Edge {
+    pub(crate) kms: Arc<dyn KmsHandler>,
+    pub(crate) iam: Arc<Iam>,
+    pub(crate) s3: ObjectStore,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) region: String,
+    pub(crate) account: String,
+    pub(crate) auth: Auth,
+    pub(crate) limits: Limits,
+    pub(crate) ca_pem: String,
+    pub(crate) received: ReceivedLog,
+}
+
+/// The last requests, oldest dropped first.
+#[derive(Debug)]
+pub(crate) struct ReceivedLog {
+    entries: Mutex<VecDeque<Received>>,
+    max: usize,
+}
+
+impl ReceivedLog {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            entries: Mutex::default(),
+            max,
+        }
+    }
+
+    pub(crate) fn entries(&self) -> Vec<Received> {
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
+    }
+
+    /// Keeps what `entry` makes; without room for any it is not even made.
+    fn push(&self, entry: impl FnOnce() -> Received) {
+        if self.max == 0 {
+            return;
+        }
+        let entry = entry();
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= self.max {
+            entries.pop_front();
+        }
+        entries.push_back(entry);
+    }
+}
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) peer: SocketAddr,
+    pub(crate) tls: bool,
+}
+
+/// Accepts connections until `stop` changes, then lets requests in flight end.
+pub(crate) async fn serve(
+    edge: Arc<Edge>,
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    mut stop: watch::Receiver<bool>,
+) {
+    let permits = Arc::new(Semaphore::new(edge.limits.connections_max));
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.changed() => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, or a client gone already: neither ends the server.
+                tracing::warn!(%error, "accepting a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                continue;
+            }
+        };
+        let (edge, tls, stop) = (Arc::clone(&edge), tls.clone(), stop.clone());
+        tokio::spawn(async move {
+            connection(edge, stream, peer, tls, stop).await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    // All permits back: every connection has ended.
+    let all = u32::try_from(edge.limits.connections_max).unwrap_or(u32::MAX);
+    let _ = permits.acquire_many(all).await;
+}
+
+async fn connection(
+    edge: Arc<Edge>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: TlsAcceptor,
+    stop: watch::Receiver<bool>,
+) {
+    const TLS_HANDSHAKE: u8 = 22;
+    let _ = stream.set_nodelay(true); // small answers must not wait for an ACK
+    let wait = edge.limits.handshake_timeout;
+    let mut first = [0];
+    match tokio::time::timeout(wait, stream.peek(&mut first)).await {
+        Ok(Ok(1)) => {}
+        _ => return,
+    }
+    if first[0] != TLS_HANDSHAKE {
+        http(edge, stream, Origin { peer, tls: false }, stop).await;
+        return;
+    }
+    match tokio::time::timeout(wait, tls.accept(stream)).await {
+        Ok(Ok(stream)) => http(edge, stream, Origin { peer, tls: true }, stop).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake"),
+        Err(_elapsed) => tracing::debug!(%peer, "TLS handshake took too long"),
+    }
+}
+
+async fn http<S>(edge: Arc<Edge>, stream: S, origin: Origin, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = &edge.limits;
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false) // the world's time, not the machine's
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(limits.headers_max)
+        .max_buf_size(limits.head_bytes_max);
+    let service = service_fn(|request| {
+        let edge = Arc::clone(&edge);
+        async move { Ok::<_, std::convert::Infallible>(edge.answer(request, origin).await) }
+    });
+    let stream = TokioIo::new(Stall::new(stream, limits.write_timeout));
+    let served = builder.serve_connection(stream, service);
+    let mut served = std::pin::pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        _ = stop.changed() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(peer = %origin.peer, %error, "connection ended");
+    }
+}

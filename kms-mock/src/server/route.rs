@@ -1,0 +1,632 @@
+//! One request: which service it is for, who sends it, what the answer looks
+//! like.
+//!
+//! Source of truth: AWS JSON 1.1 and query protocols (Smithy specifications);
+//! LocalStack's `/_localstack/health`. `X-Amz-Target` is KMS, a form with
+//! `Action` is STS or IAM, everything else is S3.
+
+use std::{cell::RefCell, sync::Arc};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, USER_AGENT},
+    request::Parts,
+};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use nsm_sim::clock::UnixMillis;
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+
+use super::{
+    Edge, Origin, Received,
+    authenticate::{Authenticated, Gate, Refusal, Service},
+    body::{self, BodyError},
+    chunked::{self, ChunkError, ChunkSigner, Streaming},
+};
+use crate::{
+    api::Call,
+    iam::{self, FormAnswer},
+    s3,
+};
+
+/// Bodies of answers: whole, or as the S3 protocol makes them.
+pub(crate) type AnswerBody = Either<Full<Bytes>, s3s::Body>;
+type Answer = Response<AnswerBody>;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const S3_REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+const REASON: HeaderName = HeaderName::from_static("x-drydock-reason");
+const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
+/// Longest reason in a header: it may quote what the client sent.
+const REASON_BYTES_MAX: usize = 1024;
+
+/// What is noted of a request beside the answer itself.
+struct Noted {
+    answer: Answer,
+    service: &'static str,
+    operation: String,
+    principal: Option<String>,
+    reason: Option<String>,
+}
+
+impl Edge {
+    /// Answers a request. It never fails: every refusal is an answer.
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        origin: Origin,
+    ) -> Answer {
+        let request_id = new_request_id();
+        let mut noted = self.route(request, origin, &request_id).await;
+        let headers = noted.answer.headers_mut();
+        headers.insert(DATE, date(self.clock.now()));
+        if let Ok(id) = HeaderValue::from_str(&request_id) {
+            if noted.service == "s3" {
+                headers.insert(S3_REQUEST_ID, id.clone());
+            }
+            headers.insert(REQUEST_ID, id);
+        }
+        if let Some(reason) = noted.reason.as_deref().and_then(reason_header) {
+            headers.insert(REASON, reason);
+        }
+        let status = noted.answer.status().as_u16();
+        tracing::debug!(
+            target: "request",
+            id = request_id,
+            service = noted.service,
+            operation = noted.operation,
+            principal = noted.principal,
+            status,
+            reason = noted.reason,
+        );
+        let Noted {
+            answer,
+            service,
+            operation,
+            principal,
+            reason,
+        } = noted;
+        self.received.push(|| Received {
+            request_id,
+            at: self.clock.now(),
+            service,
+            operation,
+            principal,
+            status,
+            reason,
+            tls: origin.tls,
+        });
+        answer
+    }
+
+    async fn route(&self, request: Request<Incoming>, origin: Origin, request_id: &str) -> Noted {
+        let (parts, incoming) = request.into_parts();
+        if let Some(target) = parts.headers.get(TARGET) {
+            let target = target.to_str().unwrap_or_default().to_owned();
+            return self
+                .kms(&target, &parts, incoming, origin, request_id)
+                .await;
+        }
+        match parts.uri.path() {
+            "/_localstack/health" => return self.health(),
+            "/_drydock/ca.pem" => {
+                let pem = self.ca_pem.clone().into_bytes();
+                return own("CA certificate", whole(200, "application/x-pem-file", pem));
+            }
+            _ => {}
+        }
+        if is_form(&parts) {
+            return self.form(&parts, incoming, request_id).await;
+        }
+        self.s3(parts, incoming).await
+    }
+
+    fn gate(&self) -> Gate<'_> {
+        Gate {
+            iam: &self.iam,
+            auth: self.auth,
+            account: &self.account,
+            region: &self.region,
+            now: self.clock.now(),
+        }
+    }
+
+    async fn kms(
+        &self,
+        target: &str,
+        parts: &Parts,
+        incoming: Incoming,
+        origin: Origin,
+        request_id: &str,
+    ) -> Noted {
+        let operation = target.strip_prefix("TrentService.");
+        let noted = |answer, principal, reason| Noted {
+            answer,
+            service: "kms",
+            operation: operation.unwrap_or(target).to_owned(),
+            principal,
+            reason,
+        };
+        let limits = &self.limits;
+        let max = limits.kms_body_bytes_max;
+        let body = match body::collect(incoming, max, expects_continue(parts), limits).await {
+            Ok(body) => body,
+            Err(error) => {
+                // AWS's own words for these are not published.
+                let (status, code) = match error {
+                    BodyError::TooLarge { .. } => (413, "RequestEntityTooLargeException"),
+                    BodyError::Truncated => (400, "SerializationException"),
+                    BodyError::TooSlow { .. } => (408, "RequestTimeoutException"),
+                };
+                let reason = error.to_string();
+                return noted(
+                    closing(json_error(status, code, &reason)),
+                    None,
+                    Some(reason),
+                );
+            }
+        };
+        let admitted = match self.gate().admit(Service::Kms, parts, &body) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                let (code, message) = refusal.for_kms();
+                return noted(
+                    json_error(400, code, &message),
+                    None,
+                    Some(refusal.to_string()),
+                );
+            }
+        };
+        let principal = Some(admitted.identity.principal.arn());
+        let Some(operation) = operation.filter(|_| parts.method == Method::POST) else {
+            let reason = format!("{} {target} is no KMS operation", parts.method);
+            let answer = whole(
+                400,
+                "application/x-amz-json-1.1",
+                br#"{"__type":"UnknownOperationException"}"#.to_vec(),
+            );
+            return noted(answer, principal, Some(reason));
+        };
+        let caller = admitted.identity.into_caller(origin.peer.ip(), origin.tls);
+        let user_agent = parts
+            .headers
+            .get(USER_AGENT)
+            .and_then(|it| it.to_str().ok());
+        let call = Call {
+            operation,
+            body: &body,
+            caller: &caller,
+            request_id,
+            user_agent: user_agent.unwrap_or_default(),
+        };
+        let reply = if makes_a_key(operation) {
+            // RSA keys take up to a second; other connections of this worker go on.
+            tokio::task::block_in_place(|| self.kms.call(&call))
+        } else {
+            self.kms.call(&call)
+        };
+        let answer = whole(reply.status, "application/x-amz-json-1.1", reply.body);
+        noted(answer, principal, reply.reason)
+    }
+
+    async fn form(&self, parts: &Parts, incoming: Incoming, request_id: &str) -> Noted {
+        let limits = &self.limits;
+        let max = limits.form_body_bytes_max;
+        let noted = |answer: FormAnswer, action: &str, principal, reason| Noted {
+            answer: whole(answer.status, "text/xml", answer.body),
+            service: if matches!(action, "AssumeRole" | "GetCallerIdentity") {
+                "sts"
+            } else {
+                "iam"
+            },
+            operation: action.to_owned(),
+            principal,
+            reason,
+        };
+        let body = match body::collect(incoming, max, expects_continue(parts), limits).await {
+            Ok(body) => body,
+            Err(error) => {
+                let status = match error {
+                    BodyError::TooLarge { .. } => 413,
+                    BodyError::Truncated => 400,
+                    BodyError::TooSlow { .. } => 408,
+                };
+                let reason = error.to_string();
+                let answer = iam::refusal("", "MalformedInput", status, &reason, request_id);
+                let mut noted = noted(answer, "", None, Some(reason));
+                noted.answer = closing(noted.answer);
+                return noted;
+            }
+        };
+        let form = iam::Form::parse(parts.uri.query().unwrap_or_default(), &body);
+        let action = form.action();
+        let admitted = match self.gate().admit(Service::Form, parts, &body) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                let (code, status, message) = refusal.for_form();
+                let answer = iam::refusal(action, code, status, &message, request_id);
+                return noted(answer, action, None, Some(refusal.to_string()));
+            }
+        };
+        let principal = Some(admitted.identity.principal.arn());
+        let answer = iam::answer(&self.iam, &admitted.identity, &form, request_id);
+        let reason = answer.error.map(str::to_owned);
+        noted(answer, action, principal, reason)
+    }
+
+    async fn s3(&self, parts: Parts, incoming: Incoming) -> Noted {
+        let limits = &self.limits;
+        let operation = format!("{} {}", parts.method, parts.uri.path());
+        let refused = |code, status, message, principal, reason: String| Noted {
+            answer: s3_answer(s3::error_response(s3::error(code, status, message))),
+            service: "s3",
+            operation: operation.clone(),
+            principal,
+            reason: Some(reason),
+        };
+        let max = limits.s3_body_bytes_max;
+        let body = match body::collect(incoming, max, expects_continue(&parts), limits).await {
+            Ok(body) => body,
+            Err(error) => {
+                let (code, message) = match error {
+                    BodyError::TooLarge { .. } => (
+                        "EntityTooLarge",
+                        "Your proposed upload exceeds the maximum allowed size",
+                    ),
+                    BodyError::Truncated => (
+                        "IncompleteBody",
+                        "You did not provide the number of bytes specified by the Content-Length \
+                         HTTP header",
+                    ),
+                    BodyError::TooSlow { .. } => (
+                        "RequestTimeout",
+                        "Your socket connection to the server was not read from or written to \
+                         within the timeout period. Idle connections will be closed.",
+                    ),
+                };
+                let mut noted = refused(code, 400, message.to_owned(), None, error.to_string());
+                noted.answer = closing(noted.answer);
+                return noted;
+            }
+        };
+        let admitted = match self.gate().admit(Service::S3, &parts, &body) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                let (code, status, message) = refusal.for_s3();
+                return refused(code, status, message, None, refusal.to_string());
+            }
+        };
+        let principal = Some(admitted.identity.principal.arn());
+        let account = admitted.identity.principal.account().to_owned();
+        let (parts, body) = match plain(parts, body, admitted) {
+            Ok(plain) => plain,
+            Err(error) => {
+                let (code, status, message) = match &error {
+                    Unwrapping::Chunk(ChunkError::Signature { .. }) => Refusal::Mismatch.for_s3(),
+                    Unwrapping::Chunk(_) | Unwrapping::Length { .. } => {
+                        let text = "The request body terminated unexpectedly";
+                        ("IncompleteBody", 400, text.to_owned())
+                    }
+                    Unwrapping::Uri => (
+                        "InvalidURI",
+                        400,
+                        "Couldn't parse the specified URI.".to_owned(),
+                    ),
+                };
+                return refused(code, status, message, principal, error.to_string());
+            }
+        };
+        let answer = s3_answer(self.s3.call(parts, body, &account).await);
+        Noted {
+            answer,
+            service: "s3",
+            operation,
+            principal,
+            reason: None,
+        }
+    }
+
+    fn health(&self) -> Noted {
+        let health = serde_json::json!({
+            "services": {"iam": "running", "kms": "running", "s3": "running", "sts": "running"},
+            "edition": "drydock",
+            "version": env!("CARGO_PKG_VERSION"),
+            "region": self.region,
+            "simulated": true,
+        });
+        own(
+            "health",
+            whole(200, "application/json", health.to_string().into_bytes()),
+        )
+    }
+}
+
+/// Why an authenticated S3 request could not be taken out of its wrapping.
+#[derive(Debug, thiserror::Error)]
+enum Unwrapping {
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+    #[error("x-amz-decoded-content-length says {announced}, the chunks hold {found} bytes")]
+    Length { announced: String, found: usize },
+    #[error("the path cannot be written as a URI")]
+    Uri,
+}
+
+/// Takes signature and chunking off an S3 request and puts the bucket of a
+/// virtual-hosted request into its path.
+fn plain(
+    mut parts: Parts,
+    body: Bytes,
+    admitted: Authenticated,
+) -> Result<(Parts, Bytes), Unwrapping> {
+    let headers = &mut parts.headers;
+    let content_sha256 = headers
+        .get("x-amz-content-sha256")
+        .and_then(|it| it.to_str().ok());
+    let streaming = content_sha256.and_then(Streaming::parse);
+    let body = match streaming {
+        None => body,
+        Some(streaming) => {
+            let signer = admitted.verified.and_then(|(claim, key)| {
+                Some(ChunkSigner {
+                    key: (*key).clone(),
+                    scope: claim.scope.to_string(),
+                    previous: claim.signature?,
+                    amz_date: claim.amz_date,
+                })
+            });
+            let decoded = chunked::decode(&body, streaming, signer)?;
+            if let Some(announced) = headers.get("x-amz-decoded-content-length") {
+                let announced = announced.to_str().unwrap_or_default();
+                if announced.parse() != Ok(decoded.body.len()) {
+                    let (announced, found) = (announced.to_owned(), decoded.body.len());
+                    return Err(Unwrapping::Length { announced, found });
+                }
+            }
+            for (name, value) in decoded.trailers {
+                let name = HeaderName::from_bytes(name.as_bytes());
+                // Checksums only: nothing else may come after the body.
+                if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&value))
+                    && name.as_str().starts_with("x-amz-checksum-")
+                {
+                    headers.insert(name, value);
+                }
+            }
+            drop_aws_chunked(headers);
+            decoded.body
+        }
+    };
+    for name in [
+        "authorization",
+        "x-amz-security-token",
+        "x-amz-content-sha256",
+        "x-amz-decoded-content-length",
+        "x-amz-trailer",
+        "transfer-encoding",
+    ] {
+        headers.remove(name);
+    }
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    parts.uri = unsigned_uri(&parts.uri, virtual_bucket(&parts.headers))?;
+    Ok((parts, body))
+}
+
+/// `aws-chunked,gzip` becomes `gzip`, `aws-chunked` nothing.
+fn drop_aws_chunked(headers: &mut HeaderMap) {
+    let Some(value) = headers.remove(CONTENT_ENCODING) else {
+        return;
+    };
+    let rest: Vec<&str> = value
+        .to_str()
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|coding| !coding.is_empty() && *coding != "aws-chunked")
+        .collect();
+    if let Ok(rest) = HeaderValue::from_str(&rest.join(","))
+        && !rest.is_empty()
+    {
+        headers.insert(CONTENT_ENCODING, rest);
+    }
+}
+
+/// The bucket in `bucket.s3.eu-west-1.amazonaws.com` or `bucket.localhost`.
+fn virtual_bucket(headers: &HeaderMap) -> Option<&str> {
+    let host = headers.get(HOST)?.to_str().ok()?;
+    let host = host.rsplit_once(':').map_or(host, |(host, _port)| host);
+    let bucket = match host.strip_suffix(".localhost") {
+        Some(before) => before.strip_suffix(".s3").unwrap_or(before),
+        None => host.strip_suffix(".amazonaws.com")?.rsplit_once(".s3")?.0,
+    };
+    (!bucket.is_empty() && bucket != "s3").then_some(bucket)
+}
+
+/// The URI without presigning parameters and with the bucket in its path.
+fn unsigned_uri(uri: &Uri, bucket: Option<&str>) -> Result<Uri, Unwrapping> {
+    const PRESIGNING: [&str; 7] = [
+        "X-Amz-Algorithm",
+        "X-Amz-Credential",
+        "X-Amz-Date",
+        "X-Amz-Expires",
+        "X-Amz-SignedHeaders",
+        "X-Amz-Signature",
+        "X-Amz-Security-Token",
+    ];
+    let mut text = bucket.map_or_else(String::new, |bucket| format!("/{bucket}"));
+    text.push_str(uri.path());
+    let kept: Vec<&str> = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter(|pair| {
+            let name = pair.split('=').next().unwrap_or_default();
+            !pair.is_empty() && !PRESIGNING.contains(&name)
+        })
+        .collect();
+    if !kept.is_empty() {
+        text.push('?');
+        text.push_str(&kept.join("&"));
+    }
+    text.parse().map_err(|_| Unwrapping::Uri)
+}
+
+fn is_form(parts: &Parts) -> bool {
+    if parts.uri.path() != "/" {
+        return false;
+    }
+    let form_body = parts.method == Method::POST
+        && parts.headers.get(CONTENT_TYPE).is_some_and(|it| {
+            it.as_bytes()
+                .starts_with(b"application/x-www-form-urlencoded")
+        });
+    let query = parts.uri.query().unwrap_or_default();
+    form_body || query.split('&').any(|pair| pair.starts_with("Action="))
+}
+
+/// Operations that may have to make an RSA key.
+fn makes_a_key(operation: &str) -> bool {
+    matches!(
+        operation,
+        "CreateKey" | "GenerateDataKeyPair" | "GenerateDataKeyPairWithoutPlaintext"
+    )
+}
+
+fn expects_continue(parts: &Parts) -> bool {
+    parts.headers.contains_key(http::header::EXPECT)
+}
+
+fn new_request_id() -> String {
+    uuid::Builder::from_random_bytes(rand::random())
+        .into_uuid()
+        .to_string()
+}
+
+fn own(operation: &str, answer: Answer) -> Noted {
+    Noted {
+        answer,
+        service: "drydock",
+        operation: operation.to_owned(),
+        principal: None,
+        reason: None,
+    }
+}
+
+fn whole(status: u16, content_type: &'static str, body: Vec<u8>) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::new(Bytes::from(body))));
+    *answer.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+fn json_error(status: u16, code: &str, message: &str) -> Answer {
+    let body = serde_json::json!({"__type": code, "message": message});
+    whole(
+        status,
+        "application/x-amz-json-1.1",
+        body.to_string().into_bytes(),
+    )
+}
+
+fn s3_answer(response: s3s::HttpResponse) -> Answer {
+    response.map(Either::Right)
+}
+
+/// After a body that was not read to its end the connection is of no use.
+fn closing(mut answer: Answer) -> Answer {
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+/// `Date` by the world's clock: SDKs whose signature is refused for its time set
+/// their clock by it and try again.
+fn date(now: UnixMillis) -> HeaderValue {
+    const IMF_FIXDATE: &[BorrowedFormatItem<'_>] = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    thread_local! {
+        /// The last second and its text: formatting one a request would show.
+        static LAST: RefCell<(u64, HeaderValue)> =
+            const { RefCell::new((u64::MAX, HeaderValue::from_static(""))) };
+    }
+    LAST.with_borrow_mut(|(second, text)| {
+        if *second != now.as_secs() {
+            let formatted = i64::try_from(now.as_secs())
+                .ok()
+                .and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok())
+                .and_then(|at| at.format(IMF_FIXDATE).ok())
+                .and_then(|text| HeaderValue::from_str(&text).ok());
+            *second = now.as_secs();
+            *text = formatted
+                .unwrap_or(const { HeaderValue::from_static("Fri, 31 Dec 9999 23:59:59 GMT") });
+        }
+        text.clone()
+    })
+}
+
+/// A reason in visible ASCII.
+fn reason_header(reason: &str) -> Option<HeaderValue> {
+    let visible = reason
+        .chars()
+        .map(|c| if (' '..='~').contains(&c) { c } else { '?' });
+    HeaderValue::from_str(&visible.take(REASON_BYTES_MAX).collect::<String>()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_found_in_virtual_hosts_and_nowhere_else() {
+        let table = [
+            ("b.s3.us-east-1.amazonaws.com", Some("b")),
+            ("b.c.s3.amazonaws.com", Some("b.c")),
+            ("b.localhost:4566", Some("b")),
+            ("b.s3.localhost:4566", Some("b")),
+            ("s3.localhost:4566", None),
+            ("localhost:4566", None),
+            ("127.0.0.1:4566", None),
+            ("s3.us-east-1.amazonaws.com", None),
+            ("kms.us-east-1.amazonaws.com", None),
+        ];
+        for (host, bucket) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            assert_eq!(virtual_bucket(&headers), bucket, "{host}");
+        }
+    }
+
+    #[test]
+    fn presigning_leaves_the_query_and_the_rest_stays() {
+        let uri = "/k%20y?X-Amz-Date=1&versionId=2&X-Amz-Signature=3&acl"
+            .parse()
+            .unwrap();
+        assert_eq!(
+            unsigned_uri(&uri, Some("b")).unwrap(),
+            "/b/k%20y?versionId=2&acl"
+        );
+        assert_eq!(unsigned_uri(&"/b".parse().unwrap(), None).unwrap(), "/b");
+    }
+
+    #[test]
+    fn dates_are_those_of_http() {
+        let at = UnixMillis(784_111_777_000); // the example of RFC 9110
+        assert_eq!(date(at), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date(UnixMillis(u64::MAX)), "Fri, 31 Dec 9999 23:59:59 GMT");
+        assert_eq!(date(at), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+
+    #[test]
+    fn reasons_are_cut_and_made_visible() {
+        assert_eq!(reason_header("a\nb\u{e9}").unwrap(), "a?b?");
+        assert_eq!(
+            reason_header(&"x".repeat(5_000)).unwrap().len(),
+            REASON_BYTES_MAX
+        );
+    }
+}

@@ -1,0 +1,698 @@
+//! AWS Signature Version 4: reading a signature from a request and checking it.
+//!
+//! Source of truth: AWS, "Create a signed AWS API request" and, for S3,
+//! "Authenticating Requests (AWS Signature Version 4)": header and query
+//! (presigned) forms, paths encoded once for S3 and twice elsewhere, 15 minutes
+//! of clock skew, presigned URLs of up to 7 days. Pure: it takes the request's
+//! head, the key and the time. Not modelled: SigV4A (asymmetric), SigV2, browser
+//! POST policies.
+
+use aws_lc_rs::{digest, hmac};
+use http::{HeaderMap, Method, request::Parts};
+use nsm_sim::clock::UnixMillis;
+use subtle::ConstantTimeEq;
+use time::{
+    OffsetDateTime, PrimitiveDateTime, format_description::BorrowedFormatItem,
+    format_description::well_known::Rfc2822, macros::format_description,
+};
+
+/// How far the signer's clock may be off, either way.
+pub const SKEW_MAX_MS: u64 = 15 * 60 * 1000;
+/// Longest life of a presigned URL: seven days.
+pub const PRESIGNED_SECS_MAX: u64 = 7 * 24 * 3600;
+/// Longest `Authorization` header that is read at all.
+const AUTHORIZATION_BYTES_MAX: usize = 8 * 1024;
+/// More signed headers than any request here may have.
+const SIGNED_HEADERS_MAX: usize = 128;
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const AMZ_DATE: &[BorrowedFormatItem<'_>] =
+    format_description!("[year][month][day]T[hour][minute][second]Z");
+
+/// A signature as the request claims it, not yet checked.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The access key that is said to have signed.
+    pub access_key_id: String,
+    /// Date, Region and service it was signed for.
+    pub scope: Scope,
+    /// Lower-case names of the headers under the signature, in the given order.
+    pub signed_headers: Vec<String>,
+    /// The signature; `None` if what is there is not 64 hex digits.
+    pub signature: Option<[u8; 32]>,
+    /// When it was signed.
+    pub signed_at: UnixMillis,
+    /// `X-Amz-Date` as it was signed.
+    pub amz_date: String,
+    /// The session token sent along.
+    pub token: Option<String>,
+    /// For a presigned URL, how many seconds it lives.
+    pub expires_secs: Option<u64>,
+}
+
+/// What a signing key is derived for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// `YYYYMMDD`.
+    pub date: String,
+    /// Region.
+    pub region: String,
+    /// Service, `kms`.
+    pub service: String,
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}/{}/{}/aws4_request",
+            self.date, self.region, self.service
+        )
+    }
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claim")
+            .field("access_key_id", &self.access_key_id)
+            .field("scope", &self.scope)
+            .field("signed_headers", &self.signed_headers)
+            .field("amz_date", &self.amz_date)
+            .field("expires_secs", &self.expires_secs)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request whose signature cannot even be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// Another scheme than SigV4 in `Authorization`.
+    #[error("Unsupported AWS 'algorithm': only AWS4-HMAC-SHA256 is")]
+    Algorithm,
+    /// Signature Version 2, which Regions since 2014 do not take.
+    #[error(
+        "The authorization mechanism you have provided is not supported. Please use \
+         AWS4-HMAC-SHA256."
+    )]
+    Version2,
+    /// A parameter is missing.
+    #[error("Authorization header requires '{0}' parameter.")]
+    Missing(&'static str),
+    /// A parameter cannot be read.
+    #[error("'{0}' is malformed")]
+    Malformed(&'static str),
+    /// Neither `X-Amz-Date` nor `Date`.
+    #[error("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")]
+    NoDate,
+    /// The date of the scope is not the date of the request.
+    #[error(
+        "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: \
+         '{scope}' != '{signed}'"
+    )]
+    ScopeDate {
+        /// Date of the credential scope.
+        scope: String,
+        /// Date of the request.
+        signed: String,
+    },
+    /// `X-Amz-Expires` is longer than a week.
+    #[error(
+        "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds"
+    )]
+    ExpiresTooLong,
+}
+
+/// Reads the claim of a request: `None` if it is not signed at all.
+///
+/// # Errors
+/// [`ClaimError`] if there is something that cannot be read as a signature.
+pub fn claim(parts: &Parts) -> Result<Option<Claim>, ClaimError> {
+    if let Some(value) = parts.headers.get(http::header::AUTHORIZATION) {
+        let value = value.to_str().map_err(|_| ClaimError::Algorithm)?;
+        if value.starts_with("AWS ") {
+            return Err(ClaimError::Version2);
+        }
+        return claim_from_header(value, &parts.headers).map(Some);
+    }
+    match parts.uri.query() {
+        Some(query) if query.contains("X-Amz-Algorithm") || query.contains("X-Amz-Signature") => {
+            claim_from_query(query).map(Some)
+        }
+        Some(query) if pairs(query).any(|(name, _)| name == "AWSAccessKeyId") => {
+            Err(ClaimError::Version2)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The key that signs everything of one scope.
+#[must_use]
+pub fn signing_key(secret: &str, scope: &Scope) -> hmac::Key {
+    let mut seed = zeroize::Zeroizing::new(Vec::with_capacity(4 + secret.len()));
+    seed.extend_from_slice(b"AWS4");
+    seed.extend_from_slice(secret.as_bytes());
+    let mut key = hmac::Key::new(hmac::HMAC_SHA256, &seed);
+    for part in [
+        scope.date.as_str(),
+        &scope.region,
+        &scope.service,
+        "aws4_request",
+    ] {
+        let next = hmac::sign(&key, part.as_bytes());
+        key = hmac::Key::new(hmac::HMAC_SHA256, next.as_ref());
+    }
+    key
+}
+
+/// How a service puts the path into the canonical request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathEncoding {
+    /// S3: the path once encoded.
+    Once,
+    /// Every other service: the path as sent, encoded again.
+    Twice,
+}
+
+/// The part of a request that is under the signature.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    /// Method.
+    pub method: &'a Method,
+    /// Path as it was sent.
+    pub path: &'a str,
+    /// Query as it was sent, without the question mark.
+    pub query: &'a str,
+    /// All headers.
+    pub headers: &'a HeaderMap,
+    /// The payload hash as text: hex, or one of S3's words.
+    pub payload_hash: &'a str,
+    /// How the path is encoded.
+    pub encoding: PathEncoding,
+}
+
+/// Whether the claim's signature is `key`'s over `signed`, in constant time.
+#[must_use]
+pub fn verify(claim: &Claim, signed: &Signed<'_>, key: &hmac::Key) -> bool {
+    let Some(signature) = &claim.signature else {
+        return false;
+    };
+    let canonical = canonical_request(claim, signed);
+    let hash = hex::encode(digest::digest(&digest::SHA256, &canonical));
+    let to_sign = format!("{ALGORITHM}\n{}\n{}\n{hash}", claim.amz_date, claim.scope);
+    hmac::verify(key, to_sign.as_bytes(), signature).is_ok()
+}
+
+/// Whether two session tokens are the same, in constant time.
+#[must_use]
+pub fn same_token(expected: &str, presented: &str) -> bool {
+    expected.as_bytes().ct_eq(presented.as_bytes()).into()
+}
+
+/// Milliseconds of a SigV4 date, `20251225T160418Z`.
+#[must_use]
+pub fn parse_amz_date(text: &str) -> Option<UnixMillis> {
+    if text.len() != 16 {
+        return None;
+    }
+    unix_millis(PrimitiveDateTime::parse(text, AMZ_DATE).ok()?.assume_utc())
+}
+
+/// A time as SigV4 writes it.
+#[must_use]
+pub fn format_amz_date(at: UnixMillis) -> String {
+    i64::try_from(at.as_secs())
+        .ok()
+        .and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok())
+        .and_then(|at| at.format(AMZ_DATE).ok())
+        .unwrap_or_else(|| format!("{} ms after 1970", at.0)) // past the year 9999
+}
+
+/// Percent-encodes as AWS does: everything but unreserved characters, and
+/// slashes too unless `keep_slash`.
+pub(crate) fn uri_encode(bytes: &[u8], keep_slash: bool, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for &byte in bytes {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte),
+            b'/' if keep_slash => out.push(byte),
+            _ => out.extend_from_slice(&[
+                b'%',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]),
+        }
+    }
+}
+
+/// Undoes percent-encoding; a `%` without two hex digits stays.
+pub(crate) fn uri_decode(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let digit = |i: usize| bytes.get(i).and_then(|b| char::from(*b).to_digit(16));
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(u8::try_from(high * 16 + low).unwrap_or_default());
+                at += 3;
+            }
+            _ => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+fn claim_from_header(value: &str, headers: &HeaderMap) -> Result<Claim, ClaimError> {
+    let (credential, signed_headers, signature) = authorization_fields(value)?;
+    let (amz_date, signed_at) = date_of(headers)?;
+    let (access_key_id, scope) = parse_credential(credential, &amz_date)?;
+    let token = headers
+        .get("x-amz-security-token")
+        .map(|token| token.to_str().map(str::to_owned))
+        .transpose()
+        .map_err(|_| ClaimError::Malformed("X-Amz-Security-Token"))?;
+    Ok(Claim {
+        access_key_id,
+        scope,
+        signed_headers: parse_signed_headers(signed_headers)?,
+        signature: parse_signature(signature),
+        signed_at,
+        amz_date,
+        token,
+        expires_secs: None,
+    })
+}
+
+/// Credential, SignedHeaders and Signature of an `Authorization` header.
+fn authorization_fields(value: &str) -> Result<(&str, &str, &str), ClaimError> {
+    if value.len() > AUTHORIZATION_BYTES_MAX {
+        return Err(ClaimError::Malformed("Authorization"));
+    }
+    let rest = value
+        .trim()
+        .strip_prefix(ALGORITHM)
+        .ok_or(ClaimError::Algorithm)?;
+    if !rest.is_empty() && !rest.starts_with([' ', '\t']) {
+        return Err(ClaimError::Algorithm);
+    }
+    let (mut credential, mut headers, mut signature) = (None, None, None);
+    for field in rest.split(',') {
+        let Some((name, value)) = field.trim().split_once('=') else {
+            continue;
+        };
+        match name {
+            "Credential" => credential = Some(value),
+            "SignedHeaders" => headers = Some(value),
+            "Signature" => signature = Some(value),
+            _ => {}
+        }
+    }
+    Ok((
+        credential.ok_or(ClaimError::Missing("Credential"))?,
+        headers.ok_or(ClaimError::Missing("SignedHeaders"))?,
+        signature.ok_or(ClaimError::Missing("Signature"))?,
+    ))
+}
+
+fn claim_from_query(query: &str) -> Result<Claim, ClaimError> {
+    let value_of = |wanted: &'static str| -> Result<String, ClaimError> {
+        let value = pairs(query)
+            .find(|(name, _)| *name == wanted)
+            .map(|(_, value)| value);
+        String::from_utf8(uri_decode(value.ok_or(ClaimError::Missing(wanted))?))
+            .map_err(|_| ClaimError::Malformed(wanted))
+    };
+    if value_of("X-Amz-Algorithm")? != ALGORITHM {
+        return Err(ClaimError::Algorithm);
+    }
+    let amz_date = value_of("X-Amz-Date")?;
+    let signed_at = parse_amz_date(&amz_date).ok_or(ClaimError::Malformed("X-Amz-Date"))?;
+    let (access_key_id, scope) = parse_credential(&value_of("X-Amz-Credential")?, &amz_date)?;
+    let expires_secs = match value_of("X-Amz-Expires") {
+        Ok(text) => text
+            .parse()
+            .map_err(|_| ClaimError::Malformed("X-Amz-Expires"))?,
+        Err(ClaimError::Missing(_)) => SKEW_MAX_MS / 1000, // STS takes URLs without it
+        Err(error) => return Err(error),
+    };
+    if expires_secs > PRESIGNED_SECS_MAX {
+        return Err(ClaimError::ExpiresTooLong);
+    }
+    let token = match value_of("X-Amz-Security-Token") {
+        Ok(token) => Some(token),
+        Err(ClaimError::Missing(_)) => None,
+        Err(error) => return Err(error),
+    };
+    Ok(Claim {
+        access_key_id,
+        scope,
+        signed_headers: parse_signed_headers(&value_of("X-Amz-SignedHeaders")?)?,
+        signature: parse_signature(&value_of("X-Amz-Signature")?),
+        signed_at,
+        amz_date,
+        token,
+        expires_secs: Some(expires_secs),
+    })
+}
+
+fn parse_credential(text: &str, amz_date: &str) -> Result<(String, Scope), ClaimError> {
+    // An access key id never holds a slash, so the scope is the last four parts.
+    let mut parts = text.rsplitn(5, '/');
+    let mut next = || parts.next().ok_or(ClaimError::Malformed("Credential"));
+    let (terminator, service, region, date, id) = (next()?, next()?, next()?, next()?, next()?);
+    if terminator != "aws4_request" || id.is_empty() || service.is_empty() {
+        return Err(ClaimError::Malformed("Credential"));
+    }
+    let signed = amz_date.get(..8).unwrap_or_default();
+    if date != signed {
+        return Err(ClaimError::ScopeDate {
+            scope: date.to_owned(),
+            signed: signed.to_owned(),
+        });
+    }
+    let scope = Scope {
+        date: date.to_owned(),
+        region: region.to_owned(),
+        service: service.to_owned(),
+    };
+    Ok((id.to_owned(), scope))
+}
+
+fn parse_signed_headers(text: &str) -> Result<Vec<String>, ClaimError> {
+    let names: Vec<String> = text.split(';').map(str::to_ascii_lowercase).collect();
+    if names.len() > SIGNED_HEADERS_MAX || names.iter().any(String::is_empty) {
+        return Err(ClaimError::Malformed("SignedHeaders"));
+    }
+    Ok(names)
+}
+
+fn parse_signature(text: &str) -> Option<[u8; 32]> {
+    let mut signature = [0; 32];
+    hex::decode_to_slice(text, &mut signature).ok()?;
+    Some(signature)
+}
+
+fn date_of(headers: &HeaderMap) -> Result<(String, UnixMillis), ClaimError> {
+    if let Some(value) = headers.get("x-amz-date") {
+        let text = value
+            .to_str()
+            .map_err(|_| ClaimError::Malformed("X-Amz-Date"))?;
+        let at = parse_amz_date(text).ok_or(ClaimError::Malformed("X-Amz-Date"))?;
+        return Ok((text.to_owned(), at));
+    }
+    let value = headers.get(http::header::DATE).ok_or(ClaimError::NoDate)?;
+    let text = value.to_str().map_err(|_| ClaimError::Malformed("Date"))?;
+    let at = parse_amz_date(text)
+        .or_else(|| unix_millis(OffsetDateTime::parse(text, &Rfc2822).ok()?))
+        .ok_or(ClaimError::Malformed("Date"))?;
+    Ok((format_amz_date(at), at))
+}
+
+fn unix_millis(at: OffsetDateTime) -> Option<UnixMillis> {
+    u64::try_from(at.unix_timestamp())
+        .ok()
+        .map(UnixMillis::from_secs)
+}
+
+/// Name and value pairs of a query, still encoded.
+fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+fn canonical_request(claim: &Claim, signed: &Signed<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    out.extend_from_slice(signed.method.as_str().as_bytes());
+    out.push(b'\n');
+    let path = if signed.path.is_empty() {
+        "/"
+    } else {
+        signed.path
+    };
+    match signed.encoding {
+        PathEncoding::Once => uri_encode(&uri_decode(path), true, &mut out),
+        PathEncoding::Twice => uri_encode(path.as_bytes(), true, &mut out),
+    }
+    out.push(b'\n');
+    canonical_query(signed.query, claim.expires_secs.is_some(), &mut out);
+    out.push(b'\n');
+    for name in &claim.signed_headers {
+        out.extend_from_slice(name.as_bytes());
+        out.push(b':');
+        for (i, value) in signed.headers.get_all(name.as_str()).iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            collapse_spaces(value.as_bytes(), &mut out);
+        }
+        out.push(b'\n');
+    }
+    out.push(b'\n');
+    out.extend_from_slice(claim.signed_headers.join(";").as_bytes());
+    out.push(b'\n');
+    out.extend_from_slice(signed.payload_hash.as_bytes());
+    out
+}
+
+fn canonical_query(query: &str, presigned: bool, out: &mut Vec<u8>) {
+    let mut encoded: Vec<(Vec<u8>, Vec<u8>)> = pairs(query)
+        .filter(|(name, _)| !(presigned && *name == "X-Amz-Signature"))
+        .map(|(name, value)| {
+            let (mut n, mut v) = (Vec::new(), Vec::new());
+            uri_encode(&uri_decode(name), false, &mut n);
+            uri_encode(&uri_decode(value), false, &mut v);
+            (n, v)
+        })
+        .collect();
+    encoded.sort();
+    for (i, (name, value)) in encoded.iter().enumerate() {
+        if i > 0 {
+            out.push(b'&');
+        }
+        out.extend_from_slice(name);
+        out.push(b'=');
+        out.extend_from_slice(value);
+    }
+}
+
+/// Trims, and makes one space of several.
+fn collapse_spaces(value: &[u8], out: &mut Vec<u8>) {
+    let mut words = value
+        .split(|b| *b == b' ' || *b == b'\t')
+        .filter(|word| !word.is_empty());
+    if let Some(first) = words.next() {
+        out.extend_from_slice(first);
+    }
+    for word in words {
+        out.push(b' ');
+        out.extend_from_slice(word);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn head(request: http::request::Builder) -> Parts {
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn check(parts: &Parts, payload_hash: &str, encoding: PathEncoding) -> bool {
+        let claim = claim(parts).unwrap().unwrap();
+        let signed = Signed {
+            method: &parts.method,
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or_default(),
+            headers: &parts.headers,
+            payload_hash,
+            encoding,
+        };
+        verify(&claim, &signed, &signing_key(SECRET, &claim.scope))
+    }
+
+    /// The GET Object example of AWS's "Signature Calculations for the
+    /// Authorization Header: Transferring Payload in a Single Chunk".
+    fn aws_get_object() -> http::request::Builder {
+        Request::get("http://examplebucket.s3.amazonaws.com/test.txt")
+            .header("host", "examplebucket.s3.amazonaws.com")
+            .header("range", "bytes=0-9")
+            .header("x-amz-content-sha256", EMPTY_SHA256)
+            .header("x-amz-date", "20130524T000000Z")
+            .header(
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,\
+                 SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,\
+                 Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+            )
+    }
+
+    #[test]
+    fn accepts_the_header_example_of_the_s3_documentation() {
+        let parts = head(aws_get_object());
+        assert!(check(&parts, EMPTY_SHA256, PathEncoding::Once));
+        assert!(!check(&parts, "UNSIGNED-PAYLOAD", PathEncoding::Once));
+    }
+
+    #[test]
+    fn refuses_the_example_with_one_changed_header_path_or_query() {
+        let mut parts = head(aws_get_object());
+        parts.headers.insert("range", "bytes=0-8".parse().unwrap());
+        assert!(!check(&parts, EMPTY_SHA256, PathEncoding::Once));
+        let mut parts = head(aws_get_object());
+        parts.uri = "/test.txt?versionId=1".parse().unwrap();
+        assert!(!check(&parts, EMPTY_SHA256, PathEncoding::Once));
+        parts.uri = "/Test.txt".parse().unwrap();
+        assert!(!check(&parts, EMPTY_SHA256, PathEncoding::Once));
+    }
+
+    #[test]
+    fn accepts_the_presigned_example_of_the_s3_documentation() {
+        let uri = "https://examplebucket.s3.amazonaws.com/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256\
+                   &X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request\
+                   &X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host\
+                   &X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
+        let parts = head(Request::get(uri).header("host", "examplebucket.s3.amazonaws.com"));
+        let claim = claim(&parts).unwrap().unwrap();
+        assert_eq!(claim.expires_secs, Some(86_400));
+        assert_eq!(claim.signed_at, UnixMillis(1_369_353_600_000));
+        assert!(check(&parts, "UNSIGNED-PAYLOAD", PathEncoding::Once));
+    }
+
+    /// `get-vanilla-query-order-key-case` of AWS's SigV4 test suite.
+    #[test]
+    fn accepts_the_query_order_example_of_the_sigv4_test_suite() {
+        let parts = head(
+            Request::get("/?Param2=value2&Param1=value1")
+                .header("host", "example.amazonaws.com")
+                .header("x-amz-date", "20150830T123600Z")
+                .header(
+                    "authorization",
+                    "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
+                     SignedHeaders=host;x-amz-date, \
+                     Signature=b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+                ),
+        );
+        let claim = claim(&parts).unwrap().unwrap();
+        let signed = Signed {
+            method: &parts.method,
+            path: "/",
+            query: parts.uri.query().unwrap(),
+            headers: &parts.headers,
+            payload_hash: EMPTY_SHA256,
+            encoding: PathEncoding::Twice,
+        };
+        let key = signing_key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", &claim.scope);
+        assert!(verify(&claim, &signed, &key));
+    }
+
+    #[test]
+    fn says_which_part_of_an_authorization_is_missing() {
+        let table = [
+            ("Bearer abc", ClaimError::Algorithm),
+            ("AWS4-HMAC-SHA256X Credential=a", ClaimError::Algorithm),
+            ("AWS4-HMAC-SHA256", ClaimError::Missing("Credential")),
+            (
+                "AWS4-HMAC-SHA256 Credential=a",
+                ClaimError::Missing("SignedHeaders"),
+            ),
+            (
+                "AWS4-HMAC-SHA256 Credential=a,SignedHeaders=b",
+                ClaimError::Missing("Signature"),
+            ),
+        ];
+        for (header, expected) in table {
+            assert_eq!(authorization_fields(header), Err(expected), "{header}");
+        }
+        let parts = head(Request::get("/").header(
+            "authorization",
+            "AWS4-HMAC-SHA256 Credential=A/1/r/s/aws4_request,SignedHeaders=host,Signature=00",
+        ));
+        assert_eq!(claim(&parts), Err(ClaimError::NoDate));
+    }
+
+    #[test]
+    fn an_unsigned_request_claims_nothing() {
+        assert_eq!(
+            claim(&head(Request::get("/bucket/key?X-Amz-Meta=1"))),
+            Ok(None)
+        );
+    }
+
+    #[test]
+    fn dates_of_impossible_days_are_refused() {
+        assert_eq!(parse_amz_date("20250230T000000Z"), None);
+        assert_eq!(parse_amz_date("2025-01-01T0000Z"), None);
+        let at = parse_amz_date("20251225T160418Z").unwrap();
+        assert_eq!(format_amz_date(at), "20251225T160418Z");
+    }
+
+    proptest! {
+        #[test]
+        fn no_authorization_header_makes_the_parser_panic(text in ".{0,300}") {
+            let _ = authorization_fields(&text);
+            let _ = parse_credential(&text, "20250101T000000Z");
+            let _ = parse_signed_headers(&text);
+            let _ = parse_amz_date(&text);
+        }
+
+        #[test]
+        fn no_request_head_makes_the_claim_panic(
+            authorization in "AWS4-HMAC-SHA256 [ -~]{0,200}",
+            date in "[0-9TZ]{0,20}",
+            query in "[!-~]{0,200}",
+        ) {
+            let build = |signed: bool| {
+                let mut request = Request::get("/").header("x-amz-date", &date);
+                if signed {
+                    request = request.header("authorization", &authorization);
+                }
+                request.body(()).map(|r| r.into_parts().0)
+            };
+            if let Ok(parts) = build(true) {
+                let _ = claim(&parts);
+            }
+            if let Ok(mut parts) = build(false)
+                && let Ok(uri) = format!("/?X-Amz-Signature=1&{query}").parse()
+            {
+                parts.uri = uri;
+                let _ = claim(&parts);
+            }
+        }
+
+        #[test]
+        fn a_written_header_reads_back(
+            id in "[A-Z0-9]{1,40}", region in "[a-z0-9-]{1,20}", service in "[a-z]{1,10}",
+            signature in any::<[u8; 32]>(), names in prop::collection::vec("[a-z-]{1,20}", 1..10),
+        ) {
+            let header = format!(
+                "{ALGORITHM} Credential={id}/20250101/{region}/{service}/aws4_request, \
+                 SignedHeaders={}, Signature={}", names.join(";"), hex::encode(signature));
+            let parts = head(Request::get("/")
+                .header("x-amz-date", "20250101T000000Z").header("authorization", header));
+            let claim = claim(&parts).unwrap().unwrap();
+            prop_assert_eq!(claim.access_key_id, id);
+            prop_assert_eq!(claim.scope, Scope { date: "20250101".into(), region, service });
+            prop_assert_eq!(claim.signed_headers, names);
+            prop_assert_eq!(claim.signature, Some(signature));
+        }
+
+        #[test]
+        fn encoding_and_decoding_are_inverse(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let mut encoded = Vec::new();
+            uri_encode(&bytes, false, &mut encoded);
+            prop_assert_eq!(uri_decode(std::str::from_utf8(&encoded).unwrap()), bytes);
+        }
+    }
+}
