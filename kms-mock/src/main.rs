@@ -1,2 +1,36 @@
-//! placeholder while the workspace is laid out.
-fn main() {}
+//! `kms-mock`: the simulated cloud on the command line.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+/// A KMS that enforces what AWS enforces, with S3, STS and IAM beside it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Serve on a port until Ctrl-C.
+    Serve(cli::serve::Args),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    // The S3 protocol crate logs every refusal as an error; ours are answers.
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,s3s=off"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match cli.verb {
+        Verb::Serve(args) => cli::serve::run(args),
+    }
+}

@@ -1,0 +1,3 @@
+//! The verbs of the `kms-mock` binary, one a file.
+
+pub(crate) mod serve;

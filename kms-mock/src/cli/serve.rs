@@ -1,0 +1,173 @@
+//! `kms-mock serve`: the endpoint on a port, until Ctrl-C.
+//!
+//! Default port and host are LocalStack's (127.0.0.1:4566), so that a client
+//! needs `AWS_ENDPOINT_URL` and nothing else.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, bail};
+use kms_mock::{Auth, KmsMock, server::tls::Authority};
+use nsm_sim::seed::WorldSeed;
+
+/// Options of `kms-mock serve`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where to listen, plain HTTP and TLS alike.
+    #[arg(long, default_value = "127.0.0.1:4566", value_name = "ADDR:PORT")]
+    bind: SocketAddr,
+    /// Allow an address that other machines can reach. Everybody who reaches it
+    /// can use every key.
+    #[arg(long)]
+    allow_remote: bool,
+    /// Region of the endpoint.
+    #[arg(long, default_value = "us-east-1", env = "AWS_REGION")]
+    region: String,
+    /// Account of callers whose credentials do not say theirs.
+    #[arg(long, default_value = "123456789012", value_name = "12 DIGITS")]
+    account: String,
+    /// lenient: unknown credentials are the account's root user.
+    /// strict: every signature is verified.
+    #[arg(long, value_enum, default_value = "lenient")]
+    auth: AuthMode,
+    /// Trust attestation documents under this root certificate (PEM), beside
+    /// the simulated one.
+    #[arg(long, value_name = "FILE")]
+    attestation_root: Vec<PathBuf>,
+    /// Seed of the world: a number, or 64 hex digits.
+    #[arg(long)]
+    seed: Option<WorldSeed>,
+    /// Write the root certificate of the endpoint's TLS here (PEM).
+    #[arg(long, value_name = "FILE")]
+    ca_out: Option<PathBuf>,
+    /// Keep the TLS authority in this folder (ca.pem, ca-key.pem), so that
+    /// clients trust the next start too.
+    #[arg(long, value_name = "DIR")]
+    tls_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum AuthMode {
+    Strict,
+    Lenient,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if !args.bind.ip().is_loopback() && !args.allow_remote {
+        bail!(
+            "{} can be reached from other machines, and whoever reaches it can use every key; \
+             bind 127.0.0.1, or say --allow-remote",
+            args.bind
+        );
+    }
+    if args.account.len() != 12 || !args.account.bytes().all(|b| b.is_ascii_digit()) {
+        bail!("an account is twelve digits, `{}` is not", args.account);
+    }
+    let mut builder = KmsMock::builder()
+        .region(&args.region)
+        .account(&args.account)
+        .bind(args.bind)
+        .received_max(0) // nobody can ask this process
+        .auth(match args.auth {
+            AuthMode::Strict => Auth::Strict,
+            AuthMode::Lenient => Auth::Lenient,
+        });
+    if let Some(seed) = &args.seed {
+        builder = builder.seed(seed.clone());
+    }
+    for file in &args.attestation_root {
+        let pem = std::fs::read_to_string(file)
+            .with_context(|| format!("reading the attestation root {}", file.display()))?;
+        builder = builder.attestation_root_pem(&pem);
+    }
+    if let Some(dir) = &args.tls_dir {
+        builder = builder.tls_authority(kept_authority(dir)?);
+    }
+    let mock = builder.start_blocking()?;
+    if let Some(file) = &args.ca_out {
+        std::fs::write(file, mock.ca_pem())
+            .with_context(|| format!("writing the CA certificate to {}", file.display()))?;
+    }
+    banner(&mock, &args);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("waiting for Ctrl-C")?
+        .block_on(async {
+            interrupted().await?;
+            mock.stop().await;
+            Ok(ExitCode::SUCCESS)
+        })
+}
+
+async fn interrupted() -> anyhow::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminated = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+        tokio::select! {
+            pressed = tokio::signal::ctrl_c() => pressed.context("waiting for Ctrl-C"),
+            _ = terminated.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")
+}
+
+/// The authority in `dir`, made at the first start.
+fn kept_authority(dir: &std::path::Path) -> anyhow::Result<Authority> {
+    let (cert, key) = (dir.join("ca.pem"), dir.join("ca-key.pem"));
+    if cert.exists() || key.exists() {
+        let read = |file: &std::path::Path| {
+            std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))
+        };
+        return Ok(Authority::from_pem(&read(&cert)?, &read(&key)?)?);
+    }
+    let authority = Authority::generate()?;
+    std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    write_private(&key, authority.key_pem().as_bytes())?;
+    std::fs::write(&cert, authority.cert_pem())
+        .with_context(|| format!("writing {}", cert.display()))?;
+    Ok(authority)
+}
+
+fn write_private(file: &std::path::Path, bytes: &[u8]) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file_ = options
+        .open(file)
+        .with_context(|| format!("making {}", file.display()))?;
+    file_
+        .write_all(bytes)
+        .with_context(|| format!("writing {}", file.display()))
+}
+
+#[allow(clippy::print_stdout)] // the banner is this verb's output
+fn banner(mock: &KmsMock, args: &Args) {
+    println!(
+        "kms-mock {version}: simulated KMS, S3, STS and IAM on {address} (HTTP and TLS)\n\
+         \n\
+         export AWS_ENDPOINT_URL={url}\n\
+         export AWS_REGION={region}\n\
+         export AWS_ACCESS_KEY_ID={account} AWS_SECRET_ACCESS_KEY=test\n\
+         \n\
+         authentication: {auth}\n\
+         TLS root:       {url}/_drydock/ca.pem{ca_out}\n\
+         Stop with Ctrl-C; everything is in memory and goes with it.",
+        version = env!("CARGO_PKG_VERSION"),
+        address = mock.address(),
+        url = mock.url(),
+        region = args.region,
+        account = args.account,
+        auth = match args.auth {
+            AuthMode::Strict => "strict, every signature is verified",
+            AuthMode::Lenient => "lenient, unknown credentials are the account's root user",
+        },
+        ca_out = match &args.ca_out {
+            Some(file) => format!(", also in {}", file.display()),
+            None => String::new(),
+        },
+    );
+}
