@@ -5,11 +5,14 @@
 //!
 //! Reading order: [`clock`] and [`seed`] (the world's time and randomness),
 //! [`device`] (the NSM), [`attestation`] (its documents and their verifier),
-//! [`eif`] (enclave images and what they measure to).
+//! [`eif`] (enclave images and what they measure to), `runner` (any program in an
+//! enclave's conditions; Linux only).
 
 pub mod attestation;
 mod cbor;
 pub mod clock;
 pub mod device;
 pub mod eif;
+#[cfg(target_os = "linux")]
+pub mod runner;
 pub mod seed;

@@ -20,14 +20,22 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    Verify(cli::verify::Args),
+    #[cfg(target_os = "linux")]
+    Run(Box<cli::run::Args>),
+    #[cfg(target_os = "linux")]
+    Doctor(cli::doctor::Args),
+    Verify(Box<cli::verify::Args>),
     Ca(cli::ca::Args),
     Eif(cli::eif::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
-        Verb::Verify(args) => cli::verify::run(args),
+        #[cfg(target_os = "linux")]
+        Verb::Run(args) => cli::run::run(*args),
+        #[cfg(target_os = "linux")]
+        Verb::Doctor(args) => cli::doctor::run(args),
+        Verb::Verify(args) => cli::verify::run(*args),
         Verb::Ca(args) => cli::ca::run(args),
         Verb::Eif(args) => cli::eif::run(args),
     };

@@ -1,0 +1,214 @@
+//! What `nsm-sim run` starts: the NSM of the run, its clock, and the application
+//! of an enclave image.
+//!
+//! Truth: NSM §3.12 for what is measured. Does not model the boot: an image's
+//! kernel and first ramdisk are measured, not run; its application runs with its
+//! working directory in the unpacked root file system and this machine's
+//! libraries, without a change of root.
+
+use std::{
+    collections::hash_map::RandomState,
+    ffi::OsString,
+    fs,
+    hash::{BuildHasher as _, Hasher as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, bail};
+use nsm_sim::{
+    attestation::variance::Variance,
+    clock::{Clock as _, SettableClock, UnixMillis},
+    device::{Measurements, NitroSecureModule, Prepared, Profile},
+    eif::{Eif, unpack},
+    runner::{Delivery, NsmDevice},
+    seed::WorldSeed,
+};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// The device core, driven by the runner.
+struct Device {
+    module: NitroSecureModule,
+    clock: SettableClock,
+    pending: Option<Prepared>,
+}
+
+impl NsmDevice for Device {
+    fn prepare(&mut self, request: &[u8]) -> Vec<u8> {
+        let prepared = self.module.prepare(self.clock.now(), request);
+        let reply = prepared.reply().to_vec();
+        self.pending = Some(prepared);
+        reply
+    }
+
+    fn settle(&mut self, delivery: Delivery) {
+        if let (Some(prepared), Delivery::Delivered) = (self.pending.take(), delivery) {
+            self.module.commit(prepared);
+        }
+    }
+}
+
+/// What the command line says of the enclave's hardware.
+#[derive(Debug)]
+pub(super) struct Hardware<'a> {
+    pub(super) role_arn: Option<&'a str>,
+    pub(super) instance_id: Option<&'a str>,
+    pub(super) region: &'a str,
+    pub(super) debug: bool,
+    pub(super) seed: Option<&'a str>,
+    pub(super) clock: &'a str,
+}
+
+/// An NSM with these measurements.
+///
+/// # Errors
+/// If seed, clock or instance id cannot be read.
+pub(super) fn device(
+    measurements: Measurements,
+    hardware: &Hardware<'_>,
+) -> anyhow::Result<Box<dyn NsmDevice>> {
+    let seed = match hardware.seed {
+        Some(text) => text.parse::<WorldSeed>()?,
+        None => WorldSeed::random(),
+    };
+    let clock = clock(hardware.clock)?;
+    let profile = Profile {
+        measurements,
+        role_arn: hardware.role_arn.map(ToOwned::to_owned),
+        instance_id: instance_id(hardware.instance_id)?,
+        region: hardware.region.to_owned(),
+        debug: hardware.debug,
+        created: clock.now(),
+        enclave_nonce: nonce(hardware.seed.is_some()),
+    };
+    let module = NitroSecureModule::new(profile, &seed, Variance::default());
+    Ok(Box::new(Device { module, clock, pending: None }))
+}
+
+/// The last 16 bits of module_id; fixed in a seeded world, which must repeat.
+fn nonce(seeded: bool) -> u16 {
+    if seeded { 0 } else { RandomState::new().build_hasher().finish() as u16 }
+}
+
+/// A clock from `system`, a time to stand still at, or a shift in seconds.
+fn clock(text: &str) -> anyhow::Result<SettableClock> {
+    if text == "system" {
+        return Ok(SettableClock::running());
+    }
+    if let Some(shift) = text.strip_prefix('+').or_else(|| text.starts_with('-').then_some(text))
+        && let Ok(seconds) = shift.parse::<i64>()
+    {
+        let clock = SettableClock::running();
+        clock.shift(seconds.saturating_mul(1000));
+        return Ok(clock);
+    }
+    let at = OffsetDateTime::parse(text, &Rfc3339).with_context(|| {
+        format!("`{text}` is no clock: give `system`, a time such as 2026-01-31T12:00:00Z, +60 or -60")
+    })?;
+    let millis = u64::try_from(at.unix_timestamp_nanos() / 1_000_000)
+        .with_context(|| format!("the clock cannot stand before 1970: {text}"))?;
+    Ok(SettableClock::frozen(UnixMillis(millis)))
+}
+
+fn instance_id(given: Option<&str>) -> anyhow::Result<String> {
+    let id = given.unwrap_or("i-0123456789abcdef0");
+    let digits = id.strip_prefix("i-").unwrap_or_default();
+    let hex = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if digits.len() != 17 || !hex {
+        bail!("`{id}` is no instance id: `i-` and 17 lower-case hex digits");
+    }
+    Ok(id.to_owned())
+}
+
+/// 48 bytes from 96 hex digits.
+///
+/// # Errors
+/// Names the register.
+pub(super) fn pcr(name: &str, text: &str) -> anyhow::Result<[u8; 48]> {
+    let mut value = [0; 48];
+    hex::decode_to_slice(text, &mut value)
+        .with_context(|| format!("--{name} takes 96 hex digits, not `{text}`"))?;
+    Ok(value)
+}
+
+/// Measurements of a program that is in no image.
+///
+/// # Errors
+/// If it cannot be found or read.
+pub(super) fn measure_program(program: &OsString) -> anyhow::Result<Measurements> {
+    let path = find(Path::new(program))
+        .with_context(|| format!("{} is not on PATH", program.display()))?;
+    let content = fs::read(&path).with_context(|| format!("measuring {}", path.display()))?;
+    Ok(Measurements::of_one_part(&content))
+}
+
+fn find(program: &Path) -> Option<std::path::PathBuf> {
+    if program.components().count() > 1 {
+        return Some(program.to_owned());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// An image's application, unpacked.
+pub(super) struct Unpacked {
+    pub(super) command: Vec<OsString>,
+    pub(super) environment: Vec<(OsString, OsString)>,
+    /// Removed when dropped: keep it until the run has ended.
+    pub(super) folder: tempfile::TempDir,
+}
+
+/// Measures the image in `file` and, if asked, unpacks its application.
+///
+/// # Errors
+/// If the file is no image or its application cannot be unpacked.
+pub(super) fn image(file: &Path, start: bool) -> anyhow::Result<(Measurements, Option<Unpacked>)> {
+    let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let eif = Eif::read(&bytes).with_context(|| format!("{} is no enclave image", file.display()))?;
+    let measurements = eif.measurements();
+    if !start {
+        return Ok((measurements, None));
+    }
+    let application = eif
+        .application()
+        .with_context(|| format!("{} has no application to start", file.display()))?;
+    let folder = tempfile::Builder::new()
+        .prefix("nsm-sim-")
+        .tempdir()
+        .context("a folder for the application; set TMPDIR to one that can be written")?;
+    unpack(&application.rootfs, folder.path())
+        .with_context(|| format!("unpacking the application of {}", file.display()))?;
+    let unpacked = Unpacked {
+        command: application.cmd.into_iter().map(Into::into).collect(),
+        environment: application
+            .env
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect(),
+        folder,
+    };
+    Ok((measurements, Some(unpacked)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_stands_runs_or_is_shifted_and_anything_else_is_refused() {
+        assert_eq!(clock("2025-12-25T16:04:18Z").unwrap().now(), UnixMillis(1_766_678_658_000));
+        let (behind, now, ahead) =
+            (clock("-3600").unwrap().now(), clock("system").unwrap().now(), clock("+3600").unwrap().now());
+        assert!(behind < now && now < ahead);
+        for text in ["noon", "", "+", "1969-01-01T00:00:00Z"] {
+            assert!(clock(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_instance_id_has_seventeen_hex_digits() {
+        assert!(instance_id(Some("i-0123456789abcdef0")).is_ok());
+        for id in ["0123456789abcdef0", "i-0123", "i-0123456789ABCDEF0", ""] {
+            assert!(instance_id(Some(id)).is_err(), "{id}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! `nsm-sim run`: any program, unmodified, in an enclave's conditions.
+//!
+//! Models the start of an enclave: what is measured, what the devices answer,
+//! which conditions hold. The run itself is [`nsm_sim::runner`].
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use nsm_sim::{
+    device::Measurements,
+    runner::{self, Network, NsmDevice, Settings, World, switchboard},
+};
+
+use super::enclave::{self, Hardware};
+
+/// Run a program as if it were inside a Nitro Enclave: /dev/nsm and AF_VSOCK
+/// appear, the network ends at loopback. Needs no privileges. The exit code is
+/// the program's, or 128 + the signal that ended it; 125 if the run itself failed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// World whose AF_VSOCK addresses the program shares.
+    #[arg(long, default_value = "default", env = "NSM_SIM_WORLD")]
+    world: World,
+    /// The program's CID; 3 is the parent instance (no NSM, the machine's network).
+    #[arg(long, default_value_t = switchboard::ENCLAVE_CID)]
+    cid: u32,
+    /// Take measurements from this image and, without a command, run its application.
+    #[arg(long, value_name = "FILE")]
+    eif: Option<PathBuf>,
+    /// PCR0, 96 hex digits.
+    #[arg(long, value_name = "HEX", requires_all = ["pcr1", "pcr2"])]
+    pcr0: Option<String>,
+    /// PCR1.
+    #[arg(long, value_name = "HEX", requires = "pcr0")]
+    pcr1: Option<String>,
+    /// PCR2.
+    #[arg(long, value_name = "HEX", requires = "pcr0")]
+    pcr2: Option<String>,
+    /// PCR8, of a signed image.
+    #[arg(long, value_name = "HEX", requires = "pcr0")]
+    pcr8: Option<String>,
+    /// IAM role of the parent instance (PCR3).
+    #[arg(long, value_name = "ARN")]
+    role_arn: Option<String>,
+    /// Id of the parent instance (PCR4, module id).
+    #[arg(long, value_name = "ID")]
+    instance_id: Option<String>,
+    /// Region of the parent instance.
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// Debug mode: PCR0 to PCR2 are zero.
+    #[arg(long)]
+    debug: bool,
+    /// Make the same world again: a number or 64 hex digits.
+    #[arg(long, value_name = "N|HEX")]
+    seed: Option<String>,
+    /// The NSM's clock: system, an RFC 3339 time, or a shift in seconds.
+    #[arg(
+        long,
+        value_name = "system|TIME|+S|-S",
+        default_value = "system",
+        allow_hyphen_values = true
+    )]
+    clock: String,
+    /// No /dev/nsm.
+    #[arg(long)]
+    no_nsm: bool,
+    /// Do not emulate AF_VSOCK.
+    #[arg(long)]
+    no_vsock: bool,
+    /// Do not trap stat, access and readlink: faster, but only open finds the nodes.
+    #[arg(long)]
+    no_trap_stat: bool,
+    /// Network of the program: `loopback` as in an enclave, or the `host`'s.
+    #[arg(long, value_enum, default_value_t = NetworkArg::Loopback)]
+    network: NetworkArg,
+    /// How many CPUs the program may use.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    cpu_count: Option<u32>,
+    /// Most memory a process may have, in MiB.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
+    memory_mib: Option<u64>,
+    /// List the conditions of the run instead of running.
+    #[arg(long)]
+    explain: bool,
+    /// Print at the end how often each system call was trapped.
+    #[arg(long)]
+    stats: bool,
+    /// The program and its arguments.
+    #[arg(last = true, value_name = "CMD", required_unless_present_any = ["eif", "explain"])]
+    command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum NetworkArg {
+    Loopback,
+    Host,
+}
+
+#[allow(clippy::print_stderr, clippy::print_stdout)] // what is asked for, and why a run failed
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut settings = Settings::new(args.command.clone());
+    settings.world = args.world.clone();
+    settings.cid = args.cid;
+    settings.vsock = !args.no_vsock;
+    settings.trap_stat = !args.no_trap_stat;
+    settings.network = match args.network {
+        NetworkArg::Loopback => Network::Loopback,
+        NetworkArg::Host => Network::Host,
+    };
+    settings.cpu_count = args.cpu_count;
+    settings.memory_mib = args.memory_mib;
+    let (measured, application) = match &args.eif {
+        Some(file) => {
+            let (measurements, application) = enclave::image(file, args.command.is_empty())?;
+            (Some(measurements), application)
+        }
+        None => (None, None),
+    };
+    // The application's folder is removed when the run has ended.
+    if let Some(application) = &application {
+        settings.command.clone_from(&application.command);
+        settings.environment = Some(application.environment.clone());
+        settings.directory = Some(application.folder.path().to_owned());
+    }
+    if args.cid > switchboard::PARENT_CID && !args.no_nsm {
+        settings.device = Some(build_device(&args, measured)?);
+    }
+    if args.explain {
+        for condition in settings.conditions() {
+            println!("{condition}");
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    match runner::run(settings) {
+        Ok(finished) => {
+            if args.stats {
+                for (call, count) in &finished.traps {
+                    eprintln!("nsm-sim: {count:>8} {call}");
+                }
+            }
+            Ok(ExitCode::from(finished.code))
+        }
+        Err(error) => {
+            eprintln!("nsm-sim: {error}");
+            Ok(ExitCode::from(error.exit_code()))
+        }
+    }
+}
+
+/// The NSM of this run, with explicit registers, those of the image, or those of
+/// the program file itself.
+fn build_device(args: &Args, image: Option<Measurements>) -> anyhow::Result<Box<dyn NsmDevice>> {
+    let explicit = match (&args.pcr0, &args.pcr1, &args.pcr2) {
+        (Some(pcr0), Some(pcr1), Some(pcr2)) => Some(Measurements {
+            pcr0: enclave::pcr("pcr0", pcr0)?,
+            pcr1: enclave::pcr("pcr1", pcr1)?,
+            pcr2: enclave::pcr("pcr2", pcr2)?,
+            pcr8: args.pcr8.as_deref().map(|pcr8| enclave::pcr("pcr8", pcr8)).transpose()?,
+        }),
+        _ => None,
+    };
+    let measurements = match (explicit.or(image), args.command.first()) {
+        (Some(measurements), _) => measurements,
+        (None, Some(program)) => enclave::measure_program(program)?,
+        (None, None) => Measurements::of_one_part(b""), // --explain of no program
+    };
+    enclave::device(
+        measurements,
+        &Hardware {
+            role_arn: args.role_arn.as_deref(),
+            instance_id: args.instance_id.as_deref(),
+            region: &args.region,
+            debug: args.debug,
+            seed: args.seed.as_deref(),
+            clock: &args.clock,
+        },
+    )
+}

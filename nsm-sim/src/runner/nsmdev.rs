@@ -1,0 +1,230 @@
+//! The driver in front of the NSM: what `ioctl` on `/dev/nsm` does with a
+//! request before and after the device sees it.
+//!
+//! Models `drivers/misc/nsm.c` of current kernels (NSM §1.1 and the "KDRV"
+//! column of §1.2): a 4096-byte request limit checked before any pointer is
+//! touched, `resp_len` rewritten to the bytes returned, silent truncation, and
+//! the order in which bad pointers are found out, the response's last. Does not
+//! model the out-of-tree driver of images built before mid-2024, nor the 120 s
+//! timeout: the device always answers.
+
+use std::sync::{Arc, mpsc};
+
+use super::{
+    mem::{self, MemoryFault},
+    notif::{Notifier, Sent, Trap},
+};
+
+/// `NSM_REQUEST_MAX_SIZE`.
+pub(crate) const REQUEST_BYTES_MAX: u64 = 4096;
+/// `NSM_RESPONSE_MAX_SIZE`.
+pub(crate) const RESPONSE_BYTES_MAX: usize = 12288;
+/// `sizeof(struct nsm_raw)`.
+pub(crate) const RAW_BYTES: usize = 32;
+
+/// What became of a prepared reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The caller's system call returned with it: changes take effect.
+    Delivered,
+    /// The caller was interrupted or died, and may repeat the request: nothing
+    /// has happened.
+    Lost,
+}
+
+/// A Nitro Secure Module, as the runner drives it: one request at a time, each
+/// prepared, delivered, then settled.
+pub trait NsmDevice: Send {
+    /// The CBOR reply to a request of at most 4096 bytes, itself at most 12288.
+    /// Changes to PCRs are held back until [`Self::settle`].
+    fn prepare(&mut self, request: &[u8]) -> Vec<u8>;
+
+    /// Ends the request prepared last.
+    fn settle(&mut self, delivery: Delivery);
+}
+
+/// `struct nsm_raw`, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RawRequest {
+    request_at: u64,
+    request_bytes: usize,
+    response_at: u64,
+    response_room: u64,
+}
+
+impl RawRequest {
+    /// Reads the 32 bytes; `EMSGSIZE` comes before any pointer is looked at.
+    pub(crate) fn parse(raw: &[u8; RAW_BYTES]) -> Result<Self, i32> {
+        let mut words = raw
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|word| u64::from_ne_bytes(*word));
+        let mut next = || words.next().unwrap_or(0);
+        let (request_at, request_bytes, response_at, response_room) =
+            (next(), next(), next(), next());
+        if request_bytes > REQUEST_BYTES_MAX {
+            return Err(libc::EMSGSIZE);
+        }
+        let request_bytes = usize::try_from(request_bytes).map_err(|_| libc::EMSGSIZE)?;
+        Ok(Self {
+            request_at,
+            request_bytes,
+            response_at,
+            response_room,
+        })
+    }
+
+    /// The part of `reply` that the caller has room for.
+    fn truncated<'a>(&self, reply: &'a [u8]) -> &'a [u8] {
+        let room = usize::try_from(self.response_room).unwrap_or(usize::MAX);
+        reply.get(..room.min(RESPONSE_BYTES_MAX)).unwrap_or(reply)
+    }
+
+    /// The struct as it goes back, `copied` bytes having been returned.
+    fn written_back(&self, copied: usize) -> [u8; RAW_BYTES] {
+        let words = [
+            self.request_at,
+            self.request_bytes as u64,
+            self.response_at,
+            copied as u64,
+        ];
+        let mut raw = [0; RAW_BYTES];
+        for (bytes, word) in raw.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+            *bytes = word.to_ne_bytes();
+        }
+        raw
+    }
+}
+
+/// A request on its way to the device.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    trap: Trap,
+    raw_at: u64,
+    raw: RawRequest,
+    request: Vec<u8>,
+}
+
+impl Pending {
+    /// Copies a request in, as the driver does.
+    ///
+    /// # Errors
+    /// The errno of the caller, or the fault that keeps us from answering.
+    pub(crate) fn copy_in(trap: Trap) -> Result<Self, Refusal> {
+        let raw_at = trap.word(2);
+        let mut raw = [0; RAW_BYTES];
+        mem::read(trap.tid, raw_at, &mut raw)?;
+        let raw = RawRequest::parse(&raw).map_err(Refusal::Errno)?;
+        let mut request = vec![0; raw.request_bytes];
+        mem::read(trap.tid, raw.request_at, &mut request)?;
+        Ok(Self {
+            trap,
+            raw_at,
+            raw,
+            request,
+        })
+    }
+
+    /// Copies the reply out and answers the call.
+    fn copy_out(&self, notifier: &Notifier, reply: &[u8]) -> Sent {
+        let id = self.trap.id;
+        let reply = self.raw.truncated(reply);
+        let write = |at: u64, bytes: &[u8]| {
+            if !notifier.still_waits(id) {
+                return Err(MemoryFault::Gone);
+            }
+            mem::write(self.trap.tid, at, bytes)
+        };
+        let written = write(self.raw.response_at, reply)
+            .and_then(|()| write(self.raw_at, &self.raw.written_back(reply.len())));
+        match written {
+            Ok(()) => notifier.value(id, 0),
+            Err(MemoryFault::Gone) => Sent::Gone,
+            // The device has executed the command all the same.
+            Err(MemoryFault::BadAddress | MemoryFault::Forbidden) => {
+                notifier.errno(id, libc::EFAULT)
+            }
+        }
+    }
+}
+
+/// Why a request does not reach the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Errno(i32),
+    Memory(MemoryFault),
+}
+
+impl From<MemoryFault> for Refusal {
+    fn from(fault: MemoryFault) -> Self {
+        Self::Memory(fault)
+    }
+}
+
+/// Serves requests in the order they came, as the driver's mutex does, until
+/// the senders are gone. Runs on a thread of its own, so that a slow signature
+/// holds up nobody's `open`.
+pub(crate) fn serve(
+    device: &mut dyn NsmDevice,
+    requests: &mpsc::Receiver<Pending>,
+    notifier: &Arc<Notifier>,
+) {
+    for pending in requests {
+        let reply = device.prepare(&pending.request);
+        device.settle(match pending.copy_out(notifier, &reply) {
+            Sent::Delivered => Delivery::Delivered,
+            Sent::Gone => Delivery::Lost,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn raw(words: [u64; 4]) -> [u8; RAW_BYTES] {
+        let mut raw = [0; RAW_BYTES];
+        for (bytes, word) in raw.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+            *bytes = word.to_ne_bytes();
+        }
+        raw
+    }
+
+    #[test]
+    fn a_request_of_4096_bytes_passes_and_one_more_is_emsgsize() {
+        assert!(RawRequest::parse(&raw([1, 4096, 2, 3])).is_ok());
+        assert_eq!(
+            RawRequest::parse(&raw([1, 4097, 2, 3])),
+            Err(libc::EMSGSIZE)
+        );
+        assert_eq!(
+            RawRequest::parse(&raw([0, u64::MAX, 0, 0])),
+            Err(libc::EMSGSIZE)
+        );
+    }
+
+    #[test]
+    fn a_long_reply_is_cut_silently_and_resp_len_says_how_much_came() {
+        let request = RawRequest::parse(&raw([1, 2, 3, 4])).unwrap();
+        assert_eq!(request.truncated(b"abcdef"), b"abcd");
+        assert_eq!(request.truncated(b"ab"), b"ab");
+        assert_eq!(request.written_back(2), raw([1, 2, 3, 2]));
+        let nothing = RawRequest::parse(&raw([1, 2, 0, 0])).unwrap();
+        assert_eq!(nothing.truncated(b"ab"), b"");
+        let plenty = RawRequest::parse(&raw([1, 2, 3, u64::MAX])).unwrap();
+        assert_eq!(plenty.truncated(&[7; 20_000]).len(), 12288);
+    }
+
+    proptest! {
+        #[test]
+        fn a_struct_goes_back_unchanged_but_for_resp_len(words: [u64; 4], copied in 0_usize..12289) {
+            if let Ok(request) = RawRequest::parse(&raw(words)) {
+                let [at, bytes, to, _] = words;
+                prop_assert_eq!(request.written_back(copied), raw([at, bytes, to, copied as u64]));
+            }
+        }
+    }
+}

@@ -1,0 +1,601 @@
+//! Running a program in an enclave's conditions: start, supervise, pass
+//! signals on, end with its exit code.
+//!
+//! Models an enclave's life: it lives as long as its main process and ends
+//! whole. To its own parent (a shell, a CI step) the run looks as if the program
+//! had been started directly: exit codes, Ctrl-C, Ctrl-Z, signals. Source of
+//! truth: the runner's ground truth §2 and §5. Not a sandbox: nothing here keeps
+//! a hostile program in.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::{CString, OsStr, OsString},
+    fs::{self, File},
+    io::{self, Read as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::ffi::{OsStrExt as _, OsStringExt as _},
+    },
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use super::{
+    bpf::{self, Arch, Wanted},
+    mem::{self, MemoryFault},
+    notif::Notifier,
+    nsmdev::{self, NsmDevice},
+    paths::{self, Shown},
+    procfd::Callers,
+    signals::{self, Blocked},
+    spawn::{self, Become, Child, ChildFailure, Plan, SpawnError},
+    switchboard::{ENCLAVE_CID, PARENT_CID, World},
+    sys,
+    traps::{Counters, Supervisor},
+    vsock::Sockets,
+};
+
+/// What network the program has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// None but loopback, as in an enclave.
+    #[default]
+    Loopback,
+    /// The machine's.
+    Host,
+}
+
+/// A program and the conditions it runs in.
+pub struct Settings {
+    /// Which world its sockets live in.
+    pub world: World,
+    /// Its CID. CIDs up to 3 are parent instances: no NSM, the machine's network.
+    pub cid: u32,
+    /// Program and arguments.
+    pub command: Vec<OsString>,
+    /// The whole environment; `None` passes ours on.
+    pub environment: Option<Vec<(OsString, OsString)>>,
+    /// Working directory; `None` stays in ours.
+    pub directory: Option<PathBuf>,
+    /// The NSM behind `/dev/nsm`; `None` for a machine without one.
+    pub device: Option<Box<dyn NsmDevice>>,
+    /// Whether AF_VSOCK is emulated.
+    pub vsock: bool,
+    /// Whether `stat`, `access` and kin see the device nodes (7 µs a call).
+    pub trap_stat: bool,
+    /// What network it has.
+    pub network: Network,
+    /// How many CPUs it may use; `None` for all.
+    pub cpu_count: Option<u32>,
+    /// Most data memory a process may have, in MiB; `None` for no limit.
+    pub memory_mib: Option<u64>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("world", &self.world)
+            .field("cid", &self.cid)
+            .field("command", &self.command)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// `command` in the default world at CID 16, with no NSM yet.
+    #[must_use]
+    pub fn new(command: Vec<OsString>) -> Self {
+        Self {
+            world: World::default(),
+            cid: ENCLAVE_CID,
+            command,
+            environment: None,
+            directory: None,
+            device: None,
+            vsock: true,
+            trap_stat: true,
+            network: Network::Loopback,
+            cpu_count: None,
+            memory_mib: None,
+        }
+    }
+
+    fn is_enclave(&self) -> bool {
+        self.cid > PARENT_CID
+    }
+
+    /// The conditions of this run, one a line, as its program meets them.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<String> {
+        let enclave = self.is_enclave();
+        let mut lines = vec![format!("world {}, CID {}", self.world, self.cid)];
+        lines.push(match (&self.device, paths::has_nsm_placeholder()) {
+            (None, _) => "no /dev/nsm".to_owned(),
+            (Some(_), true) => "/dev/nsm: the placeholder made of /dev/null".to_owned(),
+            (Some(_), false) => "/dev/nsm: opens and stats are trapped".to_owned(),
+        });
+        lines.push(match self.vsock {
+            true => format!(
+                "AF_VSOCK: abstract sockets nsmsim/{}/<cid>/<port>, /dev/vsock answers the CID",
+                self.world
+            ),
+            false => "AF_VSOCK: the machine's own, not emulated".to_owned(),
+        });
+        lines.push(match self.network {
+            Network::Loopback if enclave => {
+                "network: loopback only (the machine's own); elsewhere is ENETUNREACH".to_owned()
+            }
+            _ => "network: the machine's".to_owned(),
+        });
+        lines.push(
+            match self.device.is_some() && !paths::has_nsm_placeholder() {
+                true => "hardware random numbers: nsm-hwrng".to_owned(),
+                false => "hardware random numbers: the machine's".to_owned(),
+            },
+        );
+        lines.push(match self.cpu_count {
+            Some(cpus) => format!("CPUs: {cpus}, by affinity"),
+            None => "CPUs: the machine's".to_owned(),
+        });
+        lines.push(match self.memory_mib {
+            Some(mib) => format!("memory: {mib} MiB of data for each process, by RLIMIT_DATA"),
+            None => "memory: the machine's".to_owned(),
+        });
+        lines.push("io_uring: ENOSYS (it would bypass the emulation)".to_owned());
+        lines
+            .push("set-user-id programs gain nothing; 32-bit programs are not emulated".to_owned());
+        lines.push("the main process's exit ends every process of the run".to_owned());
+        lines
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// The main process's exit code, or 128 + the signal that ended it.
+    pub code: u8,
+    /// How often each system call was trapped.
+    pub traps: BTreeMap<String, u64>,
+}
+
+/// Why a run could not start. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No system call table for this machine.
+    #[error("this machine is not supported: the runner knows x86_64 and aarch64")]
+    Machine,
+    /// `EBUSY` from seccomp.
+    #[error(
+        "another seccomp supervisor already owns this process (Incus/LXD, or a nested nsm-sim \
+         run); run outside of it"
+    )]
+    Busy,
+    /// `EINVAL` or `ENOSYS` from seccomp.
+    #[error("the kernel lacks seccomp user notification: 5.9 or newer is needed")]
+    Kernel,
+    /// `EPERM` and kin from seccomp.
+    #[error("the seccomp filter was refused ({0}); an outer profile forbids it")]
+    Filter(io::Error),
+    /// `socket(AF_VSOCK)` does not reach us.
+    #[error(
+        "an outer seccomp profile (Docker, containerd) forbids AF_VSOCK ({0}); use \
+         --security-opt seccomp=nsm-sim-seccomp.json, or --no-vsock for the NSM alone"
+    )]
+    Vsock(io::Error),
+    /// The child's memory cannot be read.
+    #[error("the program's memory cannot be read: {}", yama_advice(.ptrace_scope))]
+    Memory {
+        /// `kernel.yama.ptrace_scope`, if the machine has it.
+        ptrace_scope: Option<u32>,
+    },
+    /// `pidfd_getfd` is forbidden.
+    #[error(
+        "an outer seccomp profile (Docker, containerd) forbids pidfd_getfd, which AF_VSOCK needs; \
+         use --security-opt seccomp=nsm-sim-seccomp.json, or --no-vsock for the NSM alone"
+    )]
+    Descriptors,
+    /// There is nothing to run.
+    #[error("no command given")]
+    NoCommand,
+    /// The program cannot be executed.
+    #[error("cannot run {program}: {error}")]
+    Program {
+        /// As given.
+        program: String,
+        /// The errno of the last attempt.
+        error: io::Error,
+    },
+    /// The program is for another machine.
+    #[error("{program} is a {kind} program: only {expected} programs are emulated")]
+    Foreign {
+        /// Its path.
+        program: String,
+        /// What it is.
+        kind: &'static str,
+        /// What we are.
+        expected: &'static str,
+    },
+    /// The working directory cannot be entered.
+    #[error("cannot enter {directory}: {error}")]
+    Directory {
+        /// As given.
+        directory: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// CPU or memory limits were refused.
+    #[error("cannot set the CPU or memory limit: {0}")]
+    Limits(io::Error),
+    /// Something the operating system refused us.
+    #[error("cannot start a supervised process: {0}")]
+    System(#[from] io::Error),
+}
+
+impl StartError {
+    /// The exit code a shell would give: 127 not found, 126 not executable, 125
+    /// for failures of the runner itself.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Program { error, .. } if error.kind() == io::ErrorKind::NotFound => 127,
+            Self::Program { .. } | Self::Foreign { .. } => 126,
+            _ => 125,
+        }
+    }
+}
+
+fn yama_advice(ptrace_scope: &Option<u32>) -> String {
+    match ptrace_scope {
+        Some(scope @ 2..) => format!(
+            "kernel.yama.ptrace_scope is {scope}; set it to 1 (sysctl -w kernel.yama.ptrace_scope=1)\
+             {}",
+            if *scope == 2 {
+                ", or give CAP_SYS_PTRACE"
+            } else {
+                ", after a reboot"
+            }
+        ),
+        _ => "an outer profile forbids process_vm_readv and /proc/PID/mem; allow them, or add \
+              --cap-add SYS_PTRACE"
+            .to_owned(),
+    }
+}
+
+/// Runs a program to its end.
+///
+/// The calling process becomes its supervisor whole: it adopts and reaps every
+/// orphan of the run, and the calling thread blocks the signals it passes on.
+/// Call it from a process that has no other children, with no other threads
+/// that should take signals.
+///
+/// # Errors
+/// [`StartError`] if the program did not start. What happens later is in
+/// [`Finished`].
+pub fn run(settings: Settings) -> Result<Finished, StartError> {
+    supervise(settings, None).map(|(finished, _)| finished)
+}
+
+/// Runs a program, or a probe in its place; says beside how it ended whether
+/// signals wait while a call is being answered.
+pub(crate) fn supervise(
+    mut settings: Settings,
+    probe: Option<fn() -> i32>,
+) -> Result<(Finished, bool), StartError> {
+    let arch = Arch::native().ok_or(StartError::Machine)?;
+    let enclave = settings.is_enclave();
+    let device = settings.device.take().filter(|_| enclave);
+    let placeholder = device.is_some() && paths::has_nsm_placeholder();
+    let machine_vsock = paths::machine_vsock();
+    let shown = Shown {
+        nsm: device.is_some() && !placeholder,
+        vsock: settings.vsock && machine_vsock.is_none(),
+        hwrng: device.is_some() && !placeholder,
+    };
+    let network_is_loopback = enclave && settings.network == Network::Loopback;
+    let wanted = Wanted {
+        opens: shown.any(),
+        stats: shown.any() && settings.trap_stat,
+        vsock: settings.vsock,
+        network: network_is_loopback,
+    };
+    let then = match probe {
+        Some(probe) => Become::Probe(probe),
+        None => program(&settings, arch)?,
+    };
+    let plan = plan(&settings, arch, wanted, then)?;
+
+    let blocked = Blocked::all_that_are_passed_on()?;
+    signals::adopt_orphans()?;
+    let (child, listener) =
+        spawn::spawn(&plan, blocked.before()).map_err(|error| start_error(error, &settings))?;
+    let mut callers = Callers::default();
+    if let Err(error) = trial(&child, &mut callers, listener.as_raw_fd(), settings.vsock) {
+        signals::end_everything();
+        return Err(error);
+    }
+
+    let notifier = Arc::new(Notifier::new(listener));
+    notifier.wake_synchronously();
+    let counters = Arc::new(Counters::default());
+    let supervisor = Supervisor {
+        notifier: Arc::clone(&notifier),
+        arch,
+        world: settings.world.clone(),
+        cid: settings.cid,
+        shown,
+        machine_vsock: machine_vsock.filter(|_| settings.vsock),
+        network_is_loopback,
+        nsm: device
+            .map(|device| start_device(device, &notifier))
+            .transpose()?,
+        counters: Arc::clone(&counters),
+        callers,
+        sockets: Sockets::default(),
+        parked: Vec::new(),
+        warned: std::collections::BTreeSet::new(),
+    };
+    start_thread("traps", move || {
+        let mut supervisor = supervisor;
+        supervisor.serve();
+    })?;
+
+    child.go();
+    let code = signals::follow(child.pid, sys::of(&child.pidfd))?;
+    signals::end_everything();
+    match child.failure() {
+        Some(failure) => Err(start_error(SpawnError::Child(failure), &settings)),
+        None => Ok((
+            Finished {
+                code,
+                traps: counters.by_name(arch),
+            },
+            child.killable,
+        )),
+    }
+}
+
+fn start_device(
+    mut device: Box<dyn NsmDevice>,
+    notifier: &Arc<Notifier>,
+) -> io::Result<mpsc::Sender<nsmdev::Pending>> {
+    // Unbounded, but each entry is a thread held in its trap.
+    let (requests, queue) = mpsc::channel();
+    let notifier = Arc::clone(notifier);
+    start_thread("nsm", move || {
+        nsmdev::serve(device.as_mut(), &queue, &notifier)
+    })?;
+    Ok(requests)
+}
+
+/// A thread whose panic ends the run: callers would hang in their traps.
+fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    struct AbortOnPanic;
+    impl Drop for AbortOnPanic {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                std::process::abort();
+            }
+        }
+    }
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let _guard = AbortOnPanic;
+            body();
+        })
+        .map(drop)
+}
+
+/// Tries on the waiting child what every trap will need.
+fn trial(
+    child: &Child,
+    callers: &mut Callers,
+    listener: i32,
+    vsock: bool,
+) -> Result<(), StartError> {
+    let mut byte = [0];
+    if mem::read(child.pid, child.mapped_address(), &mut byte) == Err(MemoryFault::Forbidden) {
+        let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
+        let ptrace_scope = scope.and_then(|scope| scope.trim().parse().ok());
+        return Err(StartError::Memory { ptrace_scope });
+    }
+    if vsock {
+        // The table is still shared, so our number is the child's.
+        match callers.duplicate(child.pid, listener) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                return Err(StartError::Descriptors);
+            }
+            Err(error) => return Err(error.into()),
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn start_error(error: SpawnError, settings: &Settings) -> StartError {
+    let os = io::Error::from_raw_os_error;
+    match error {
+        SpawnError::Ours(error) => StartError::System(error),
+        SpawnError::Child(ChildFailure::Filter(libc::EBUSY)) => StartError::Busy,
+        SpawnError::Child(ChildFailure::Filter(libc::EINVAL | libc::ENOSYS)) => StartError::Kernel,
+        SpawnError::Child(ChildFailure::Filter(errno)) => StartError::Filter(os(errno)),
+        SpawnError::Child(ChildFailure::Vsock(errno)) => StartError::Vsock(os(errno)),
+        SpawnError::Child(ChildFailure::Limits(errno)) => StartError::Limits(os(errno)),
+        SpawnError::Child(ChildFailure::Directory(errno)) => StartError::Directory {
+            directory: settings
+                .directory
+                .clone()
+                .unwrap_or_default()
+                .display()
+                .to_string(),
+            error: os(errno),
+        },
+        SpawnError::Child(ChildFailure::Exec(errno)) => StartError::Program {
+            program: settings
+                .command
+                .first()
+                .map_or_else(String::new, |program| {
+                    program.to_string_lossy().into_owned()
+                }),
+            error: os(errno),
+        },
+    }
+}
+
+fn plan(
+    settings: &Settings,
+    arch: &Arch,
+    wanted: Wanted,
+    then: Become,
+) -> Result<Plan, StartError> {
+    Ok(Plan {
+        filter: bpf::program(arch, wanted),
+        try_vsock: wanted.vsock,
+        directory: match &settings.directory {
+            Some(directory) => Some(c_string(directory.clone().into_os_string().into_vec())?),
+            None => None,
+        },
+        cpus: settings.cpu_count.map(first_cpus).transpose()?,
+        memory_bytes_max: settings.memory_mib.map(|mib| mib.saturating_mul(1 << 20)),
+        then,
+    })
+}
+
+fn program(settings: &Settings, arch: &Arch) -> Result<Become, StartError> {
+    let program = settings.command.first().ok_or(StartError::NoCommand)?;
+    let env = settings
+        .environment
+        .clone()
+        .unwrap_or_else(|| env::vars_os().collect());
+    let path = env
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map(|(_, path)| path.as_os_str());
+    let candidates = candidates(program, path);
+    refuse_foreign(&candidates, arch)?;
+    let variable = |(name, value): &(OsString, OsString)| {
+        c_string([name.as_bytes(), b"=", value.as_bytes()].concat())
+    };
+    let paths = candidates
+        .into_iter()
+        .map(|path| c_string(path.into_os_string().into_vec()));
+    let args = settings
+        .command
+        .iter()
+        .map(|arg| c_string(arg.as_bytes().to_vec()));
+    Ok(Become::Program {
+        paths: paths.collect::<io::Result<_>>()?,
+        args: args.collect::<io::Result<_>>()?,
+        env: env.iter().map(variable).collect::<io::Result<_>>()?,
+    })
+}
+
+fn c_string(text: Vec<u8>) -> io::Result<CString> {
+    CString::new(text).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// Where `execvp` would look.
+fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> {
+    if program.as_bytes().contains(&b'/') {
+        return vec![program.into()];
+    }
+    let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
+    env::split_paths(path)
+        .map(|folder| folder.join(program))
+        .collect()
+}
+
+/// A 32-bit program would run, and silently see nothing of ours.
+fn refuse_foreign(candidates: &[PathBuf], arch: &Arch) -> Result<(), StartError> {
+    const ELF: &[u8] = b"\x7fELF";
+    const ELFCLASS32: u8 = 1;
+    let Some(program) = candidates.iter().find(|path| path.is_file()) else {
+        return Ok(());
+    };
+    let mut head = Vec::new();
+    let Ok(file) = File::open(program) else {
+        return Ok(());
+    };
+    if file.take(64).read_to_end(&mut head).is_err() || !head.starts_with(ELF) {
+        return Ok(());
+    }
+    if head.get(4) == Some(&ELFCLASS32) {
+        let program = program.display().to_string();
+        return Err(StartError::Foreign {
+            program,
+            kind: "32-bit",
+            expected: arch.name,
+        });
+    }
+    Ok(())
+}
+
+/// The first `count` CPUs that we may run on ourselves.
+fn first_cpus(count: u32) -> Result<libc::cpu_set_t, StartError> {
+    // SAFETY: all-zero is the empty set.
+    let mut ours: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `ours` is writable for the size given.
+    if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut ours) } != 0 {
+        return Err(StartError::Limits(io::Error::last_os_error()));
+    }
+    // SAFETY: all-zero is the empty set.
+    let mut first: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let mut left = count;
+    for cpu in 0..usize::try_from(libc::CPU_SETSIZE).unwrap_or(0) {
+        // SAFETY: `cpu` is below CPU_SETSIZE, the number of bits in a set.
+        unsafe {
+            if left > 0 && libc::CPU_ISSET(cpu, &ours) {
+                libc::CPU_SET(cpu, &mut first);
+                left -= 1;
+            }
+        }
+    }
+    if left > 0 {
+        let error = io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("this machine gives us {} CPUs, not {count}", count - left),
+        );
+        return Err(StartError::Limits(error));
+    }
+    Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_looked_for_as_execvp_does() {
+        let path = OsStr::new("/a:/b");
+        let found = candidates(OsStr::new("x"), Some(path));
+        assert_eq!(found, [PathBuf::from("/a/x"), PathBuf::from("/b/x")]);
+        assert_eq!(
+            candidates(OsStr::new("./x"), Some(path)),
+            [PathBuf::from("./x")]
+        );
+    }
+
+    #[test]
+    fn the_conditions_name_what_an_enclave_lacks() {
+        let mut settings = Settings::new(vec!["true".into()]);
+        let text = settings.conditions().join("\n");
+        assert!(text.contains("ENETUNREACH"), "{text}");
+        settings.cid = PARENT_CID;
+        let text = settings.conditions().join("\n");
+        assert!(text.contains("network: the machine's"), "{text}");
+    }
+
+    #[test]
+    fn start_errors_give_the_exit_codes_of_a_shell() {
+        let program = |errno| StartError::Program {
+            program: "x".to_owned(),
+            error: io::Error::from_raw_os_error(errno),
+        };
+        assert_eq!(program(libc::ENOENT).exit_code(), 127);
+        assert_eq!(program(libc::EACCES).exit_code(), 126);
+        assert_eq!(StartError::Busy.exit_code(), 125);
+    }
+}

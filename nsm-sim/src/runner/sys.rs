@@ -1,0 +1,256 @@
+//! The few system calls that `std` has no safe form of, each wrapped once.
+//!
+//! Models nothing; it keeps `unsafe` in one screen. Source of truth: the manual
+//! page of each call.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    time::Duration,
+};
+
+/// A C value any bit pattern of which is valid.
+///
+/// # Safety
+/// Implementors hold integers only and no padding that is read.
+pub(crate) unsafe trait Plain: Copy {}
+// SAFETY: integers.
+unsafe impl Plain for u64 {}
+// SAFETY: integers.
+unsafe impl Plain for i32 {}
+// SAFETY: three integers.
+unsafe impl Plain for libc::ucred {}
+// SAFETY: two integers.
+unsafe impl Plain for libc::timeval {}
+
+fn check(rc: i32) -> io::Result<i32> {
+    if rc < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(rc)
+    }
+}
+
+/// `getsockopt(2)`.
+pub(crate) fn socket_option<T: Plain>(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<T> {
+    // SAFETY: zero is a valid `Plain`.
+    let mut value: T = unsafe { std::mem::zeroed() };
+    let mut len = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
+    // SAFETY: `value` is writable for `len` bytes.
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    })?;
+    Ok(value)
+}
+
+/// `SO_COOKIE`: the kernel's never reused number of a socket.
+pub(crate) fn cookie(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    socket_option(fd, libc::SOL_SOCKET, libc::SO_COOKIE)
+}
+
+/// The user at the other end, as of its `connect` or `listen`.
+pub(crate) fn peer_user(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    socket_option::<libc::ucred>(fd, libc::SOL_SOCKET, libc::SO_PEERCRED).map(|cred| cred.uid)
+}
+
+/// Our own effective user.
+pub(crate) fn own_user() -> u32 {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// A fresh AF_UNIX socket of `kind`, close-on-exec on our side.
+pub(crate) fn unix_socket(kind: i32) -> io::Result<OwnedFd> {
+    // SAFETY: plain integers in.
+    let fd = check(unsafe { libc::socket(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the kernel just gave us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Whether `O_NONBLOCK` is set on the open file.
+pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: plain integers in.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    Ok(flags & libc::O_NONBLOCK != 0)
+}
+
+/// Sets or clears `O_NONBLOCK` on the open file.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    // SAFETY: plain integers in.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    let wanted = if on {
+        flags | libc::O_NONBLOCK
+    } else {
+        flags & !libc::O_NONBLOCK
+    };
+    // SAFETY: plain integers in.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, wanted) }).map(drop)
+}
+
+/// Binds to an abstract name.
+pub(crate) fn bind_abstract(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    let (address, len) = abstract_address(name)?;
+    // SAFETY: `address` is a live sockaddr_un, `len` within it.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) }).map(drop)
+}
+
+/// Connects to an abstract name and never waits, whatever the socket's mode:
+/// a full backlog is `EAGAIN`.
+pub(crate) fn connect_abstract(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    let (address, len) = abstract_address(name)?;
+    let was_nonblocking = is_nonblocking(fd)?;
+    // The file is the caller's own; while its thread is held in connect() nobody
+    // can be blocked in another call on an unconnected socket.
+    if !was_nonblocking {
+        set_nonblocking(fd, true)?;
+    }
+    // SAFETY: `address` is a live sockaddr_un, `len` within it.
+    let outcome = check(unsafe { libc::connect(fd.as_raw_fd(), (&raw const address).cast(), len) });
+    if !was_nonblocking {
+        set_nonblocking(fd, false)?;
+    }
+    outcome.map(drop)
+}
+
+fn abstract_address(name: &[u8]) -> io::Result<(libc::sockaddr_un, libc::socklen_t)> {
+    // SAFETY: all-zero is a valid sockaddr_un.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    let room = address
+        .sun_path
+        .get_mut(1..=name.len())
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    for (to, from) in room.iter_mut().zip(name) {
+        *to = from.cast_signed() as libc::c_char;
+    }
+    let len = std::mem::offset_of!(libc::sockaddr_un, sun_path) + 1 + name.len();
+    Ok((address, libc::socklen_t::try_from(len).unwrap_or(0)))
+}
+
+/// `listen(2)`; the credentials a peer then sees are ours.
+pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
+    // SAFETY: plain integers in.
+    check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
+}
+
+/// `shutdown(2)` of both directions.
+pub(crate) fn shut_down(fd: BorrowedFd<'_>) {
+    // SAFETY: plain integers in; failure means there was nothing to shut.
+    unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
+}
+
+/// The next waiting connection, or `EAGAIN` at once if there is none.
+pub(crate) fn accept_now(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<OwnedFd> {
+    let mut ready = [poll_for_input(fd.as_raw_fd())];
+    if poll(&mut ready, Some(Duration::ZERO))? == 0 {
+        return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+    }
+    let flags = libc::SOCK_CLOEXEC | if nonblocking { libc::SOCK_NONBLOCK } else { 0 };
+    // SAFETY: null addresses are allowed.
+    let fd = check(unsafe {
+        libc::accept4(
+            fd.as_raw_fd(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            flags,
+        )
+    })?;
+    // SAFETY: the kernel just gave us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// An entry of [`poll`] that waits for input.
+pub(crate) fn poll_for_input(fd: RawFd) -> libc::pollfd {
+    libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    }
+}
+
+/// `poll(2)`; an interruption counts as nothing ready.
+pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<usize> {
+    let ms = timeout.map_or(-1, |t| i32::try_from(t.as_millis()).unwrap_or(i32::MAX));
+    let count = libc::nfds_t::try_from(fds.len()).unwrap_or(0);
+    // SAFETY: `fds` is a live slice of `count` entries.
+    match check(unsafe { libc::poll(fds.as_mut_ptr(), count, ms) }) {
+        Ok(n) => Ok(usize::try_from(n).unwrap_or(0)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Inode number of an open file.
+pub(crate) fn inode(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: all-zero is a valid stat buffer.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `stat` is a live buffer of the right type.
+    check(unsafe { libc::fstat(fd.as_raw_fd(), &raw mut stat) })?;
+    Ok(stat.st_ino)
+}
+
+/// An anonymous file holding `text`, positioned at its start.
+pub(crate) fn file_of(text: &[u8]) -> io::Result<OwnedFd> {
+    use std::os::unix::fs::FileExt as _;
+    // SAFETY: the name is a NUL-terminated literal.
+    let fd = check(unsafe { libc::memfd_create(c"nsm-sim".as_ptr(), libc::MFD_CLOEXEC) })?;
+    // SAFETY: the kernel just gave us this descriptor.
+    let file = unsafe { std::fs::File::from_raw_fd(fd) };
+    file.write_all_at(text, 0)?;
+    Ok(file.into())
+}
+
+/// The kernel's `struct stat` of a character device as bytes, for a caller.
+pub(crate) fn stat_bytes(shape: &NodeShape) -> Vec<u8> {
+    // SAFETY: all-zero is a valid stat buffer.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    stat.st_dev = libc::makedev(0, 5);
+    stat.st_ino = shape.inode;
+    stat.st_mode = shape.mode;
+    stat.st_nlink = 1;
+    stat.st_rdev = libc::makedev(shape.device.0, shape.device.1);
+    stat.st_size = shape.size;
+    stat.st_blksize = 4096;
+    bytes_of(&stat)
+}
+
+/// The kernel's `struct statx` of the same.
+pub(crate) fn statx_bytes(shape: &NodeShape) -> Vec<u8> {
+    // SAFETY: all-zero is a valid statx buffer.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    stat.stx_mask = libc::STATX_BASIC_STATS;
+    stat.stx_blksize = 4096;
+    stat.stx_nlink = 1;
+    stat.stx_mode = u16::try_from(shape.mode).unwrap_or(0);
+    stat.stx_ino = shape.inode;
+    stat.stx_size = u64::try_from(shape.size).unwrap_or(0);
+    (stat.stx_rdev_major, stat.stx_rdev_minor) = shape.device;
+    (stat.stx_dev_major, stat.stx_dev_minor) = (0, 5);
+    bytes_of(&stat)
+}
+
+/// What `stat` shows of an emulated node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeShape {
+    pub(crate) inode: u64,
+    pub(crate) mode: u32,
+    pub(crate) device: (u32, u32),
+    pub(crate) size: i64,
+}
+
+fn bytes_of<T>(value: &T) -> Vec<u8> {
+    // SAFETY: both callers zeroed the whole value first, padding included, and
+    // `u8` has no alignment.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }.to_vec()
+}
+
+/// Borrowed form of anything that owns a descriptor.
+pub(crate) fn of(fd: &impl AsFd) -> BorrowedFd<'_> {
+    fd.as_fd()
+}
