@@ -1,2 +1,59 @@
-//! placeholder while the workspace is laid out.
-fn main() {}
+//! The gate: what has to hold before a change lands. One verb a file, called as
+//! `cargo ci VERB` by `.ci/run`, by any CI system and by people.
+//!
+//! Models no CI system and needs none: it runs the programs a person would type,
+//! keeps what each printed in `target/ci/logs`, and says which ones failed.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // its output is its purpose
+
+mod check;
+mod conformance;
+mod demo;
+mod deny;
+mod docs;
+mod gate;
+mod lints;
+mod step;
+mod tests;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use workspace::Workspace;
+
+/// What has to hold before a change lands.
+#[derive(Debug, clap::Parser)]
+#[command(name = "cargo ci", bin_name = "cargo ci", version)]
+enum Verb {
+    /// Formatting and lints: quick, for while you work.
+    Check(step::Selection),
+    /// Everything: formatting, lints, dependencies, tests, docs, demo, conformance.
+    Gate(step::Selection),
+    /// Licences, sources, bans and advisories of all dependencies.
+    Deny,
+    /// The demo on its real image, as text and as JSON, in the profile of the tests.
+    Demo,
+    /// The demo exactly as the README has it: a release build.
+    ReleaseDemo,
+    /// The conformance suites, with a JUnit report in `target/ci`.
+    Conformance,
+}
+
+fn main() -> ExitCode {
+    let run = |verb: Verb| {
+        let workspace = Workspace::find()?;
+        match verb {
+            Verb::Check(selection) => selection.run(check::STEPS, &workspace),
+            Verb::Gate(selection) => selection.run(gate::STEPS, &workspace),
+            Verb::Deny => step::run_all(&[deny::STEP], &workspace),
+            Verb::Demo => step::run_all(&[demo::TEXT, demo::JSON], &workspace),
+            Verb::ReleaseDemo => step::run_all(&[demo::RELEASE], &workspace),
+            Verb::Conformance => step::run_all(&[conformance::STEP], &workspace),
+        }
+    };
+    run(Verb::parse()).unwrap_or_else(|error| {
+        eprintln!("cargo ci: {error:#}");
+        ExitCode::from(2)
+    })
+}

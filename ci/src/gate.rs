@@ -1,0 +1,15 @@
+//! `cargo ci gate`: everything that has to hold before a change lands, quickest
+//! first.
+
+use crate::{conformance, demo, deny, docs, lints, step::Step, tests};
+
+pub(crate) const STEPS: &[Step] = &[
+    lints::FORMAT,
+    lints::CLIPPY,
+    docs::STEP,
+    deny::STEP,
+    tests::STEP,
+    demo::TEXT,
+    demo::JSON,
+    conformance::STEP,
+];

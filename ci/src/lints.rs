@@ -1,0 +1,36 @@
+//! Formatting, and every warning of compiler and clippy on every target.
+
+use crate::step::{Passed, Step};
+
+pub(crate) const FORMAT: Step = Step {
+    name: "format",
+    about: "cargo fmt --all --check",
+    run: |run| {
+        let mut command = run
+            .workspace
+            .cargo(&["fmt", "--all", "--check", "--", "--color", "never"]);
+        run.check(&mut command)?;
+        Ok(Passed::Fully)
+    },
+};
+
+/// Clippy runs the compiler's own lints too, so that a `cargo check` beside it
+/// would find nothing more. The warnings are denied to clippy alone: denying them
+/// by RUSTFLAGS would build every dependency a second time.
+pub(crate) const CLIPPY: Step = Step {
+    name: "clippy",
+    about: "compiler and clippy, warnings denied",
+    run: |run| {
+        let mut command = run.workspace.cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ]);
+        run.check(&mut command)?;
+        Ok(Passed::Fully)
+    },
+};
