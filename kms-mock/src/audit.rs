@@ -10,7 +10,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -182,49 +185,68 @@ fn recipient(document: &VerifiedDocument) -> Value {
     Value::Object(recipient)
 }
 
+/// Parts that calls are dealt to in turn, so that they do not queue for one lock.
+const LANES: usize = 16;
+
 /// The last [`RECORDS_MAX`] calls.
 #[derive(Debug, Default)]
 pub struct AuditLog {
-    records: Mutex<VecDeque<Arc<AuditRecord>>>,
+    next: AtomicUsize,
+    lanes: [Mutex<Lane>; LANES],
 }
+
+/// Records with their number in the whole log.
+type Lane = VecDeque<(usize, Arc<AuditRecord>)>;
 
 impl AuditLog {
     pub(crate) fn push(&self, record: AuditRecord) {
         let record = Arc::new(record);
-        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = if records.len() >= RECORDS_MAX {
-            records.pop_front()
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let Some(lane) = self.lanes.get(number % LANES) else {
+            return; // a remainder is below its divisor
+        };
+        let mut lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = if lane.len() >= RECORDS_MAX / LANES {
+            lane.pop_front()
         } else {
             None
         };
-        records.push_back(record);
-        drop(records);
+        lane.push_back((number, record));
+        drop(lane);
         drop(oldest); // freed outside the lock
     }
 
     /// All records kept, oldest first.
     #[must_use]
     pub fn records(&self) -> Vec<Arc<AuditRecord>> {
-        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.iter().cloned().collect()
+        let mut numbered: Vec<(usize, Arc<AuditRecord>)> = Vec::new();
+        for lane in &self.lanes {
+            let lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
+            numbered.extend(lane.iter().cloned());
+        }
+        numbered.sort_by_key(|(number, _)| *number);
+        numbered.into_iter().map(|(_, record)| record).collect()
     }
 
-    /// The record of a request.
+    /// The last record of a request.
     #[must_use]
     pub fn find(&self, request_id: &str) -> Option<Arc<AuditRecord>> {
-        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records
-            .iter()
-            .rev()
-            .find(|record| record.request_id == request_id)
-            .cloned()
+        let lanes = self.lanes.iter().filter_map(|lane| {
+            let lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
+            lane.iter()
+                .rev()
+                .find(|(_, record)| record.request_id == request_id)
+                .cloned()
+        });
+        lanes
+            .max_by_key(|(number, _)| *number)
+            .map(|(_, record)| record)
     }
 
     /// Forgets everything.
     pub fn clear(&self) {
-        self.records
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        for lane in &self.lanes {
+            lane.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
     }
 }

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::{
     error::{Failure, Invalid},
     fields::{Fields, KEY_ID},
+    grant,
     op::{Aliases, Answer, Found, Op, answer},
 };
 use crate::{
@@ -84,10 +85,11 @@ pub(crate) fn encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let plaintext = Zeroizing::new(fields.required_blob("Plaintext", 1, PLAINTEXT_BYTES_MAX));
     let context = fields.map("EncryptionContext").unwrap_or_default();
-    fields.texts("GrantTokens", 0, 10);
+    let tokens = fields.texts("GrantTokens", 0, 10);
     let algorithm = read_algorithm(fields, "EncryptionAlgorithm");
     let dry_run = fields.flag("DryRun");
     fields.finish()?;
+    grant::check_tokens(tokens)?;
     op.note_context(&context);
     let found = op.find(&key_id, Aliases::Accepted)?;
     let facts = Facts {
@@ -195,11 +197,12 @@ fn unopened(error: BlobError) -> Failure {
 pub(crate) fn decrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let (ciphertext, ignored) = Ciphertext::read(fields);
     let context = fields.map("EncryptionContext").unwrap_or_default();
-    fields.texts("GrantTokens", 0, 10);
+    let tokens = fields.texts("GrantTokens", 0, 10);
     let key_id = fields.text("KeyId", KEY_ID);
     let algorithm = read_algorithm(fields, "EncryptionAlgorithm");
     let recipient = Op::read_recipient(fields);
     fields.finish()?;
+    grant::check_tokens(tokens)?;
     let ciphertext = ciphertext.check(ignored)?;
     op.note_context(&context);
     let recipient = op.admit(recipient)?;
@@ -251,8 +254,9 @@ pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         .unwrap_or_default();
     let source_algorithm = read_algorithm(fields, "SourceEncryptionAlgorithm");
     let destination_algorithm = read_algorithm(fields, "DestinationEncryptionAlgorithm");
-    fields.texts("GrantTokens", 0, 10);
+    let tokens = fields.texts("GrantTokens", 0, 10);
     fields.finish()?;
+    grant::check_tokens(tokens)?;
     let ciphertext = ciphertext.check(ignored)?;
     op.note_context(&source_context);
     let source = ciphertext.find_key(op, source_id.as_deref())?;

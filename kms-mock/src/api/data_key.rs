@@ -11,6 +11,7 @@ use super::{
     crypt::{self, Symmetric},
     error::{Failure, Invalid},
     fields::{Fields, KEY_ID},
+    grant,
     op::{Aliases, Answer, Op, answer},
 };
 use crate::{
@@ -77,9 +78,10 @@ fn make<'a>(
         },
         "[AES_256, AES_128]",
     );
-    fields.texts("GrantTokens", 0, 10);
+    let tokens = fields.texts("GrantTokens", 0, 10);
     let dry_run = fields.flag("DryRun");
     fields.finish()?;
+    grant::check_tokens(tokens)?;
     let count = match (count, spec) {
         (Some(count), None) | (None, Some(count)) => count,
         (Some(_), Some(_)) | (None, None) => {

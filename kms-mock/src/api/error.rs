@@ -70,6 +70,10 @@ pub(crate) enum Failure {
 #[derive(Debug)]
 pub(crate) enum Malformed {
     Body,
+    /// A list or structure where there is none.
+    Unexpected {
+        found: &'static str,
+    },
     Type {
         found: &'static str,
         wanted: &'static str,
@@ -261,6 +265,9 @@ impl Failure {
     pub(crate) fn message(&self) -> Option<String> {
         Some(match self {
             Self::Serialization(Malformed::Body | Malformed::Base64) => return None,
+            Self::Serialization(Malformed::Unexpected { found }) => {
+                format!("Start of {found} found where not expected.")
+            }
             Self::Serialization(Malformed::Type { found, wanted }) => {
                 format!("{found} cannot be converted to {wanted}")
             }

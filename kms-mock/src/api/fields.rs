@@ -179,11 +179,16 @@ impl Fields {
             Value::Number(number) if number.is_f64() => "DECIMAL_VALUE",
             Value::Number(_) => "NUMBER_VALUE",
             Value::String(_) => "STRING_VALUE",
-            Value::Array(_) => "Start of list found where not expected; a list",
-            Value::Object(_) => "Start of structure or map found where not expected; a structure",
+            Value::Array(_) => return self.unexpected("list"),
+            Value::Object(_) => return self.unexpected("structure or map"),
         };
         self.malformed
             .get_or_insert(Malformed::Type { found, wanted });
+    }
+
+    fn unexpected(&mut self, found: &'static str) {
+        self.malformed
+            .get_or_insert(Malformed::Unexpected { found });
     }
 
     fn check(&mut self, name: &str, text: &str, rule: Text) {

@@ -93,7 +93,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let retiring = fields.text("RetiringPrincipal", PRINCIPAL_ID);
     let operations = fields.required_choices("Operations", grant_operation, OPERATIONS);
     let constraints = Constraints::read(fields);
-    fields.texts("GrantTokens", 0, 10);
+    let tokens = fields.texts("GrantTokens", 0, 10);
     let name = fields.text("Name", GRANT_NAME);
     let dry_run = fields.flag("DryRun");
     fields.finish()?;
@@ -105,6 +105,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         }
     }
     let constraint = constraints.check()?;
+    check_tokens(tokens)?;
     let found = op.find(&key_id, Aliases::Refused)?;
     let facts = Facts {
         grant_operations: Some(&operations),
@@ -218,6 +219,15 @@ fn read_token(token: &str) -> Result<(String, String), Failure> {
         .and_then(|rest| rest.split_once(' '))
         .ok_or(Failure::InvalidGrantToken)?;
     Ok((arn.to_owned(), id.to_owned()))
+}
+
+/// Refuses what is no grant token. A grant counts without its token here, so
+/// that a token of a grant that is gone is as good as none.
+pub(crate) fn check_tokens(tokens: Option<Vec<String>>) -> Result<(), Failure> {
+    tokens
+        .into_iter()
+        .flatten()
+        .try_for_each(|token| read_token(&token).map(|_| ()))
 }
 
 pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {

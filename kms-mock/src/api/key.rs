@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     error::{BadState, Failure, Invalid, TagFault, Unsupported},
     fields::{DESCRIPTION, Fields, KEY_ID, POLICY, length},
-    key_policy,
+    grant, key_policy,
     op::{Aliases, Answer, Found, Op, answer, nothing, timestamp},
     tag,
 };
@@ -131,8 +131,9 @@ fn checked_tags(tags: Option<Vec<(String, String)>>) -> Result<BTreeMap<String, 
 
 pub(crate) fn describe(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
-    fields.texts("GrantTokens", 0, 10);
+    let tokens = fields.texts("GrantTokens", 0, 10);
     fields.finish()?;
+    grant::check_tokens(tokens)?;
     let found = op.find(&key_id, Aliases::Accepted)?;
     op.authorize(&found, Facts::default())?;
     answer(&json!({ "KeyMetadata": metadata(&found.key, &found.record) }))
@@ -191,6 +192,7 @@ pub(crate) fn schedule_deletion(op: &mut Op<'_>, fields: &mut Fields) -> Answer 
         record.state = state;
         Ok(())
     })?;
+    op.store().plan_deletion(at, &found.key.arn);
     answer(&json!({
         "KeyId": &*found.key.arn,
         "DeletionDate": timestamp(at),

@@ -101,6 +101,7 @@ impl<'a> Op<'a> {
 
     pub(crate) fn perform(&mut self, operation: Operation) -> Answer {
         use Operation as O;
+        self.store().sweep(self.now, self.entropy());
         let mut fields = Fields::parse(self.body)?;
         let fields = &mut fields;
         match operation {

@@ -7,7 +7,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::{BuildHasher, Hash, RandomState},
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use nsm_sim::clock::UnixMillis;
@@ -32,6 +35,11 @@ pub(crate) struct Store {
     /// ARNs in order, for lists.
     key_index: RwLock<BTreeSet<Arc<str>>>,
     alias_index: RwLock<BTreeSet<Arc<str>>>,
+    /// Keys that wait for their deletion, soonest first.
+    deletions: Mutex<BTreeSet<(UnixMillis, Arc<str>)>>,
+    /// The soonest deletion in unix milliseconds, so that a call that has none
+    /// to care for need not ask for the lock.
+    next_deletion: AtomicU64,
     /// Held while an alias and the keys it leaves and joins are changed.
     pub(crate) alias_changes: Mutex<()>,
     /// The default policy of each account, shared by its keys.
@@ -54,6 +62,8 @@ impl Store {
             handles: Shards::new(),
             key_index: RwLock::default(),
             alias_index: RwLock::default(),
+            deletions: Mutex::default(),
+            next_deletion: AtomicU64::new(u64::MAX),
             alias_changes: Mutex::default(),
             default_policies: RwLock::default(),
         }
@@ -100,6 +110,42 @@ impl Store {
     /// The ARN of the key that a blob's handle belongs to.
     pub(crate) fn arn_by_handle(&self, handle: &Handle) -> Option<Arc<str>> {
         self.handles.get(handle)
+    }
+
+    /// Remembers when a key is to be deleted. A deletion that was cancelled
+    /// since is found out when its date comes.
+    pub(crate) fn plan_deletion(&self, at: UnixMillis, arn: &Arc<str>) {
+        let mut deletions = self
+            .deletions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        deletions.insert((at, Arc::clone(arn)));
+        self.next_deletion.fetch_min(at.0, Ordering::SeqCst);
+    }
+
+    /// Deletes the keys whose date has come.
+    pub(crate) fn sweep(&self, now: UnixMillis, entropy: &Entropy) {
+        if now.0 < self.next_deletion.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut due = Vec::new();
+        {
+            let mut deletions = self
+                .deletions
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            while let Some(first) = deletions.first()
+                && first.0 <= now
+            {
+                due.extend(deletions.pop_first().map(|(_, arn)| arn));
+            }
+            let next = deletions.first().map_or(u64::MAX, |(at, _)| at.0);
+            self.next_deletion.store(next, Ordering::SeqCst);
+        }
+        for arn in due {
+            // Looking at a key lets the calendar act.
+            let _ = self.key(&arn, now, entropy);
+        }
     }
 
     fn remove(&self, key: &Key) {

@@ -127,7 +127,8 @@ pub fn is_grant_principal(text: &str) -> bool {
 }
 
 fn entry(text: &str) -> Option<PrincipalEntry> {
-    PrincipalEntry::parse(text).filter(|entry| *entry != PrincipalEntry::Anyone)
+    // Neither a star nor the bare number of an account.
+    PrincipalEntry::parse(text).filter(|_| text.starts_with("arn:"))
 }
 
 fn names(principal: &str, caller: &Principal) -> bool {

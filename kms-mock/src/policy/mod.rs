@@ -13,6 +13,8 @@ mod document;
 mod evaluate;
 mod grant;
 mod json;
+#[cfg(test)]
+mod oracle;
 mod request;
 mod template;
 #[cfg(test)]

@@ -326,6 +326,16 @@ fn grants_are_created_used_listed_narrowed_retired_and_revoked() {
         .is_ok()
     );
 
+    let with_token = json!({
+        "CiphertextBlob": blob, "EncryptionContext": { "job": "7", "study": "a" },
+        "GrantTokens": [created["GrantToken"]],
+    });
+    assert!(world.call_as(&app, "Decrypt", with_token).is_ok());
+    let refused = world.err(
+        "DescribeKey",
+        json!({ "KeyId": key, "GrantTokens": ["nonsense"] }),
+    );
+    assert_eq!(refused.code, "InvalidGrantTokenException");
     world
         .call_as(
             &app,
