@@ -16,11 +16,11 @@ use std::{
 };
 
 use nsm_sim::{
-    clock::{Clock, SettableClock},
     attestation::{
         pki::Pki,
         verify::{Verifier, VerifyError},
     },
+    clock::{Clock, SettableClock},
     seed::WorldSeed,
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
@@ -266,10 +266,12 @@ impl Builder {
                 None => Verifier::with_root_pem(pem).map(Some),
             },
         );
-        Ok(given.map_err(StartError::AttestationRoot)?.unwrap_or_else(|| {
-            let seed = self.seed.clone().unwrap_or_else(WorldSeed::random);
-            Pki::new(&seed, &self.region).verifier()
-        }))
+        Ok(given
+            .map_err(StartError::AttestationRoot)?
+            .unwrap_or_else(|| {
+                let seed = self.seed.clone().unwrap_or_else(WorldSeed::random);
+                Pki::new(&seed, &self.region).verifier()
+            }))
     }
 
     /// How old an attestation document may be; default five minutes.

@@ -28,7 +28,8 @@ pub trait DocumentVerifier: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// The cause, for the log and for `explain`.
-    fn verify(&self, document: &[u8], now: UnixMillis) -> Result<VerifiedDocument, DocumentRefused>;
+    fn verify(&self, document: &[u8], now: UnixMillis)
+    -> Result<VerifiedDocument, DocumentRefused>;
 }
 
 /// Why a verifier refuses a document.
@@ -133,18 +134,21 @@ pub(crate) struct Recipient {
 
 impl fmt::Debug for Recipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recipient").field("document", &self.document).finish_non_exhaustive()
+        f.debug_struct("Recipient")
+            .field("document", &self.document)
+            .finish_non_exhaustive()
     }
 }
 
 impl Recipient {
     /// Verifies `document` and takes its public key.
     pub(crate) fn admit(document: &[u8], rules: Rules<'_>) -> Result<Self, RecipientError> {
-        let document = rules.verifier.verify(document, rules.now).map_err(|refused| {
-            RecipientError::NotVerified {
+        let document = rules
+            .verifier
+            .verify(document, rules.now)
+            .map_err(|refused| RecipientError::NotVerified {
                 cause: refused.cause,
-            }
-        })?;
+            })?;
         let age = rules.now.since(document.timestamp);
         if age > rules.freshness_window {
             return Err(RecipientError::Stale {
@@ -158,10 +162,17 @@ impl Recipient {
                 ahead_secs: ahead.as_secs(),
             });
         }
-        let spki = document.public_key.as_deref().ok_or(RecipientError::NoPublicKey)?;
+        let spki = document
+            .public_key
+            .as_deref()
+            .ok_or(RecipientError::NoPublicKey)?;
         let key = PublicEncryptingKey::from_der(spki).map_err(|_| RecipientError::NotRsa)?;
         let bits = key.key_size_bits();
-        let sizes: &[usize] = if rules.rsa_2048_only { &[2048] } else { &[2048, 3072, 4096] };
+        let sizes: &[usize] = if rules.rsa_2048_only {
+            &[2048]
+        } else {
+            &[2048, 3072, 4096]
+        };
         if !sizes.contains(&bits) {
             return Err(RecipientError::KeySize { bits });
         }
@@ -185,7 +196,12 @@ impl Recipient {
         let mut wrapped = vec![0; self.key.ciphertext_size()];
         let encrypted_key = self
             .key
-            .encrypt(&OAEP_SHA256_MGF1SHA256, content_key.as_slice(), &mut wrapped, None)
+            .encrypt(
+                &OAEP_SHA256_MGF1SHA256,
+                content_key.as_slice(),
+                &mut wrapped,
+                None,
+            )
             .ok()?;
         let content = cms::encrypt_content(&content_key, iv, plaintext)?;
         let envelope = cms::Envelope {

@@ -5,7 +5,11 @@ use nsm_sim::{attestation::verify::Verifier, clock::UnixMillis};
 use super::{DocumentRefused, DocumentVerifier, VerifiedDocument};
 
 impl DocumentVerifier for Verifier {
-    fn verify(&self, document: &[u8], now: UnixMillis) -> Result<VerifiedDocument, DocumentRefused> {
+    fn verify(
+        &self,
+        document: &[u8],
+        now: UnixMillis,
+    ) -> Result<VerifiedDocument, DocumentRefused> {
         match Self::verify(self, document, now) {
             Ok(document) => Ok(VerifiedDocument {
                 module_id: document.module_id,
@@ -14,7 +18,9 @@ impl DocumentVerifier for Verifier {
                 nitrotpm: document.nitrotpm,
                 public_key: document.public_key,
             }),
-            Err(error) => Err(DocumentRefused { cause: error.to_string() }),
+            Err(error) => Err(DocumentRefused {
+                cause: error.to_string(),
+            }),
         }
     }
 }

@@ -81,12 +81,20 @@ pub(super) fn device(
         enclave_nonce: nonce(hardware.seed.is_some()),
     };
     let module = NitroSecureModule::new(profile, &seed, Variance::default());
-    Ok(Box::new(Device { module, clock, pending: None }))
+    Ok(Box::new(Device {
+        module,
+        clock,
+        pending: None,
+    }))
 }
 
 /// The last 16 bits of module_id; fixed in a seeded world, which must repeat.
 fn nonce(seeded: bool) -> u16 {
-    if seeded { 0 } else { RandomState::new().build_hasher().finish() as u16 }
+    if seeded {
+        0
+    } else {
+        RandomState::new().build_hasher().finish() as u16
+    }
 }
 
 /// A clock from `system`, a time to stand still at, or a shift in seconds.
@@ -94,7 +102,9 @@ fn clock(text: &str) -> anyhow::Result<SettableClock> {
     if text == "system" {
         return Ok(SettableClock::running());
     }
-    if let Some(shift) = text.strip_prefix('+').or_else(|| text.starts_with('-').then_some(text))
+    if let Some(shift) = text
+        .strip_prefix('+')
+        .or_else(|| text.starts_with('-').then_some(text))
         && let Ok(seconds) = shift.parse::<i64>()
     {
         let clock = SettableClock::running();
@@ -102,7 +112,9 @@ fn clock(text: &str) -> anyhow::Result<SettableClock> {
         return Ok(clock);
     }
     let at = OffsetDateTime::parse(text, &Rfc3339).with_context(|| {
-        format!("`{text}` is no clock: give `system`, a time such as 2026-01-31T12:00:00Z, +60 or -60")
+        format!(
+            "`{text}` is no clock: give `system`, a time such as 2026-01-31T12:00:00Z, +60 or -60"
+        )
     })?;
     let millis = u64::try_from(at.unix_timestamp_nanos() / 1_000_000)
         .with_context(|| format!("the clock cannot stand before 1970: {text}"))?;
@@ -112,7 +124,9 @@ fn clock(text: &str) -> anyhow::Result<SettableClock> {
 fn instance_id(given: Option<&str>) -> anyhow::Result<String> {
     let id = given.unwrap_or("i-0123456789abcdef0");
     let digits = id.strip_prefix("i-").unwrap_or_default();
-    let hex = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let hex = digits
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if digits.len() != 17 || !hex {
         bail!("`{id}` is no instance id: `i-` and 17 lower-case hex digits");
     }
@@ -146,7 +160,9 @@ fn find(program: &Path) -> Option<std::path::PathBuf> {
         return Some(program.to_owned());
     }
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
 }
 
 /// An image's application, unpacked.
@@ -163,7 +179,8 @@ pub(super) struct Unpacked {
 /// If the file is no image or its application cannot be unpacked.
 pub(super) fn image(file: &Path, start: bool) -> anyhow::Result<(Measurements, Option<Unpacked>)> {
     let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    let eif = Eif::read(&bytes).with_context(|| format!("{} is no enclave image", file.display()))?;
+    let eif =
+        Eif::read(&bytes).with_context(|| format!("{} is no enclave image", file.display()))?;
     let measurements = eif.measurements();
     if !start {
         return Ok((measurements, None));
@@ -195,9 +212,15 @@ mod tests {
 
     #[test]
     fn a_clock_stands_runs_or_is_shifted_and_anything_else_is_refused() {
-        assert_eq!(clock("2025-12-25T16:04:18Z").unwrap().now(), UnixMillis(1_766_678_658_000));
-        let (behind, now, ahead) =
-            (clock("-3600").unwrap().now(), clock("system").unwrap().now(), clock("+3600").unwrap().now());
+        assert_eq!(
+            clock("2025-12-25T16:04:18Z").unwrap().now(),
+            UnixMillis(1_766_678_658_000)
+        );
+        let (behind, now, ahead) = (
+            clock("-3600").unwrap().now(),
+            clock("system").unwrap().now(),
+            clock("+3600").unwrap().now(),
+        );
         assert!(behind < now && now < ahead);
         for text in ["noon", "", "+", "1969-01-01T00:00:00Z"] {
             assert!(clock(text).is_err(), "{text}");

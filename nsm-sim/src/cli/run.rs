@@ -155,7 +155,11 @@ fn build_device(args: &Args, image: Option<Measurements>) -> anyhow::Result<Box<
             pcr0: enclave::pcr("pcr0", pcr0)?,
             pcr1: enclave::pcr("pcr1", pcr1)?,
             pcr2: enclave::pcr("pcr2", pcr2)?,
-            pcr8: args.pcr8.as_deref().map(|pcr8| enclave::pcr("pcr8", pcr8)).transpose()?,
+            pcr8: args
+                .pcr8
+                .as_deref()
+                .map(|pcr8| enclave::pcr("pcr8", pcr8))
+                .transpose()?,
         }),
         _ => None,
     };
