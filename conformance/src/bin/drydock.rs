@@ -1,2 +1,55 @@
-//! Laid out.
-fn main() {}
+//! `drydock`: the one command people remember.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use conformance::cli::{
+    conformance::Conformance, demo::Demo, nsm_client::NsmClient, style::Style, up::Up,
+};
+
+/// Build and test a whole enclave application on an ordinary machine.
+///
+/// Drydock gives unmodified binaries a Nitro Secure Module, AF_VSOCK and a KMS
+/// that checks attestation documents. Nothing here is confidential: it is a
+/// test instrument, and every certificate it issues says so.
+#[derive(Parser)]
+#[command(name = "drydock", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Demo(Demo),
+    Up(Up),
+    Conformance(Conformance),
+    #[command(hide = true)]
+    NsmClient(NsmClient),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let done = runtime.block_on(async {
+        match cli.verb {
+            Verb::Demo(demo) => demo.run().await,
+            Verb::Up(up) => up.run().await,
+            Verb::Conformance(conformance) => conformance.run().await,
+            Verb::NsmClient(client) => client.run(),
+        }
+    });
+    done.unwrap_or_else(|error| fail(&error))
+}
+
+#[allow(clippy::print_stderr)] // the one place that reports failure
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("{} {error:#}", Style::stderr().bad("drydock:"));
+    ExitCode::FAILURE
+}

@@ -1,0 +1,7 @@
+//! The verbs of `drydock`, one a file.
+
+pub mod conformance;
+pub mod demo;
+pub mod nsm_client;
+pub mod style;
+pub mod up;
