@@ -111,7 +111,7 @@ async fn neither_plaintext_nor_data_keys_pass_the_parent_or_the_vsock() {
     );
 
     assert_eq!(seen.find(SAMPLE), None, "the image passed");
-    assert_eq!(seen.find(&reading.plaintext), None, "the findings passed");
+    assert_eq!(seen.find(&findings_of(&reading.plaintext)), None, "the findings passed");
     assert_eq!(
         seen.find(&uploaded.data_key),
         None,
@@ -122,4 +122,13 @@ async fn neither_plaintext_nor_data_keys_pass_the_parent_or_the_vsock() {
         None,
         "the result's data key passed"
     );
+}
+
+/// The secret part of a report: its digests and the job's name stand in the open,
+/// in the result's encryption context.
+fn findings_of(report: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(report).unwrap();
+    let from = text.find("\"findings\":[").unwrap();
+    let to = from + text[from..].find(']').unwrap();
+    text[from..to].as_bytes().to_vec()
 }

@@ -492,10 +492,6 @@ mod tests {
             ),
             (r#"{"AWS":["111122223333"]}"#, Trust::Account),
             (
-                r#"{"AWS":"arn:aws:iam::111122223333:user/*"}"#,
-                Trust::Nobody,
-            ),
-            (
                 r#"{"AWS":"arn:aws:iam::111122223333:user/bob"}"#,
                 Trust::Nobody,
             ),

@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use aws_lc_rs::{
     digest,
+    encoding::{AsDer, PublicKeyX509Der},
     rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey},
 };
 use nsm_sim::clock::UnixMillis;
@@ -167,6 +168,11 @@ impl Recipient {
             .as_deref()
             .ok_or(RecipientError::NoPublicKey)?;
         let key = PublicEncryptingKey::from_der(spki).map_err(|_| RecipientError::NotRsa)?;
+        // The library reads past what it needs not; DER has one encoding only.
+        let canonical = AsDer::<PublicKeyX509Der<'_>>::as_der(&key);
+        if canonical.map_err(|_| RecipientError::NotRsa)?.as_ref() != spki {
+            return Err(RecipientError::NotRsa);
+        }
         let bits = key.key_size_bits();
         let sizes: &[usize] = if rules.rsa_2048_only {
             &[2048]

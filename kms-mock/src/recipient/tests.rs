@@ -86,7 +86,7 @@ pub(crate) struct EnclaveKey {
 impl EnclaveKey {
     pub(crate) fn generate(size: KeySize) -> Self {
         let private = PrivateDecryptingKey::generate(size).unwrap();
-        let spki = aws_lc_rs::encoding::AsDer::as_der(&private.public_key())
+        let spki = AsDer::as_der(&private.public_key())
             .unwrap()
             .as_ref()
             .to_vec();
