@@ -9,7 +9,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use crate::policy::Policy;
 
 /// An authenticated identity.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Principal {
     /// The account's root user, who may do whatever IAM can allow.

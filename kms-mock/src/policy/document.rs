@@ -527,6 +527,11 @@ impl Statement {
                     .as_ref()
                     .ok_or_else(|| place.missing("Principal"))?;
                 actions.as_ref().ok_or_else(|| place.missing("Action"))?;
+                // A trust policy is about its own role.
+                resources = Some(Patterns {
+                    negated: false,
+                    items: vec![Template::new("*", false)],
+                });
             }
         }
         Ok(Self {

@@ -24,16 +24,16 @@ use super::{
     },
     document::{Effect, Naming, Policy, Statement},
     grant::Grant,
-    request::{Request, Resource},
+    request::Request,
 };
 use crate::principal::Principal;
 
-/// Decides a request. `key_policy` is the policy of the key when the resource is
-/// one; `grants` is asked for the key's grants to the caller only when nothing
+/// Decides a request. `resource_policy` is the key policy when the resource is a
+/// key, or a role's trust policy when the role is to be assumed; `grants` is asked for the key's grants to the caller only when nothing
 /// else allows.
 pub fn decide(
     request: &Request<'_>,
-    key_policy: Option<&Arc<Policy>>,
+    resource_policy: Option<&Arc<Policy>>,
     grants: impl FnOnce() -> Vec<Arc<Grant>>,
 ) -> Decision {
     let caller = request.caller;
@@ -47,7 +47,7 @@ pub fn decide(
         }
         sum
     };
-    let resource = match key_policy {
+    let resource = match resource_policy {
         Some(policy) => tally(
             PolicySource::Resource,
             std::slice::from_ref(policy),
@@ -74,7 +74,7 @@ pub fn decide(
 
     let mut grant_traces = Vec::new();
     let same_account = request.resource.account() == caller.principal.account();
-    let has_policy = matches!(request.resource, Resource::Key(_));
+    let has_policy = resource_policy.is_some();
     let outcome = (|| {
         for (sum, source) in [
             (&resource, PolicySource::Resource),

@@ -160,6 +160,8 @@ pub struct Facts<'a> {
     pub user_agent: Option<&'a str>,
     /// The Region that serves the call.
     pub region: Option<&'a str>,
+    /// Keys of other services, by name in lower case: `sts:externalid`.
+    pub others: &'a [(&'a str, &'a str)],
 }
 
 /// A condition key, recognised once when the policy is parsed.
@@ -280,6 +282,9 @@ impl<'a> Request<'a> {
     }
 
     fn named(&self, name: &str, in_key_policy: bool) -> Values<'a> {
+        if let Some((_, value)) = self.facts.others.iter().find(|(other, _)| *other == name) {
+            return one(*value);
+        }
         if let Some(key) = name.strip_prefix("aws:") {
             return self.global(key);
         }

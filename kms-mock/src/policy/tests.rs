@@ -771,6 +771,35 @@ fn registers_are_lower_case_hex_and_nitrotpm_registers_have_their_own_keys() {
     }
 }
 
+#[test]
+fn a_trust_policy_is_decided_by_the_same_function() {
+    let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:role/app"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"x"}}}]}"#;
+    let trust = Arc::new(Policy::parse(trust, PolicyKind::Trust).unwrap());
+    for (role, external_id, allowed) in [
+        ("app", "x", true),
+        ("app", "y", false),
+        ("other", "x", false),
+    ] {
+        let caller = session(OWNER, role);
+        let others = [("sts:externalid", external_id)];
+        let request = Request {
+            caller: &caller,
+            action: "sts:AssumeRole",
+            resource: Resource::Other {
+                arn: "arn:aws:iam::111122223333:role/target",
+                account: OWNER,
+            },
+            facts: &Facts {
+                others: &others,
+                ..Facts::default()
+            },
+            now: UnixMillis(0),
+        };
+        let decision = decide(&request, Some(&trust), Vec::new);
+        assert_eq!(decision.is_allowed(), allowed, "{role} {external_id}");
+    }
+}
+
 fn grant(grantee: &str, operations: &[&'static str], constraint: Option<Constraint>) -> Arc<Grant> {
     Arc::new(Grant {
         id: "g".into(),
