@@ -111,7 +111,11 @@ async fn neither_plaintext_nor_data_keys_pass_the_parent_or_the_vsock() {
     );
 
     assert_eq!(seen.find(SAMPLE), None, "the image passed");
-    assert_eq!(seen.find(&findings_of(&reading.plaintext)), None, "the findings passed");
+    assert_eq!(
+        seen.find(&findings_of(&reading.plaintext)),
+        None,
+        "the findings passed"
+    );
     assert_eq!(
         seen.find(&uploaded.data_key),
         None,
