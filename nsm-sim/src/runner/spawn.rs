@@ -410,7 +410,13 @@ fn become_supervised(
                     libc::execve(path.as_ptr(), pointers.args.as_ptr(), pointers.env.as_ptr());
                     match errno() {
                         libc::ENOENT | libc::ENOTDIR => {}
-                        libc::EACCES => refused = libc::EACCES, // a later folder may have it
+                        // A later folder may have it, and an unreadable folder of
+                        // the path has nothing.
+                        libc::EACCES => {
+                            if paths.len() == 1 || libc::access(path.as_ptr(), libc::F_OK) == 0 {
+                                refused = libc::EACCES;
+                            }
+                        }
                         other => fail(AT_EXEC, other),
                     }
                 }

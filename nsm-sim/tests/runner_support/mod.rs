@@ -1,0 +1,151 @@
+//! A stage for black-box tests of the runner: programs compiled on the spot,
+//! put where any user may run them, and started as ourselves and as nobody.
+//!
+//! Each test file uses a part of it.
+#![allow(dead_code)]
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+/// Who runs the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum User {
+    /// Whoever runs the tests.
+    Own,
+    /// Uid 65534 without groups, capabilities and bounding set.
+    Nobody,
+}
+
+/// A folder with the programs of one test, readable by everybody.
+pub(crate) struct Stage {
+    folder: tempfile::TempDir,
+    name: String,
+}
+
+impl Stage {
+    /// A stage with `nsm-sim` on it; `name` makes its world unique.
+    pub(crate) fn new(name: &str) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("nsm-sim-")
+            .tempdir()
+            .unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let stage = Self {
+            folder,
+            name: name.to_owned(),
+        };
+        stage.bring(Path::new(env!("CARGO_BIN_EXE_nsm-sim")), "nsm-sim");
+        stage
+    }
+
+    /// A path on the stage.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Copies a program onto the stage.
+    pub(crate) fn bring(&self, from: &Path, name: &str) -> PathBuf {
+        let to = self.path(name);
+        if fs::hard_link(from, &to).is_err() {
+            fs::copy(from, &to).unwrap();
+        }
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
+        to
+    }
+
+    /// Compiles `tests/clients/NAME.c` as a static program.
+    pub(crate) fn compile(&self, name: &str) -> PathBuf {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/clients/{name}.c"));
+        let program = self.path(name);
+        let compiled = Command::new("cc")
+            .args(["-static", "-O1", "-Wall", "-o"])
+            .args([&program, &source])
+            .arg("-lpthread")
+            .output()
+            .expect("a C compiler is there (cc)");
+        let log = String::from_utf8_lossy(&compiled.stderr).into_owned();
+        assert!(compiled.status.success(), "{name}.c: {log}");
+        program
+    }
+
+    /// The test's own world.
+    pub(crate) fn world(&self) -> String {
+        format!("{}-{}", self.name, std::process::id())
+    }
+
+    /// `program` started as `user`.
+    pub(crate) fn command(&self, user: User, program: &Path) -> Command {
+        let mut command = match user {
+            User::Own => Command::new(program),
+            User::Nobody => {
+                let mut command = Command::new("setpriv");
+                command
+                    .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+                    .args(["--inh-caps=-all", "--bounding-set=-all"])
+                    .arg(program);
+                command
+            }
+        };
+        command.current_dir("/").stdin(Stdio::null());
+        command
+    }
+
+    /// `nsm-sim run` with `flags` in the test's world, up to the command.
+    pub(crate) fn run(&self, user: User, flags: &[&str]) -> Command {
+        let mut command = self.command(user, &self.path("nsm-sim"));
+        command
+            .args(["run", "--no-nsm", "--world", &self.world()])
+            .args(flags)
+            .arg("--");
+        command
+    }
+}
+
+/// Everybody who can run programs here.
+pub(crate) fn users() -> Vec<User> {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let root = status.lines().any(|line| line.starts_with("Uid:\t0\t0\t"));
+    let setpriv = Command::new("setpriv").arg("--version").output().is_ok();
+    if root && setpriv {
+        vec![User::Own, User::Nobody]
+    } else {
+        println!("skipped for uid nobody: needs root and setpriv");
+        vec![User::Own]
+    }
+}
+
+/// Both output streams of a finished program, for failure texts.
+pub(crate) fn said(output: &Output) -> String {
+    format!(
+        "{}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// Runs to the end and demands success; the standard output.
+#[track_caller]
+pub(crate) fn succeeds(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A Python that everybody may run, or the reason to skip.
+pub(crate) fn python() -> Option<PathBuf> {
+    let python = PathBuf::from("/usr/bin/python3");
+    if python.exists() {
+        return Some(python);
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "CI must have /usr/bin/python3"
+    );
+    println!("skipped: no /usr/bin/python3");
+    None
+}
