@@ -295,8 +295,16 @@ fn the_program_dies_with_its_supervisor() {
         child.wait().unwrap();
         let mut nothing = String::new();
         rest.read_to_string(&mut nothing).unwrap(); // ends when the program's output closes
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        assert!(stat.is_empty() || stat.contains(") Z"), "{user:?}: {stat}");
+        // Its files are closed a moment before it is gone.
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if stat.is_empty() || stat.contains(") Z") {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{user:?}: {stat}");
+            thread::yield_now();
+        }
     }
 }
 

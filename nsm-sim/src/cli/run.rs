@@ -7,7 +7,11 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use nsm_sim::{
     device::Measurements,
-    runner::{self, Network, NsmDevice, Settings, World, switchboard},
+    runner::{
+        self, Network, NsmDevice, Settings, World,
+        bridge::{Forward, Publish},
+        switchboard,
+    },
 };
 
 use super::enclave::{self, Hardware};
@@ -79,6 +83,12 @@ pub(crate) struct Args {
     /// Most memory a process may have, in MiB.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
     memory_mib: Option<u64>,
+    /// Let a server of this machine appear in the world: CID:PORT=tcp:HOST:PORT, or =unix:PATH.
+    #[arg(long, value_name = "CID:PORT=SOCKET")]
+    publish: Vec<Publish>,
+    /// Let a socket of this machine lead into the world: tcp:PORT=CID:PORT, or unix:PATH=….
+    #[arg(long, value_name = "SOCKET=CID:PORT")]
+    forward: Vec<Forward>,
     /// List the conditions of the run instead of running.
     #[arg(long)]
     explain: bool,
@@ -122,6 +132,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         settings.environment = Some(application.environment.clone());
         settings.directory = Some(application.folder.path().to_owned());
     }
+    settings.publish.clone_from(&args.publish);
+    settings.forward.clone_from(&args.forward);
     if args.cid > switchboard::PARENT_CID && !args.no_nsm {
         settings.device = Some(build_device(&args, measured)?);
     }

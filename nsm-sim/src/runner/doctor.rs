@@ -101,7 +101,8 @@ const VSOCK: &str = "AF_VSOCK";
 const NODES: &str = "device nodes";
 const SURROUNDINGS: &str = "surroundings";
 
-const PROFILE_FIX: &str = "run the container with --security-opt seccomp=nsm-sim-seccomp.json (or \
+const PROFILE_FIX: &str = "nsm-sim doctor --seccomp-profile > nsm-sim-seccomp.json, and run the \
+                           container with --security-opt seccomp=nsm-sim-seccomp.json (or \
                            seccomp=unconfined); without it, --no-vsock still gives the NSM";
 
 /// Probes this machine. Like a run, it must own its process.

@@ -9,13 +9,14 @@
 //! Reading order: [`run`] (a run from start to end), `spawn` and `signals`
 //! (its process), `bpf` (what is trapped), `traps` (the loop), `nsmdev` and
 //! `paths` (the NSM), `sockets`, `vsock` and [`switchboard`] (AF_VSOCK),
-//! `network`, and below them `notif`, `mem`, `procfd`, `sys` (the kernel).
+//! `network`, [`bridge`] (for unsupervised programs), and below them `notif`, `mem`, `procfd`, `sys` (the kernel).
 //!
 //! The whole of the project's `unsafe` lives in this module: it *is* made of
 //! system calls that no safe crate covers.
 #![allow(unsafe_code)]
 
 mod bpf;
+pub mod bridge;
 pub mod doctor;
 mod mem;
 mod network;

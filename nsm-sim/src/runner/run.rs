@@ -24,6 +24,7 @@ use std::{
 
 use super::{
     bpf::{self, Arch, Wanted},
+    bridge::{Bridge, Forward, Publish},
     mem::{self, MemoryFault},
     notif::Notifier,
     nsmdev::{self, NsmDevice},
@@ -71,6 +72,10 @@ pub struct Settings {
     pub cpu_count: Option<u32>,
     /// Most data memory a process may have, in MiB; `None` for no limit.
     pub memory_mib: Option<u64>,
+    /// Servers of the machine that appear in the world.
+    pub publish: Vec<Publish>,
+    /// Sockets of the machine that lead into the world.
+    pub forward: Vec<Forward>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -99,6 +104,8 @@ impl Settings {
             network: Network::Loopback,
             cpu_count: None,
             memory_mib: None,
+            publish: Vec::new(),
+            forward: Vec::new(),
         }
     }
 
@@ -143,6 +150,12 @@ impl Settings {
             Some(mib) => format!("memory: {mib} MiB of data for each process, by RLIMIT_DATA"),
             None => "memory: the machine's".to_owned(),
         });
+        for Publish { at, to } in &self.publish {
+            lines.push(format!("bridge: {at} leads to {to}"));
+        }
+        for Forward { at, to } in &self.forward {
+            lines.push(format!("bridge: {at} leads to {to}"));
+        }
         lines.push("io_uring: ENOSYS (it would bypass the emulation)".to_owned());
         lines
             .push("set-user-id programs gain nothing; 32-bit programs are not emulated".to_owned());
@@ -223,6 +236,14 @@ pub enum StartError {
     Directory {
         /// As given.
         directory: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A bridge cannot listen.
+    #[error("cannot listen at {at} for a bridge: {error}")]
+    Bridge {
+        /// Where.
+        at: String,
         /// Why not.
         error: io::Error,
     },
@@ -307,6 +328,8 @@ pub(crate) fn supervise(
     };
     let plan = plan(&settings, arch, wanted, then)?;
 
+    let bridges = bridges(&settings)?;
+
     let blocked = Blocked::all_that_are_passed_on()?;
     signals::adopt_orphans()?;
     let (child, listener) =
@@ -342,6 +365,9 @@ pub(crate) fn supervise(
         supervisor.serve();
     })?;
 
+    for bridge in bridges {
+        start_thread("bridge", move || bridge.serve())?;
+    }
     child.go();
     let code = signals::follow(child.pid, sys::of(&child.pidfd))?;
     signals::end_everything();
@@ -355,6 +381,20 @@ pub(crate) fn supervise(
             child.killable,
         )),
     }
+}
+
+fn bridges(settings: &Settings) -> Result<Vec<Bridge>, StartError> {
+    let world = &settings.world;
+    let fails = |at: String| move |error| StartError::Bridge { at, error };
+    let publish = settings
+        .publish
+        .iter()
+        .map(|publish| Bridge::publish(world, publish).map_err(fails(publish.at.to_string())));
+    let forward = settings
+        .forward
+        .iter()
+        .map(|forward| Bridge::forward(world, forward).map_err(fails(forward.at.to_string())));
+    publish.chain(forward).collect()
 }
 
 fn start_device(
