@@ -47,21 +47,7 @@ pub fn build(
     configuration: &Configuration,
     file: &Path,
 ) -> anyhow::Result<Measurements> {
-    let program =
-        fs::read(enclave_app).with_context(|| format!("reading {}", enclave_app.display()))?;
-    let config = configuration_text(cloud, configuration);
-    let application = write_cpio(&[
-        Entry::file(
-            "cmd",
-            "./enclave-app\n--config\n./enclave.toml\n--log\njson\n",
-        ),
-        Entry::file("env", ""),
-        Entry::directory("rootfs"),
-        Entry::file("rootfs/cxr3.onnx", MODEL),
-        Entry::executable("rootfs/enclave-app", program),
-        Entry::file("rootfs/enclave.toml", config),
-        Entry::file("rootfs/tls-roots.pem", configuration.tls_roots_pem.as_str()),
-    ])?;
+    let application = application(cloud, enclave_app, configuration)?;
     let init = write_cpio(&[Entry::executable(
         "init",
         "#!/bin/sh\n# nsm-sim starts the application itself\n",
@@ -77,9 +63,34 @@ pub fn build(
     .ramdisk(&init)
     .ramdisk(&application)
     .build()?;
+    drop(application);
     let measurements = Eif::read(&eif)?.measurements();
     fs::write(file, &eif).with_context(|| format!("writing {}", file.display()))?;
     Ok(measurements)
+}
+
+/// The application ramdisk. A function of its own, so that the program is held
+/// once: the image is the largest thing that a world ever holds in memory.
+fn application(
+    cloud: &Cloud,
+    enclave_app: &Path,
+    configuration: &Configuration,
+) -> anyhow::Result<Vec<u8>> {
+    let program =
+        fs::read(enclave_app).with_context(|| format!("reading {}", enclave_app.display()))?;
+    let config = configuration_text(cloud, configuration);
+    Ok(write_cpio(&[
+        Entry::file(
+            "cmd",
+            "./enclave-app\n--config\n./enclave.toml\n--log\njson\n",
+        ),
+        Entry::file("env", ""),
+        Entry::directory("rootfs"),
+        Entry::file("rootfs/cxr3.onnx", MODEL),
+        Entry::executable("rootfs/enclave-app", program),
+        Entry::file("rootfs/enclave.toml", config),
+        Entry::file("rootfs/tls-roots.pem", configuration.tls_roots_pem.as_str()),
+    ])?)
 }
 
 fn configuration_text(cloud: &Cloud, configuration: &Configuration) -> String {
