@@ -194,8 +194,8 @@ fn flow(c: &mut Criterion) {
     });
     group.finish();
     runtime.block_on(async {
-        parent.stop().await.expect("the parent ends");
         enclave.stop().await.expect("the enclave ends");
+        parent.stop().await.expect("the parent ends");
     });
 }
 

@@ -1,6 +1,8 @@
 //! The corpus's radiographs through the whole attested flow: what the clinician
 //! reads is what onnxruntime computed for the same file.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests are tests
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use conformance::lab::{JobStatus, Lab, Mode, Options, cloud::parent_pcr3, hospital};
@@ -90,6 +92,6 @@ async fn every_corpus_radiograph_comes_back_with_onnxruntimes_probabilities() {
             );
         }
     }
-    parent.stop().await.unwrap();
     enclave.stop().await.unwrap();
+    parent.stop().await.unwrap();
 }

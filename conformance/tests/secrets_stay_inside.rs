@@ -2,6 +2,8 @@
 //! parent: every byte that the parent and its bridge send or receive is
 //! recorded and searched, on the separate processes that ship.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests are tests
+
 use conformance::{
     demo::SAMPLE,
     lab::{
@@ -71,8 +73,8 @@ async fn neither_plaintext_nor_data_keys_pass_the_parent_or_the_vsock() {
     .unwrap();
     let outcome = parent.submit(&uploaded.objects).await.unwrap();
     assert_eq!(outcome.status, JobStatus::Done, "{outcome:?}");
-    parent.stop().await.unwrap();
     enclave.stop().await.unwrap();
+    parent.stop().await.unwrap();
     let reading = hospital::read(
         &lab.cloud,
         &uploaded,
@@ -134,5 +136,5 @@ fn findings_of(report: &[u8]) -> Vec<u8> {
     let text = std::str::from_utf8(report).unwrap();
     let from = text.find("\"findings\":[").unwrap();
     let to = from + text[from..].find(']').unwrap();
-    text[from..to].as_bytes().to_vec()
+    report[from..to].to_vec()
 }

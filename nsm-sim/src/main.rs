@@ -26,7 +26,7 @@ enum Verb {
     Doctor(cli::doctor::Args),
     Verify(Box<cli::verify::Args>),
     Ca(cli::ca::Args),
-    Eif(cli::eif::Args),
+    Eif(Box<cli::eif::Args>),
 }
 
 fn main() -> ExitCode {
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Verb::Doctor(args) => cli::doctor::run(args),
         Verb::Verify(args) => cli::verify::run(*args),
         Verb::Ca(args) => cli::ca::run(args),
-        Verb::Eif(args) => cli::eif::run(args),
+        Verb::Eif(args) => cli::eif::run(*args),
     };
     result.unwrap_or_else(|error| {
         // The causes in one line; a backtrace would say nothing to the user.

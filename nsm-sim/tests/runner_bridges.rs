@@ -1,5 +1,7 @@
 //! What stands around a run: bridges to unsupervised programs, and container
 //! runtimes' seccomp profiles.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests are tests
 #![cfg(target_os = "linux")]
 
 mod runner_support;

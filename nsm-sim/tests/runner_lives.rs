@@ -1,5 +1,7 @@
 //! A run as its parent sees it: exit codes, signals, what is left behind, how
 //! it fails to start.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests are tests
 #![cfg(target_os = "linux")]
 
 mod runner_support;

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use conformance::cli::{
     conformance::Conformance, demo::Demo, nsm_client::NsmClient, style::Style, up::Up,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Build and test a whole enclave application on an ordinary machine.
 ///
@@ -37,15 +38,38 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    let done = runtime.block_on(async {
+    // For a verb that runs until it is told to stop, being told is success.
+    let serves = matches!(cli.verb, Verb::Up(_));
+    let work = async {
         match cli.verb {
             Verb::Demo(demo) => demo.run().await,
             Verb::Up(up) => up.run().await,
             Verb::Conformance(conformance) => conformance.run().await,
             Verb::NsmClient(client) => client.run(),
         }
+    };
+    let done = runtime.block_on(async {
+        tokio::select! {
+            done = work => done,
+            // Dropping the work ends its processes and removes its files.
+            signal = interrupted() => Ok(ExitCode::from(if serves { 0 } else { 128 + signal })),
+        }
     });
     done.unwrap_or_else(|error| fail(&error))
+}
+
+/// Waits for Ctrl-C or an orderly request to end; answers the signal's number.
+async fn interrupted() -> u8 {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return std::future::pending().await; // then the default action ends us
+    };
+    tokio::select! {
+        _ = interrupt.recv() => 2,
+        _ = terminate.recv() => 15,
+    }
 }
 
 #[allow(clippy::print_stderr)] // the one place that reports failure

@@ -65,9 +65,10 @@ impl Up {
             root_file = root_file.display(),
             seed = seed.to_hex(),
         ));
-        tokio::signal::ctrl_c().await?;
-        mock.stop().await;
-        Ok(ExitCode::SUCCESS)
+        // Until Ctrl-C, which `drydock` answers for every verb; the server stops
+        // when it is dropped.
+        let _serving = mock;
+        std::future::pending().await
     }
 }
 

@@ -67,8 +67,9 @@ pub enum ProgramsError {
 }
 
 impl Programs {
-    /// Finds the programs, building what is missing or stale when the source
-    /// tree that this program came from is still there.
+    /// Finds the programs. What is missing is built when the source tree that
+    /// this program came from is still there, and what is stale too when cargo
+    /// started this program.
     ///
     /// # Errors
     /// [`ProgramsError`], each with what to do next.
@@ -81,10 +82,18 @@ impl Programs {
         if folder.ends_with("deps") {
             folder.pop(); // a test or a benchmark
         }
-        let workspace = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let member = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let workspace = member.parent().unwrap_or(member);
+        // Under `cargo run` and `cargo test` what runs is what the sources say;
+        // a program started by itself takes its neighbours as they are.
+        let by_cargo = env::var_os("CARGO").is_some();
+        let is_wanting = |program: &Path| match by_cargo {
+            true => !is_fresh(program),
+            false => !program.is_file(),
+        };
         let wanting: Vec<&str> = NAMES
             .into_iter()
-            .filter(|name| !is_fresh(&folder.join(name)))
+            .filter(|name| is_wanting(&folder.join(name)))
             .collect();
         if !wanting.is_empty() && workspace.join("Cargo.toml").is_file() {
             build(workspace, &folder, &wanting.join(", "))?;

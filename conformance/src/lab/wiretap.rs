@@ -24,12 +24,15 @@ use tokio::{
 /// secret split over several reads is still found.
 #[derive(Clone, Debug, Default)]
 pub struct Recording {
-    streams: Arc<Mutex<Vec<Arc<Mutex<Vec<u8>>>>>>,
+    streams: Arc<Mutex<Vec<Stream>>>,
 }
 
+/// What passed in one direction of one connection.
+type Stream = Arc<Mutex<Vec<u8>>>;
+
 impl Recording {
-    fn stream(&self) -> Arc<Mutex<Vec<u8>>> {
-        let stream = Arc::default();
+    fn stream(&self) -> Stream {
+        let stream = Stream::default();
         self.streams
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -143,11 +146,7 @@ where
     tokio::join!(there, back);
 }
 
-async fn copy(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    record: Arc<Mutex<Vec<u8>>>,
-) {
+async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, record: Stream) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = match from.read(&mut buffer).await {

@@ -204,9 +204,10 @@ impl Stage {
     }
 
     async fn strike(self) -> anyhow::Result<()> {
-        self.parent.stop().await?;
+        // The enclave first: a parent that is told to stop lets its bridge's
+        // connections finish, and an enclave keeps its own to KMS open.
         self.enclave.stop().await?;
-        Ok(())
+        self.parent.stop().await
     }
 
     async fn upload(&mut self, image: &[u8]) -> anyhow::Result<Uploaded> {

@@ -31,7 +31,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Put an image together; the same inputs give the same bytes.
-    Build(Build),
+    Build(Box<Build>),
     /// Print registers, sections, metadata and signature of an image.
     Describe(Describe),
     /// Name the section, the file and the bytes that make two images measure
