@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests are tests
 #![cfg(target_os = "linux")]
+// Functions beside the tests panic and print as tests do.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod runner_support;
 

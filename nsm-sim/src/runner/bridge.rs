@@ -4,7 +4,8 @@
 //! or `socat`. `publish` makes a TCP or unix socket server reachable at a vsock
 //! address of the world; `forward` listens on TCP or a unix socket and connects
 //! into the world from the parent's CID. Bytes and half-closes pass unchanged.
-//! A bridge lives as long as the run it belongs to.
+//! A bridge lives as long as the run it belongs to, and a moment longer for bytes
+//! already sent.
 
 use std::{
     fmt, fs, io,
@@ -13,16 +14,19 @@ use std::{
     path::PathBuf,
     str::FromStr,
     sync::{
-        Arc,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use super::switchboard::{self, PARENT_CID, VsockAddr, World};
 
 /// Connections one bridge carries at once: two threads each.
 const CONNECTIONS_MAX: usize = 1024;
+/// How long the last bytes of a run may take to leave it.
+const DRAIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// A socket outside of the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,32 +166,31 @@ impl Bridge {
     }
 
     /// Carries connections for ever.
-    pub(crate) fn serve(self) {
-        let carried = Arc::new(AtomicUsize::new(0));
+    pub(crate) fn serve(self, traffic: &Traffic) {
         match self {
             Self::Publish(world, listener, to) => loop {
                 let Ok((inside, _)) = switchboard::accept(&world, &listener) else {
                     return;
                 };
                 let to = to.clone();
-                carry(&carried, move || match to {
-                    Outside::Tcp(address) => join(inside, TcpStream::connect(address)?),
-                    Outside::Unix(path) => join(inside, UnixStream::connect(path)?),
+                traffic.carry(move |leg| match to {
+                    Outside::Tcp(address) => join(inside, TcpStream::connect(address)?, leg),
+                    Outside::Unix(path) => join(inside, UnixStream::connect(path)?, leg),
                 });
             },
             Self::ForwardTcp(world, listener, to) => {
                 for outside in listener.incoming().map_while(Result::ok) {
                     let world = world.clone();
-                    carry(&carried, move || {
-                        join(switchboard::connect(&world, PARENT_CID, to)?, outside)
+                    traffic.carry(move |leg| {
+                        join(switchboard::connect(&world, PARENT_CID, to)?, outside, leg)
                     });
                 }
             }
             Self::ForwardUnix(world, listener, to) => {
                 for outside in listener.incoming().map_while(Result::ok) {
                     let world = world.clone();
-                    carry(&carried, move || {
-                        join(switchboard::connect(&world, PARENT_CID, to)?, outside)
+                    traffic.carry(move |leg| {
+                        join(switchboard::connect(&world, PARENT_CID, to)?, outside, leg)
                     });
                 }
             }
@@ -195,24 +198,72 @@ impl Bridge {
     }
 }
 
-/// One connection on a thread of its own; closed unserved above the bound.
-fn carry(carried: &Arc<AtomicUsize>, connection: impl FnOnce() -> io::Result<()> + Send + 'static) {
-    struct Carried(Arc<AtomicUsize>);
-    impl Drop for Carried {
-        fn drop(&mut self) {
-            self.0.fetch_sub(1, Ordering::SeqCst);
+/// The connections that the bridges of a run carry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Traffic(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    connections: AtomicUsize,
+    /// Legs that carry bytes out of the world.
+    outbound: Mutex<usize>,
+    drained: Condvar,
+}
+
+/// One connection, counted as long as it lives.
+struct Connection(Arc<Counts>);
+
+/// Its leg out of the world.
+struct Leg(Arc<Counts>);
+
+impl Traffic {
+    /// One connection on a thread of its own; closed unserved above the bound.
+    fn carry(&self, connection: impl FnOnce(Leg) -> io::Result<()> + Send + 'static) {
+        let before = self.0.connections.fetch_add(1, Ordering::SeqCst);
+        let counted = Connection(Arc::clone(&self.0));
+        if before >= CONNECTIONS_MAX {
+            return;
         }
-    }
-    let before = carried.fetch_add(1, Ordering::SeqCst);
-    let count = Carried(Arc::clone(carried));
-    if before < CONNECTIONS_MAX {
+        *outbound(&self.0) += 1;
+        let leg = Leg(Arc::clone(&self.0));
         let _ = thread::Builder::new()
             .name("bridge".to_owned())
             .spawn(move || {
-                let _count = count;
+                let _counted = counted;
                 // A refusal shows to the other side as a closed connection.
-                let _ = connection();
+                let _ = connection(leg);
             });
+    }
+
+    /// Waits for bytes on their way out: once the run's programs have ended,
+    /// each such leg ends by itself.
+    pub(crate) fn drain(&self) {
+        let waiting = outbound(&self.0);
+        let drained = self
+            .0
+            .drained
+            .wait_timeout_while(waiting, DRAIN_WITHIN, |legs| *legs > 0);
+        drop(drained);
+    }
+}
+
+fn outbound(counts: &Counts) -> MutexGuard<'_, usize> {
+    counts
+        .outbound
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Leg {
+    fn drop(&mut self) {
+        *outbound(&self.0) -= 1;
+        self.0.drained.notify_all();
     }
 }
 
@@ -240,19 +291,19 @@ impl Duplex for UnixStream {
     }
 }
 
-fn join<A: Duplex, B: Duplex>(a: A, b: B) -> io::Result<()> {
-    let (mut a_read, mut b_write) = (a.twin()?, b.twin()?);
-    let there = thread::Builder::new()
+fn join<A: Duplex, B: Duplex>(inside: A, outside: B, leg: Leg) -> io::Result<()> {
+    let (mut inside_read, mut outside_write) = (inside.twin()?, outside.twin()?);
+    let outbound = thread::Builder::new()
         .name("bridge".to_owned())
         .spawn(move || {
-            let copied = io::copy(&mut a_read, &mut b_write);
-            b_write.half_close();
-            copied
+            let _leg = leg;
+            let _ = io::copy(&mut inside_read, &mut outside_write);
+            outside_write.half_close();
         })?;
-    let (mut b_read, mut a_write) = (b, a);
-    let copied = io::copy(&mut b_read, &mut a_write);
-    a_write.half_close();
-    let _ = there.join();
+    let (mut outside_read, mut inside_write) = (outside, inside);
+    let copied = io::copy(&mut outside_read, &mut inside_write);
+    inside_write.half_close();
+    let _ = outbound.join();
     copied.map(drop)
 }
 

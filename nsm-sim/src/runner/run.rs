@@ -24,7 +24,7 @@ use std::{
 
 use super::{
     bpf::{self, Arch, Wanted},
-    bridge::{Bridge, Forward, Publish},
+    bridge::{Bridge, Forward, Publish, Traffic},
     mem::{self, MemoryFault},
     notif::Notifier,
     nsmdev::{self, NsmDevice},
@@ -365,12 +365,15 @@ pub(crate) fn supervise(
         supervisor.serve();
     })?;
 
+    let traffic = Traffic::default();
     for bridge in bridges {
-        start_thread("bridge", move || bridge.serve())?;
+        let traffic = traffic.clone();
+        start_thread("bridge", move || bridge.serve(&traffic))?;
     }
     child.go();
     let code = signals::follow(child.pid, sys::of(&child.pidfd))?;
     signals::end_everything();
+    traffic.drain();
     match child.failure() {
         Some(failure) => Err(start_error(SpawnError::Child(failure), &settings)),
         None => Ok((

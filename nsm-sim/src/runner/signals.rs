@@ -107,7 +107,8 @@ pub(crate) fn adopt_orphans() -> io::Result<()> {
 pub(crate) fn follow(main: i32, pidfd: BorrowedFd<'_>) -> io::Result<u8> {
     let set = passed_on_set();
     // SAFETY: `set` is live; a new descriptor or -1 out.
-    let signals = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC) };
+    let signals =
+        unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
     if signals < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -122,8 +123,8 @@ pub(crate) fn follow(main: i32, pidfd: BorrowedFd<'_>) -> io::Result<u8> {
             sys::poll_for_input(pidfd.as_raw_fd()),
         ];
         sys::poll(&mut ready, None)?;
-        if ready.first().is_some_and(|fd| fd.revents != 0) {
-            let (signal, code) = read_signal(&mut signals)?;
+        // Another thread of a larger process may have taken the signal meanwhile.
+        if let Some((signal, code)) = read_signal(&mut signals)? {
             let from_a_process = code <= 0; // SI_USER, SI_QUEUE, SI_TKILL
             if signal != libc::SIGCHLD && from_a_process {
                 send(main, signal);
@@ -132,17 +133,20 @@ pub(crate) fn follow(main: i32, pidfd: BorrowedFd<'_>) -> io::Result<u8> {
     }
 }
 
-/// Number and `si_code` of the next signal.
-fn read_signal(signals: &mut File) -> io::Result<(i32, i32)> {
+/// Number and `si_code` of the next signal, if there is one.
+fn read_signal(signals: &mut File) -> io::Result<Option<(i32, i32)>> {
     // struct signalfd_siginfo: signo, errno, code, each 32 bits, then the rest.
     let mut info = [0; size_of::<libc::signalfd_siginfo>()];
-    signals.read_exact(&mut info)?;
+    match signals.read_exact(&mut info) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+        other => other?,
+    }
     let word = |at: usize| {
         info.get(at..at + 4)
             .and_then(|word| word.try_into().ok())
             .map_or(0, i32::from_ne_bytes)
     };
-    Ok((word(0), word(8)))
+    Ok(Some((word(0), word(8))))
 }
 
 /// Reaps whoever has ended; the main process's exit code if it was among them.
