@@ -6,7 +6,7 @@
 //! of truth: the runner's ground truth, and the manual pages its modules name.
 //! Not a sandbox, and no confidentiality: it is a test instrument.
 //!
-//! Reading order: [`run`] (a run from start to end), `spawn` and `signals`
+//! Reading order: [`run()`] (a run from start to end), `spawn` and `signals`
 //! (its process), `bpf` (what is trapped), `traps` (the loop), `nsmdev` and
 //! `paths` (the NSM), `sockets`, `vsock` and [`switchboard`] (AF_VSOCK),
 //! `network`, [`bridge`] (for unsupervised programs), and below them `notif`, `mem`, `procfd`, `sys` (the kernel).

@@ -42,6 +42,10 @@ impl Trap {
 pub(crate) enum Sent {
     /// The caller has it.
     Delivered,
+    /// The kernel took it, but a signal may have come first: without
+    /// WAIT_KILLABLE_RECV the caller's wait ends either way, and only the caller
+    /// knows which. It may repeat the call.
+    Unsure,
     /// The caller is gone or was interrupted; it may repeat the call.
     Gone,
 }
@@ -52,16 +56,19 @@ pub(crate) struct Notifier {
     fd: OwnedFd,
     /// ADDFD_SEND (kernel 5.14) is missing: add and answer in two steps.
     two_steps: AtomicBool,
+    /// Signals wait while a call is being answered (WAIT_KILLABLE_RECV).
+    killable: bool,
 }
 
 /// `-ERESTARTSYS`: the kernel's own word for "run the signal, then the call again".
 pub(crate) const ERESTARTSYS: i32 = 512;
 
 impl Notifier {
-    pub(crate) fn new(fd: OwnedFd) -> Self {
+    pub(crate) fn new(fd: OwnedFd, killable: bool) -> Self {
         Self {
             fd,
             two_steps: AtomicBool::new(false),
+            killable,
         }
     }
 
@@ -210,6 +217,10 @@ impl Notifier {
                 &raw mut response,
             )
         };
-        if rc == 0 { Sent::Delivered } else { Sent::Gone }
+        match rc {
+            0 if self.killable => Sent::Delivered,
+            0 => Sent::Unsure,
+            _ => Sent::Gone,
+        }
     }
 }

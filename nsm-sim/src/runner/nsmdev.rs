@@ -8,7 +8,10 @@
 //! model the out-of-tree driver of images built before mid-2024, nor the 120 s
 //! timeout: the device always answers.
 
-use std::sync::{Arc, mpsc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, mpsc},
+};
 
 use super::{
     mem::{self, MemoryFault},
@@ -126,8 +129,9 @@ impl Pending {
         })
     }
 
-    /// Copies the reply out and answers the call.
-    fn copy_out(&self, notifier: &Notifier, reply: &[u8]) -> Sent {
+    /// Copies the reply out and answers the call; says beside it how many bytes
+    /// `resp_len` now shows, if it was written.
+    fn copy_out(&self, notifier: &Notifier, reply: &[u8]) -> (Sent, Option<u64>) {
         let id = self.trap.id;
         let reply = self.raw.truncated(reply);
         let write = |at: u64, bytes: &[u8]| {
@@ -139,13 +143,46 @@ impl Pending {
         let written = write(self.raw.response_at, reply)
             .and_then(|()| write(self.raw_at, &self.raw.written_back(reply.len())));
         match written {
-            Ok(()) => notifier.value(id, 0),
-            Err(MemoryFault::Gone) => Sent::Gone,
+            Ok(()) => (notifier.value(id, 0), Some(reply.len() as u64)),
+            Err(MemoryFault::Gone) => (Sent::Gone, None),
             // The device has executed the command all the same.
             Err(MemoryFault::BadAddress | MemoryFault::Forbidden) => {
-                notifier.errno(id, libc::EFAULT)
+                (notifier.errno(id, libc::EFAULT), None)
             }
         }
+    }
+}
+
+/// A reply that may have found no caller, to recognise the call when the kernel
+/// repeats it after a signal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Unheard {
+    raw_at: u64,
+    raw: RawRequest,
+    request: Vec<u8>,
+    /// What `resp_len` was changed to, if it was.
+    written: Option<u64>,
+    /// The reply, if the device was told that it arrived.
+    settled: Option<Vec<u8>>,
+}
+
+impl Unheard {
+    /// Whether `pending` is the same call again. A program that asks the same
+    /// anew sets `resp_len` anew; a repeated call shows what we left there.
+    fn is_repeated_by(&self, pending: &Pending) -> bool {
+        let room = pending.raw.response_room;
+        let untouched = room == self.raw.response_room;
+        let same_place = RawRequest {
+            response_room: room,
+            ..self.raw
+        } == pending.raw;
+        pending.raw_at == self.raw_at
+            && same_place
+            && pending.request == self.request
+            && match self.settled {
+                Some(_) => self.written == Some(room) && !untouched,
+                None => untouched || self.written == Some(room),
+            }
     }
 }
 
@@ -162,6 +199,9 @@ impl From<MemoryFault> for Refusal {
     }
 }
 
+/// More interrupted callers than this are not remembered.
+const UNHEARD_MAX: usize = 256;
+
 /// Serves requests in the order they came, as the driver's mutex does, until
 /// the senders are gone. Runs on a thread of its own, so that a slow signature
 /// holds up nobody's `open`.
@@ -170,12 +210,38 @@ pub(crate) fn serve(
     requests: &mpsc::Receiver<Pending>,
     notifier: &Arc<Notifier>,
 ) {
-    for pending in requests {
-        let reply = device.prepare(&pending.request);
-        device.settle(match pending.copy_out(notifier, &reply) {
-            Sent::Delivered => Delivery::Delivered,
-            Sent::Gone => Delivery::Lost,
-        });
+    let mut unheard: HashMap<i32, Unheard> = HashMap::new();
+    for mut pending in requests {
+        let tid = pending.trap.tid;
+        let before = unheard
+            .remove(&tid)
+            .filter(|before| before.is_repeated_by(&pending));
+        let (mut settled, mut left_before) = (None, None);
+        if let Some(before) = before {
+            pending.raw.response_room = before.raw.response_room;
+            (settled, left_before) = (before.settled, before.written);
+        }
+        // A request that the device has already executed is not executed again.
+        let executed_before = settled.is_some();
+        let reply = settled.unwrap_or_else(|| device.prepare(&pending.request));
+        let (sent, written) = pending.copy_out(notifier, &reply);
+        if !executed_before {
+            device.settle(match sent {
+                Sent::Delivered | Sent::Unsure => Delivery::Delivered,
+                Sent::Gone => Delivery::Lost,
+            });
+        }
+        if sent != Sent::Delivered && unheard.len() < UNHEARD_MAX {
+            let executed = executed_before || sent == Sent::Unsure;
+            let entry = Unheard {
+                raw_at: pending.raw_at,
+                raw: pending.raw,
+                request: pending.request,
+                written: written.or(left_before),
+                settled: executed.then_some(reply),
+            };
+            unheard.insert(tid, entry);
+        }
     }
 }
 
@@ -216,6 +282,40 @@ mod tests {
         assert_eq!(nothing.truncated(b"ab"), b"");
         let plenty = RawRequest::parse(&raw([1, 2, 3, u64::MAX])).unwrap();
         assert_eq!(plenty.truncated(&[7; 20_000]).len(), 12288);
+    }
+
+    #[test]
+    fn a_repeated_call_is_known_by_what_was_left_in_resp_len() {
+        let pending = |room: u64, request: &[u8]| Pending {
+            trap: Trap {
+                id: 1,
+                tid: 7,
+                number: 16,
+                args: [0; 6],
+            },
+            raw_at: 100,
+            raw: RawRequest::parse(&raw([1, 6, 3, room])).unwrap(),
+            request: request.to_vec(),
+        };
+        let first = pending(12288, b"extend");
+        let unheard = |settled: Option<Vec<u8>>| Unheard {
+            raw_at: first.raw_at,
+            raw: first.raw,
+            request: first.request.clone(),
+            written: Some(60),
+            settled,
+        };
+        let executed = unheard(Some(b"reply".to_vec()));
+        assert!(executed.is_repeated_by(&pending(60, b"extend")));
+        assert!(
+            !executed.is_repeated_by(&pending(12288, b"extend")),
+            "asked anew"
+        );
+        assert!(!executed.is_repeated_by(&pending(60, b"others")));
+        let lost = unheard(None);
+        assert!(lost.is_repeated_by(&pending(60, b"extend")));
+        assert!(lost.is_repeated_by(&pending(12288, b"extend")));
+        assert!(!lost.is_repeated_by(&pending(61, b"extend")));
     }
 
     proptest! {

@@ -72,6 +72,9 @@ pub struct Settings {
     pub cpu_count: Option<u32>,
     /// Most data memory a process may have, in MiB; `None` for no limit.
     pub memory_mib: Option<u64>,
+    /// Whether signals wait while a call is being answered, where the kernel can
+    /// do that (5.19). Off to rehearse an older kernel.
+    pub wait_killable: bool,
     /// Servers of the machine that appear in the world.
     pub publish: Vec<Publish>,
     /// Sockets of the machine that lead into the world.
@@ -104,6 +107,7 @@ impl Settings {
             network: Network::Loopback,
             cpu_count: None,
             memory_mib: None,
+            wait_killable: true,
             publish: Vec::new(),
             forward: Vec::new(),
         }
@@ -334,13 +338,11 @@ pub(crate) fn supervise(
     signals::adopt_orphans()?;
     let (child, listener) =
         spawn::spawn(&plan, blocked.before()).map_err(|error| start_error(error, &settings))?;
+    let tree = Tree; // whatever happens from here on, nobody is left behind
     let mut callers = Callers::default();
-    if let Err(error) = trial(&child, &mut callers, listener.as_raw_fd(), settings.vsock) {
-        signals::end_everything();
-        return Err(error);
-    }
+    trial(&child, &mut callers, listener.as_raw_fd(), settings.vsock)?;
 
-    let notifier = Arc::new(Notifier::new(listener));
+    let notifier = Arc::new(Notifier::new(listener, child.killable));
     notifier.wake_synchronously();
     let counters = Arc::new(Counters::default());
     let supervisor = Supervisor {
@@ -372,7 +374,7 @@ pub(crate) fn supervise(
     }
     child.go();
     let code = signals::follow(child.pid, sys::of(&child.pidfd))?;
-    signals::end_everything();
+    drop(tree);
     traffic.drain();
     match child.failure() {
         Some(failure) => Err(start_error(SpawnError::Child(failure), &settings)),
@@ -383,6 +385,15 @@ pub(crate) fn supervise(
             },
             child.killable,
         )),
+    }
+}
+
+/// The supervised processes; dropping it ends them.
+struct Tree;
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        signals::end_everything();
     }
 }
 
@@ -496,6 +507,7 @@ fn plan(
 ) -> Result<Plan, StartError> {
     Ok(Plan {
         filter: bpf::program(arch, wanted),
+        wait_killable: settings.wait_killable,
         try_vsock: wanted.vsock,
         directory: match &settings.directory {
             Some(directory) => Some(c_string(directory.clone().into_os_string().into_vec())?),

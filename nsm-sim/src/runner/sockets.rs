@@ -17,12 +17,12 @@ use std::{
 };
 
 use super::{
-    notif::{ERESTARTSYS, Trap},
+    notif::{ERESTARTSYS, Sent, Trap},
     procfd::Status,
     switchboard::{self, ANY, VsockAddr},
     sys,
     traps::{Answer, Supervisor},
-    vsock::{self, ADDRESS_BYTES, LOCAL_CID, Options, Socket, UNBOUND},
+    vsock::{self, ADDRESS_BYTES, LOCAL_CID, Options, Socket, UNBOUND, Unheard},
 };
 
 /// How often a parked call looks for a signal its thread should take.
@@ -108,6 +108,9 @@ impl Supervisor {
         let Some((fd, cookie)) = self.ours(trap) else {
             return self.internet(trap, libc::EADDRNOTAVAIL);
         };
+        if let Some(errno) = self.heard_before(trap, cookie) {
+            return self.conclude(trap, cookie, errno);
+        }
         let asked = match self.vsock_address(trap) {
             Ok(asked) => asked,
             Err(answer) => return answer,
@@ -132,7 +135,7 @@ impl Supervisor {
         match outcome {
             Ok(()) => {
                 self.state(cookie).shown_cid = Some(asked.cid);
-                Answer::Value(0)
+                self.conclude(trap, cookie, 0)
             }
             Err(error) => errno(&error),
         }
@@ -157,6 +160,9 @@ impl Supervisor {
         let Some((fd, cookie)) = self.ours(trap) else {
             return self.internet(trap, libc::ENETUNREACH);
         };
+        if let Some(errno) = self.heard_before(trap, cookie) {
+            return self.conclude(trap, cookie, errno);
+        }
         let asked = self.vsock_address(trap);
         if let Err(answer @ (Answer::Later | Answer::Errno(libc::EFAULT))) = asked {
             return answer;
@@ -189,15 +195,35 @@ impl Supervisor {
         let state = self.state(cookie);
         state.peer = outcome.is_ok().then_some(asked);
         state.pending_error = None;
-        match outcome {
+        let errno = match outcome {
             // The driver always says so, however fast the other side answers.
             outcome if nonblocking => {
                 state.pending_error = outcome.err();
-                Answer::Errno(libc::EINPROGRESS)
+                libc::EINPROGRESS
             }
-            Ok(()) => Answer::Value(0),
-            Err(errno) => Answer::Errno(errno),
-        }
+            outcome => outcome.err().unwrap_or(0),
+        };
+        self.conclude(trap, cookie, errno)
+    }
+
+    /// Answers a call that must not be done twice.
+    fn conclude(&mut self, trap: &Trap, cookie: u64, errno: i32) -> Answer {
+        let sent = match errno {
+            0 => self.notifier.value(trap.id, 0),
+            errno => self.notifier.errno(trap.id, errno),
+        };
+        let unheard = Unheard {
+            call: (trap.number, trap.args),
+            errno,
+        };
+        self.state(cookie).unheard = (sent != Sent::Delivered).then_some(unheard);
+        Answer::Later
+    }
+
+    /// The answer this very call had when it was made before, unheard.
+    fn heard_before(&mut self, trap: &Trap, cookie: u64) -> Option<i32> {
+        let unheard = self.state(cookie).unheard.take()?;
+        (unheard.call == (trap.number, trap.args)).then_some(unheard.errno)
     }
 
     pub(crate) fn accept(&mut self, trap: Trap, flags: i32) -> Answer {

@@ -39,6 +39,8 @@ pub(crate) enum Become {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) filter: Vec<libc::sock_filter>,
+    /// Ask for WAIT_KILLABLE_RECV.
+    pub(crate) wait_killable: bool,
     /// Make one AF_VSOCK socket first, to learn of an outer profile.
     pub(crate) try_vsock: bool,
     pub(crate) directory: Option<CString>,
@@ -356,11 +358,14 @@ fn become_supervised(
             )
         };
         let listener_flag = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
-        let mut listener = install(listener_flag | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
+        let mut listener = -1;
+        if plan.wait_killable {
+            listener = install(listener_flag | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
+        }
         progress
             .killable
             .store(i32::from(listener >= 0), Ordering::SeqCst);
-        if listener < 0 && errno() == libc::EINVAL {
+        if listener < 0 && (!plan.wait_killable || errno() == libc::EINVAL) {
             listener = install(listener_flag);
         }
         if listener < 0 {

@@ -193,7 +193,7 @@ impl Supervisor {
             Answer::Errno(errno) => self.notifier.errno(trap.id, errno),
             Answer::Give(fd, cloexec) => {
                 match self.notifier.descriptor(trap.id, sys::of(&fd), cloexec) {
-                    Ok(Sent::Delivered) => Sent::Delivered,
+                    Ok(sent @ (Sent::Delivered | Sent::Unsure)) => sent,
                     Ok(Sent::Gone) => return Some(fd),
                     Err(error) => {
                         let errno = error.raw_os_error().unwrap_or(libc::EMFILE);

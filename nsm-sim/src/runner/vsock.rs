@@ -168,9 +168,21 @@ pub(crate) struct Socket {
     pub(crate) pending_error: Option<i32>,
     /// Connections accepted whose caller went away before it could have them.
     pub(crate) stash: VecDeque<OwnedFd>,
+    /// A `bind` or `connect` that was done but whose caller may have been
+    /// interrupted: the same call, repeated, gets the same answer.
+    pub(crate) unheard: Option<Unheard>,
     pub(crate) options: Options,
     /// Inode of the socket, by which the living are told from the dead.
     pub(crate) inode: u64,
+}
+
+/// An answer that may have found no caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unheard {
+    /// Number and arguments of the call.
+    pub(crate) call: (u32, [u64; 6]),
+    /// Zero for success.
+    pub(crate) errno: i32,
 }
 
 /// The emulated sockets of a run, by `SO_COOKIE`.
