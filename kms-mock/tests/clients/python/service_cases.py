@@ -1,0 +1,287 @@
+"""Cases of STS, IAM and S3, added to those of KMS: the whole list that boto3,
+the AWS CLI and the JavaScript SDK run."""
+
+import hashlib
+import json
+import os
+import urllib.parse
+
+import kms_cases
+from cases import refuses, same
+from kms_cases import cases
+
+ACCOUNT = "123456789012"
+# The code, and what the model calls it.
+NO_ENTITY = ("NoSuchEntity", "NoSuchEntityException")
+# HEAD has no body: its clients make up a code each.
+NOT_FOUND = ("404", "NotFound", "NoSuchBucket", "NoSuchKey")
+
+
+class World(kms_cases.World):
+    """`connect(service, region_name=…, aws_access_key_id=…, …)` makes a client."""
+
+    def __init__(self, connect):
+        super().__init__(connect("kms"), connect("kms", region_name="eu-west-1"))
+        self.connect = connect
+        self.s3 = connect("s3")
+        self.sts = connect("sts")
+        self.iam = connect("iam")
+
+    def bucket(self):
+        if "bucket" not in self.made:
+            self.made["bucket"] = f"bucket-{self.unique}"
+            self.s3.create_bucket(Bucket=self.made["bucket"])
+        return self.made["bucket"]
+
+    def role(self):
+        if "role" not in self.made:
+            trust = {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Effect": "Allow",
+                        "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+                        "Action": "sts:AssumeRole",
+                    }
+                ],
+            }
+            made = self.iam.create_role(
+                RoleName=f"reader-{self.unique}",
+                AssumeRolePolicyDocument=json.dumps(trust),
+            )["Role"]
+            document = made["AssumeRolePolicyDocument"]
+            if isinstance(document, str):  # boto3 has read it already
+                document = json.loads(urllib.parse.unquote(document))
+            same(document, trust)
+            self.made["role"] = made
+        return self.made["role"]
+
+    def session(self, **more):
+        answer = self.sts.assume_role(
+            RoleArn=self.role()["Arn"], RoleSessionName="test", **more
+        )
+        held = answer["Credentials"]
+        keys = {
+            "aws_access_key_id": held["AccessKeyId"],
+            "aws_secret_access_key": held["SecretAccessKey"],
+            "aws_session_token": held["SessionToken"],
+        }
+        return answer, keys
+
+
+# STS and IAM.
+
+
+@cases("sts GetCallerIdentity")
+def get_caller_identity(w):
+    answer = w.sts.get_caller_identity()
+    same(answer["Account"], ACCOUNT)
+    same(answer["Arn"], os.environ["CASES_ARN"])
+
+
+@cases("iam CreateRole and GetRole")
+def create_role(w):
+    role = w.role()
+    same(w.iam.get_role(RoleName=role["RoleName"])["Role"]["Arn"], role["Arn"])
+    refuses(NO_ENTITY, w.iam.get_role, RoleName="nobody")
+
+
+@cases("sts AssumeRole")
+def assume_role(w):
+    answer, keys = w.session()
+    arn = answer["AssumedRoleUser"]["Arn"]
+    same(arn, f"arn:aws:sts::{ACCOUNT}:assumed-role/{w.role()['RoleName']}/test")
+    same(w.connect("sts", **keys).get_caller_identity()["Arn"], arn)
+
+
+@cases("iam PutRolePolicy decides what a session may do")
+def put_role_policy(w):
+    key = w.fresh()
+    _, keys = w.session()
+    theirs = w.connect("kms", **keys)
+    message = refuses(
+        "AccessDeniedException", theirs.encrypt, KeyId=key["KeyId"], Plaintext=b"x"
+    )
+    assert "no identity-based policy allows the kms:Encrypt action" in message, message
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": "kms:Encrypt", "Resource": key["Arn"]}
+        ],
+    }
+    w.iam.put_role_policy(
+        RoleName=w.role()["RoleName"],
+        PolicyName="encrypts",
+        PolicyDocument=json.dumps(policy),
+    )
+    theirs.encrypt(KeyId=key["KeyId"], Plaintext=b"x")
+
+
+@cases("a session policy narrows a session")
+def session_policy(w):
+    nothing = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Deny", "Action": "kms:*", "Resource": "*"}],
+    }
+    _, keys = w.session(Policy=json.dumps(nothing))
+    refuses(
+        "AccessDeniedException",
+        w.connect("kms", **keys).encrypt,
+        KeyId=w.key(),
+        Plaintext=b"x",
+    )
+
+
+@cases("iam CreateUser, CreateAccessKey, PutUserPolicy")
+def create_user(w):
+    name = f"user-{w.unique}"
+    user = w.iam.create_user(UserName=name)["User"]
+    same(user["Arn"], f"arn:aws:iam::{ACCOUNT}:user/{name}")
+    w.iam.put_user_policy(
+        UserName=name,
+        PolicyName="lists",
+        PolicyDocument=json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {"Effect": "Allow", "Action": "kms:ListKeys", "Resource": "*"}
+                ],
+            }
+        ),
+    )
+    key = w.iam.create_access_key(UserName=name)["AccessKey"]
+    keys = {
+        "aws_access_key_id": key["AccessKeyId"],
+        "aws_secret_access_key": key["SecretAccessKey"],
+    }
+    same(w.connect("sts", **keys).get_caller_identity()["Arn"], user["Arn"])
+    w.connect("kms", **keys).list_keys()
+    refuses("AccessDeniedException", w.connect("kms", **keys).create_key)
+
+
+@cases("an issued key with a wrong secret")
+def wrong_secret(w):
+    _, keys = w.session()
+    keys["aws_secret_access_key"] = "not the secret"
+    refuses("SignatureDoesNotMatch", w.connect("sts", **keys).get_caller_identity)
+    refuses("InvalidSignatureException", w.connect("kms", **keys).list_keys)
+
+
+# S3.
+
+
+@cases("s3 CreateBucket, HeadBucket, ListBuckets")
+def create_bucket(w):
+    w.s3.head_bucket(Bucket=w.bucket())
+    names = [bucket["Name"] for bucket in w.s3.list_buckets()["Buckets"]]
+    assert w.bucket() in names, names
+    refuses(NOT_FOUND, w.s3.head_bucket, Bucket="nowhere")
+
+
+@cases("s3 PutObject and GetObject")
+def put_object(w):
+    body = os.urandom(300_000)
+    put = w.s3.put_object(Bucket=w.bucket(), Key="put", Body=body)
+    same(put["ETag"], f'"{hashlib.md5(body).hexdigest()}"')
+    got = w.s3.get_object(Bucket=w.bucket(), Key="put")
+    same(got["Body"].read(), body)
+    same(got["ETag"], put["ETag"])
+    refuses("NoSuchKey", w.s3.get_object, Bucket=w.bucket(), Key="nothing")
+
+
+@cases("s3 names with spaces, slashes and letters of every script")
+def names(w):
+    for key in ("a b/c+d%e", "Röntgen/胸部.dcm", "~.-_!*'()"):
+        w.s3.put_object(Bucket=w.bucket(), Key=key, Body=key.encode())
+        got = w.s3.get_object(Bucket=w.bucket(), Key=key)["Body"].read()
+        same(got.decode(), key)
+        w.s3.delete_object(Bucket=w.bucket(), Key=key)
+
+
+@cases("s3 metadata and HeadObject")
+def metadata(w):
+    given = {"x-amz-c": "115", "study": "1.2.840.1"}
+    w.s3.put_object(
+        Bucket=w.bucket(),
+        Key="meta",
+        Body=b"x" * 5,
+        Metadata=given,
+        ContentType="application/dicom",
+    )
+    head = w.s3.head_object(Bucket=w.bucket(), Key="meta")
+    same(head["Metadata"], given)
+    same((head["ContentLength"], head["ContentType"]), (5, "application/dicom"))
+    refuses(NOT_FOUND, w.s3.head_object, Bucket=w.bucket(), Key="nothing")
+
+
+@cases("s3 ranges")
+def ranges(w):
+    w.s3.put_object(Bucket=w.bucket(), Key="range", Body=b"0123456789")
+    for asked, body, told in (
+        ("bytes=2-4", b"234", "bytes 2-4/10"),
+        ("bytes=7-", b"789", "bytes 7-9/10"),
+        ("bytes=-1", b"9", "bytes 9-9/10"),
+    ):
+        got = w.s3.get_object(Bucket=w.bucket(), Key="range", Range=asked)
+        same((got["Body"].read(), got["ContentRange"]), (body, told))
+    refuses(
+        "InvalidRange",
+        w.s3.get_object,
+        Bucket=w.bucket(),
+        Key="range",
+        Range="bytes=10-11",
+    )
+
+
+@cases("s3 checksums")
+def checksums(w):
+    for algorithm in ("CRC32", "SHA1", "SHA256"):
+        w.s3.put_object(
+            Bucket=w.bucket(), Key="sum", Body=b"pixels", ChecksumAlgorithm=algorithm
+        )
+        got = w.s3.get_object(Bucket=w.bucket(), Key="sum", ChecksumMode="ENABLED")
+        assert got[f"Checksum{algorithm}"], got.keys()
+        same(got["Body"].read(), b"pixels")
+
+
+@cases("s3 ListObjectsV2 with prefix, delimiter and pages")
+def list_objects(w):
+    for name in ("l/a", "l/b", "l/c/1", "l/c/2", "m"):
+        w.s3.put_object(Bucket=w.bucket(), Key=name, Body=b"")
+    found, more = [], {}
+    for _ in range(2):
+        answer = w.s3.list_objects_v2(
+            Bucket=w.bucket(), Prefix="l/", MaxKeys=2, **more
+        )
+        found += [entry["Key"] for entry in answer["Contents"]]
+        more = {"ContinuationToken": answer.get("NextContinuationToken")}
+    same(found, ["l/a", "l/b", "l/c/1", "l/c/2"])
+    same((answer["IsTruncated"], answer["KeyCount"]), (False, 2))
+    answer = w.s3.list_objects_v2(Bucket=w.bucket(), Prefix="l/", Delimiter="/")
+    same([entry["Key"] for entry in answer["Contents"]], ["l/a", "l/b"])
+    same([entry["Prefix"] for entry in answer["CommonPrefixes"]], ["l/c/"])
+
+
+@cases("s3 CopyObject")
+def copy_object(w):
+    w.s3.put_object(
+        Bucket=w.bucket(), Key="from", Body=b"pixels", Metadata={"kept": "yes"}
+    )
+    w.s3.copy_object(
+        Bucket=w.bucket(), Key="to", CopySource=f"{w.bucket()}/from"
+    )
+    got = w.s3.get_object(Bucket=w.bucket(), Key="to")
+    same((got["Body"].read(), got["Metadata"]), (b"pixels", {"kept": "yes"}))
+
+
+@cases("s3 DeleteObject and DeleteObjects")
+def delete_object(w):
+    for name in ("d1", "d2", "d3"):
+        w.s3.put_object(Bucket=w.bucket(), Key=name, Body=b"")
+    w.s3.delete_object(Bucket=w.bucket(), Key="d1")
+    answer = w.s3.delete_objects(
+        Bucket=w.bucket(), Delete={"Objects": [{"Key": "d2"}, {"Key": "d3"}]}
+    )
+    same(sorted(entry["Key"] for entry in answer["Deleted"]), ["d2", "d3"])
+    listed = w.s3.list_objects_v2(Bucket=w.bucket(), Prefix="d")
+    same(listed["KeyCount"], 0)
