@@ -1,7 +1,6 @@
 //! What stands around a run: bridges to unsupervised programs, and container
 //! runtimes' seccomp profiles.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests are tests
 #![cfg(target_os = "linux")]
 // Functions beside the tests panic and print as tests do.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]

@@ -1,7 +1,6 @@
 //! A run as its parent sees it: exit codes, signals, what is left behind, how
 //! it fails to start.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests are tests
 #![cfg(target_os = "linux")]
 // Functions beside the tests panic and print as tests do.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]

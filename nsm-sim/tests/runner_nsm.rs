@@ -5,7 +5,6 @@
 //! The device lives in this test program only: a test starts the program again
 //! as a supervisor (the `supervises_as_told` test, told by the environment).
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests are tests
 #![cfg(target_os = "linux")]
 // Functions beside the tests panic and print as tests do.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]

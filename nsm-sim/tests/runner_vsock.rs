@@ -1,7 +1,6 @@
 //! AF_VSOCK for unmodified programs: the driver's rules, worlds, many
 //! connections, other languages, and the unsupervised side.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests are tests
 #![cfg(target_os = "linux")]
 // Functions beside the tests panic and print as tests do.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
