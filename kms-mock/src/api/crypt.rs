@@ -1,14 +1,17 @@
-//! `Encrypt`, `Decrypt` (attested or not) and `ReEncrypt` with symmetric keys.
+//! `Encrypt`, `Decrypt` (attested or not) and `ReEncrypt`, with symmetric keys
+//! and with RSA keys.
 //!
 //! Source of truth: the KMS service model; recorded answers and texts; ground
 //! truth KMS §1 (what an attested answer holds, and what not), §2 (order of the
 //! checks) and §4.
 //!
 //! Unknown and chosen: with a `KeyId` the key is found and permission is asked
-//! before the ciphertext is looked at.
+//! before the ciphertext is looked at; the texts for an encryption context beside
+//! an RSA key and for an RSA ciphertext without a `KeyId`; that what does not fit
+//! an RSA key is told before `DryRun`.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{
@@ -20,6 +23,8 @@ use super::{
 use crate::{
     keys::{
         material::{BLOB_BYTES_MAX, Blob, BlobError, Maker, SymmetricMaterial},
+        oaep::OaepKey,
+        secret::Works,
         spec::{EncryptionAlgorithm, KeyUsage},
     },
     policy::{EncryptionContext, Facts},
@@ -36,28 +41,93 @@ pub(crate) struct Symmetric<'a> {
 
 impl<'a> Symmetric<'a> {
     pub(crate) fn of(found: &'a Found, operation: &'static str) -> Result<Self, Failure> {
-        if found.key.usage != KeyUsage::EncryptDecrypt || !found.key.spec.is_symmetric_encryption()
-        {
-            return Err(Failure::InvalidKeyUsage {
-                arn: found.key.arn.to_string(),
-                usage: found.key.usage.name(),
-                operation,
-            });
+        found.must_be_for(KeyUsage::EncryptDecrypt, operation)?;
+        if !found.key.spec.is_symmetric_encryption() {
+            return Err(found.not_for(operation));
         }
         let current = found.record.current().ok_or(Failure::Internal)?;
         Ok(Self {
             current: &current.material,
         })
     }
+}
 
-    fn accepts(found: &Found, algorithm: EncryptionAlgorithm) -> Result<(), Failure> {
-        if found.key.spec.encryption_algorithms().contains(&algorithm) {
-            return Ok(());
-        }
-        Err(Failure::AlgorithmMismatch {
-            algorithm: algorithm.name(),
-            spec: found.key.spec.name(),
+/// A key that encrypts with one algorithm under one context.
+#[derive(Clone, Copy, Debug)]
+struct Cipher<'a> {
+    found: &'a Found,
+    algorithm: EncryptionAlgorithm,
+    context: &'a EncryptionContext,
+    by: By<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum By<'a> {
+    Symmetric(Symmetric<'a>),
+    Rsa(&'a OaepKey),
+}
+
+impl<'a> Cipher<'a> {
+    fn of(
+        found: &'a Found,
+        algorithm: EncryptionAlgorithm,
+        context: &'a EncryptionContext,
+        operation: &'static str,
+    ) -> Result<Self, Failure> {
+        found.must_be_for(KeyUsage::EncryptDecrypt, operation)?;
+        let spec = found.key.spec;
+        found.must_accept(&algorithm, algorithm.name(), spec.encryption_algorithms())?;
+        let by = if spec.is_symmetric_encryption() {
+            By::Symmetric(Symmetric::of(found, operation)?)
+        } else {
+            if !context.is_empty() {
+                return Err(Failure::Invalid(Invalid::ContextWithAsymmetric));
+            }
+            match found.works()? {
+                Works::Decrypt(key) => By::Rsa(key),
+                _ => return Err(Failure::Internal),
+            }
+        };
+        Ok(Self {
+            found,
+            algorithm,
+            context,
+            by,
         })
+    }
+
+    /// Refuses what RSA cannot encrypt.
+    fn must_fit(&self, plaintext: &[u8]) -> Result<(), Failure> {
+        let By::Rsa(key) = self.by else {
+            return Ok(());
+        };
+        match key.plaintext_bytes_max(self.algorithm) {
+            Some(bytes_max) if plaintext.len() > bytes_max => {
+                Err(Failure::Invalid(Invalid::PlaintextLength {
+                    algorithm: self.algorithm.name(),
+                    spec: self.found.key.spec.name(),
+                    bytes_max,
+                }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn encrypt(&self, op: &Op<'_>, plaintext: &[u8]) -> Result<Vec<u8>, Failure> {
+        match self.by {
+            By::Symmetric(key) => seal(op, key, Maker::Encrypt, self.context, plaintext),
+            By::Rsa(key) => key
+                .encrypt(self.algorithm, plaintext)
+                .ok_or(Failure::Internal),
+        }
+    }
+
+    /// The `KeyMaterialId` of what it encrypts now; symmetric keys only.
+    fn material_id(&self) -> Option<&'a str> {
+        match self.by {
+            By::Symmetric(key) => Some(&key.current.id),
+            By::Rsa(_) => None,
+        }
     }
 }
 
@@ -99,12 +169,12 @@ pub(crate) fn encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     };
     op.authorize(&found, facts)?;
     found.must_be_enabled()?;
-    let key = Symmetric::of(&found, "Encrypt")?;
-    Symmetric::accepts(&found, algorithm)?;
+    let cipher = Cipher::of(&found, algorithm, &context, "Encrypt")?;
+    cipher.must_fit(&plaintext)?;
     if dry_run {
         return Err(Failure::DryRun);
     }
-    let blob = seal(op, key, Maker::Encrypt, &context, &plaintext)?;
+    let blob = cipher.encrypt(op, &plaintext)?;
     answer(&json!({
         "CiphertextBlob": BASE64.encode(blob),
         "KeyId": &*found.key.arn,
@@ -119,10 +189,11 @@ struct Ciphertext {
     dry_run: bool,
 }
 
-/// What a ciphertext held, and the material it was under.
+/// What a ciphertext held, and the material it was under; RSA keys have no
+/// `KeyMaterialId`.
 struct Opened<'a> {
     plaintext: Zeroizing<Vec<u8>>,
-    material: &'a SymmetricMaterial,
+    material_id: Option<&'a str>,
 }
 
 impl Ciphertext {
@@ -149,9 +220,17 @@ impl Ciphertext {
     }
 
     /// The key: as named, or as the ciphertext tells.
-    fn find_key(&self, op: &mut Op<'_>, key_id: Option<&str>) -> Result<Found, Failure> {
+    fn find_key(
+        &self,
+        op: &mut Op<'_>,
+        key_id: Option<&str>,
+        algorithm: EncryptionAlgorithm,
+    ) -> Result<Found, Failure> {
         if let Some(key_id) = key_id {
             return op.find(key_id, Aliases::Accepted);
+        }
+        if algorithm != EncryptionAlgorithm::SymmetricDefault {
+            return Err(Failure::Invalid(Invalid::KeyIdRequired));
         }
         let Some(blob) = &self.blob else {
             return Err(Failure::Invalid(Invalid::CiphertextRequired));
@@ -162,28 +241,32 @@ impl Ciphertext {
         op.find_by_ciphertext(&arn).ok_or_else(unknown)
     }
 
-    /// Opens it with `found`; `None` when it shall be ignored.
-    fn open<'f>(
-        &self,
-        op: &Op<'_>,
-        found: &'f Found,
-        context: &EncryptionContext,
-    ) -> Result<Option<Opened<'f>>, Failure> {
+    /// Opens it with `cipher`; `None` when it shall be ignored.
+    fn open<'f>(&self, op: &Op<'_>, cipher: &Cipher<'f>) -> Result<Option<Opened<'f>>, Failure> {
         let Some(blob) = &self.blob else {
             return Ok(None);
         };
+        if let By::Rsa(key) = cipher.by {
+            let plaintext = key.decrypt(cipher.algorithm, blob);
+            return Ok(Some(Opened {
+                plaintext: plaintext.ok_or(Failure::InvalidCiphertext {
+                    cause: "the ciphertext was not made with the RSA key and algorithm",
+                })?,
+                material_id: None,
+            }));
+        }
         let blob = Blob::parse(blob).map_err(unopened)?;
-        let Some(material) = found.record.by_handle(blob.handle) else {
+        let Some(material) = cipher.found.record.by_handle(blob.handle) else {
             // Another key's blob, or nobody's.
             return Err(match op.store().arn_by_handle(blob.handle) {
                 Some(_) => Failure::IncorrectKey,
                 None => unopened(BlobError::UnknownMaterial),
             });
         };
-        let plaintext = blob.open(material, context).map_err(unopened)?;
+        let plaintext = blob.open(material, cipher.context).map_err(unopened)?;
         Ok(Some(Opened {
             plaintext,
-            material,
+            material_id: Some(&material.id),
         }))
     }
 }
@@ -206,7 +289,7 @@ pub(crate) fn decrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let ciphertext = ciphertext.check(ignored)?;
     op.note_context(&context);
     let recipient = op.admit(recipient)?;
-    let found = ciphertext.find_key(op, key_id.as_deref())?;
+    let found = ciphertext.find_key(op, key_id.as_deref(), algorithm)?;
     let facts = Facts {
         encryption_context: Some(&context),
         encryption_algorithm: Some(algorithm.name()),
@@ -215,12 +298,11 @@ pub(crate) fn decrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     };
     op.authorize(&found, facts)?;
     found.must_be_enabled()?;
-    Symmetric::of(&found, "Decrypt")?;
-    Symmetric::accepts(&found, algorithm)?;
-    let opened = ciphertext.open(op, &found, &context)?;
+    let cipher = Cipher::of(&found, algorithm, &context, "Decrypt")?;
+    let opened = ciphertext.open(op, &cipher)?;
     let Some(Opened {
         plaintext,
-        material,
+        material_id,
     }) = opened.filter(|_| !ciphertext.dry_run)
     else {
         return Err(Failure::DryRun);
@@ -236,12 +318,13 @@ pub(crate) fn decrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
             "CiphertextForRecipient": BASE64.encode(sealed),
         }));
     }
-    answer(&json!({
+    let mut body = json!({
         "KeyId": &*found.key.arn,
         "Plaintext": BASE64.encode(&*plaintext),
         "EncryptionAlgorithm": algorithm.name(),
-        "KeyMaterialId": material.id,
-    }))
+    });
+    insert_material_id(&mut body, "KeyMaterialId", material_id);
+    answer(&body)
 }
 
 pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
@@ -259,7 +342,7 @@ pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     grant::check_tokens(tokens)?;
     let ciphertext = ciphertext.check(ignored)?;
     op.note_context(&source_context);
-    let source = ciphertext.find_key(op, source_id.as_deref())?;
+    let source = ciphertext.find_key(op, source_id.as_deref(), source_algorithm)?;
     let destination = op.find(&destination_id, Aliases::Accepted)?;
     let on_same_key = Some(source.key.arn == destination.key.arn);
     let facts = |context, algorithm: EncryptionAlgorithm| Facts {
@@ -280,26 +363,39 @@ pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     )?;
     source.must_be_enabled()?;
     destination.must_be_enabled()?;
-    Symmetric::of(&source, "ReEncrypt")?;
-    let key = Symmetric::of(&destination, "ReEncrypt")?;
-    Symmetric::accepts(&source, source_algorithm)?;
-    Symmetric::accepts(&destination, destination_algorithm)?;
-    let opened = ciphertext.open(op, &source, &source_context)?;
+    let from = Cipher::of(&source, source_algorithm, &source_context, "ReEncrypt")?;
+    let to = Cipher::of(
+        &destination,
+        destination_algorithm,
+        &destination_context,
+        "ReEncrypt",
+    )?;
+    let opened = ciphertext.open(op, &from)?;
+    if let Some(opened) = &opened {
+        to.must_fit(&opened.plaintext)?;
+    }
     let Some(Opened {
         plaintext,
-        material,
+        material_id,
     }) = opened.filter(|_| !ciphertext.dry_run)
     else {
         return Err(Failure::DryRun);
     };
-    let blob = seal(op, key, Maker::Encrypt, &destination_context, &plaintext)?;
-    answer(&json!({
+    let blob = to.encrypt(op, &plaintext)?;
+    let mut body = json!({
         "CiphertextBlob": BASE64.encode(blob),
         "SourceKeyId": &*source.key.arn,
         "KeyId": &*destination.key.arn,
         "SourceEncryptionAlgorithm": source_algorithm.name(),
         "DestinationEncryptionAlgorithm": destination_algorithm.name(),
-        "SourceKeyMaterialId": material.id,
-        "DestinationKeyMaterialId": key.current.id,
-    }))
+    });
+    insert_material_id(&mut body, "SourceKeyMaterialId", material_id);
+    insert_material_id(&mut body, "DestinationKeyMaterialId", to.material_id());
+    answer(&body)
+}
+
+fn insert_material_id(body: &mut Value, member: &str, id: Option<&str>) {
+    if let (Some(members), Some(id)) = (body.as_object_mut(), id) {
+        members.insert(member.to_owned(), id.into());
+    }
 }

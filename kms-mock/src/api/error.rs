@@ -48,6 +48,10 @@ pub(crate) enum Failure {
         spec: &'static str,
     },
     IncorrectKey,
+    InvalidSignature,
+    InvalidMac,
+    /// The other side's key in `DeriveSharedSecret`.
+    InvalidPublicKey,
     InvalidCiphertext {
         cause: &'static str,
     },
@@ -60,6 +64,10 @@ pub(crate) enum Failure {
     LimitExceeded(Limit),
     Tag(TagFault),
     Unsupported(Unsupported),
+    /// The operation is not for keys of this spec.
+    UnsupportedForKey {
+        spec: &'static str,
+    },
     DryRun,
     InvalidGrantToken,
     InvalidMarker,
@@ -149,6 +157,20 @@ pub(crate) enum Invalid {
         from: &'static str,
         to: &'static str,
     },
+    DigestLength {
+        algorithm: &'static str,
+    },
+    MessageType {
+        message_type: &'static str,
+        algorithm: &'static str,
+    },
+    PlaintextLength {
+        algorithm: &'static str,
+        spec: &'static str,
+        bytes_max: usize,
+    },
+    ContextWithAsymmetric,
+    KeyIdRequired,
     Recipient(RecipientError),
 }
 
@@ -218,6 +240,8 @@ pub(crate) enum TagFault {
 pub(crate) enum Unsupported {
     Operation { name: &'static str },
     Spec { spec: &'static str },
+    Algorithm { algorithm: &'static str },
+    ExternalMu,
     Origin { origin: &'static str },
     MultiRegion,
 }
@@ -228,7 +252,9 @@ impl Failure {
         match self {
             Self::UnknownOperation => "UnknownOperationException",
             Self::Serialization(_) => "SerializationException",
-            Self::Constraints(_) | Self::Invalid(_) => "ValidationException",
+            Self::Constraints(_) | Self::Invalid(_) | Self::InvalidPublicKey => {
+                "ValidationException"
+            }
             Self::AccessDenied(_) => "AccessDeniedException",
             Self::NotFound(_) => "NotFoundException",
             Self::Disabled { .. } => "DisabledException",
@@ -237,6 +263,8 @@ impl Failure {
                 "InvalidKeyUsageException"
             }
             Self::IncorrectKey => "IncorrectKeyException",
+            Self::InvalidSignature => "KMSInvalidSignatureException",
+            Self::InvalidMac => "KMSInvalidMacException",
             Self::InvalidCiphertext { .. } => "InvalidCiphertextException",
             Self::AliasExists { .. } => "AlreadyExistsException",
             Self::ReservedAlias => "InvalidAliasNameException",
@@ -244,7 +272,9 @@ impl Failure {
             Self::MalformedPolicy(_) => "MalformedPolicyDocumentException",
             Self::LimitExceeded(_) => "LimitExceededException",
             Self::Tag(_) => "TagException",
-            Self::Unsupported(_) => "UnsupportedOperationException",
+            Self::Unsupported(_) | Self::UnsupportedForKey { .. } => {
+                "UnsupportedOperationException"
+            }
             Self::DryRun => "DryRunOperationException",
             Self::InvalidGrantToken => "InvalidGrantTokenException",
             Self::InvalidMarker => "InvalidMarkerException",
@@ -339,6 +369,10 @@ impl Failure {
             }
             Self::InvalidMarker => "Could not deserialize marker".to_owned(),
             Self::UnknownOperation
+            | Self::InvalidSignature
+            | Self::InvalidMac
+            | Self::InvalidPublicKey
+            | Self::UnsupportedForKey { .. }
             | Self::InvalidCiphertext { .. }
             | Self::InvalidGrantToken
             | Self::ReservedAlias
@@ -351,6 +385,12 @@ impl Failure {
     pub(crate) fn reason(&self) -> Option<String> {
         match self {
             Self::InvalidCiphertext { cause } => Some((*cause).to_owned()),
+            Self::InvalidPublicKey => {
+                Some("the public key is not a point of the key's curve in SPKI form".to_owned())
+            }
+            Self::UnsupportedForKey { spec } => {
+                Some(format!("the operation is not for keys of spec {spec}"))
+            }
             Self::Invalid(Invalid::Recipient(error)) => Some(error.reason().to_owned()),
             Self::MalformedPolicy(BadPolicy::Unreadable(error)) => Some(error.to_string()),
             _ => None,
@@ -410,6 +450,30 @@ impl fmt::Display for Invalid {
             Self::AliasTarget { from, to } => {
                 write!(f, "Alias cannot be moved from a {from} key to a {to} key")
             }
+            Self::DigestLength { algorithm } => {
+                write!(f, "Digest is invalid length for algorithm {algorithm}.")
+            }
+            Self::MessageType {
+                message_type,
+                algorithm,
+            } => write!(
+                f,
+                "MessageType {message_type} is not compatible with algorithm {algorithm}."
+            ),
+            Self::PlaintextLength {
+                algorithm,
+                spec,
+                bytes_max,
+            } => write!(
+                f,
+                "Algorithm {algorithm} and key spec {spec} cannot encrypt data larger than {bytes_max} bytes."
+            ),
+            Self::ContextWithAsymmetric => {
+                f.write_str("EncryptionContext is not supported with asymmetric KMS keys.")
+            }
+            Self::KeyIdRequired => {
+                f.write_str("KeyId is required for ciphertexts of asymmetric KMS keys.")
+            }
             Self::Recipient(error) => write!(f, "[drydock] {error}"),
         }
     }
@@ -440,6 +504,13 @@ impl fmt::Display for Unsupported {
                     f,
                     "[drydock] Keys of spec {spec} are not available in this emulator."
                 )
+            }
+            Self::Algorithm { algorithm } => write!(
+                f,
+                "[drydock] Algorithm {algorithm} is not available in this emulator."
+            ),
+            Self::ExternalMu => {
+                f.write_str("[drydock] MessageType EXTERNAL_MU is not available in this emulator.")
             }
             Self::Origin { origin } => {
                 write!(

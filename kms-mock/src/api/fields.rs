@@ -249,6 +249,21 @@ impl Fields {
         parsed
     }
 
+    /// A required member of an enumeration; `None` only where
+    /// [`Fields::finish`] refuses.
+    pub(crate) fn required_choice<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+        values: &'static str,
+    ) -> Option<T> {
+        if self.members.get(name).is_none_or(Value::is_null) {
+            self.violate(name, None, Constraint::NotNull);
+            return None;
+        }
+        self.choice(name, parse, values)
+    }
+
     /// An optional whole number within bounds.
     pub(crate) fn number(&mut self, name: &str, min: i64, max: i64) -> Option<u32> {
         let value = self.take(name)?;

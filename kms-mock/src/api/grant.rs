@@ -17,8 +17,11 @@ use super::{
     fields::{Fields, GRANT_ID, GRANT_NAME, KEY_ID, PRINCIPAL_ID, length},
     op::{Aliases, Answer, Found, Op, absent, after_in, answer, nothing, timestamp},
 };
-use crate::policy::{
-    AllowedBy, Constraint, Denial, Facts, GRANT_OPERATIONS, Grant, Outcome, is_grant_principal,
+use crate::{
+    keys::spec::{KeySpec, KeyUsage},
+    policy::{
+        AllowedBy, Constraint, Denial, Facts, GRANT_OPERATIONS, Grant, Outcome, is_grant_principal,
+    },
 };
 
 /// AWS's quota.
@@ -27,20 +30,22 @@ const GRANTS_OF_KEY_MAX: usize = 50_000;
 const CONSTRAINT_PAIRS_MAX: usize = 8;
 const OPERATIONS: &str = "[RetireGrant, Encrypt, DescribeKey, VerifyMac, CreateGrant, Sign, ReEncryptFrom, Decrypt, GetPublicKey, GenerateDataKeyPair, GenerateMac, Verify, GenerateDataKeyWithoutPlaintext, ReEncryptTo, GenerateDataKey, GenerateDataKeyPairWithoutPlaintext, DeriveSharedSecret]";
 
-/// Operations that a symmetric encryption key can be granted.
-const SYMMETRIC: [&str; 11] = [
-    "Decrypt",
-    "Encrypt",
-    "GenerateDataKey",
-    "GenerateDataKeyWithoutPlaintext",
-    "ReEncryptFrom",
-    "ReEncryptTo",
-    "CreateGrant",
-    "RetireGrant",
-    "DescribeKey",
-    "GenerateDataKeyPair",
-    "GenerateDataKeyPairWithoutPlaintext",
-];
+/// Whether a key of `spec` and `usage` can be granted `operation`.
+fn can_be_granted(spec: KeySpec, usage: KeyUsage, operation: &str) -> bool {
+    match operation {
+        "CreateGrant" | "RetireGrant" | "DescribeKey" => true,
+        "GetPublicKey" => !spec.is_symmetric_encryption() && usage != KeyUsage::GenerateVerifyMac,
+        "Encrypt" | "Decrypt" | "ReEncryptFrom" | "ReEncryptTo" => {
+            usage == KeyUsage::EncryptDecrypt
+        }
+        "Sign" | "Verify" => usage == KeyUsage::SignVerify,
+        "GenerateMac" | "VerifyMac" => usage == KeyUsage::GenerateVerifyMac,
+        "DeriveSharedSecret" => usage == KeyUsage::KeyAgreement,
+        "Encapsulate" | "Decapsulate" => usage == KeyUsage::EncapsulateDecapsulate,
+        // Data keys and data key pairs.
+        _ => spec.is_symmetric_encryption(),
+    }
+}
 
 #[derive(Debug, Default)]
 struct Constraints {
@@ -120,7 +125,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     found.must_be_enabled()?;
     if let Some(operation) = operations
         .iter()
-        .find(|operation| !SYMMETRIC.contains(*operation))
+        .find(|operation| !can_be_granted(found.key.spec, found.key.usage, operation))
     {
         let spec = found.key.spec.name();
         return Err(Failure::Invalid(Invalid::GrantOperation {

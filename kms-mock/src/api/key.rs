@@ -1,9 +1,9 @@
 //! Keys as a whole: create, describe, list, enable, disable, delete.
 //!
 //! Source of truth: the KMS service model; recorded `DescribeKey` answers;
-//! ground truth KMS §3 (lockout check) and §4. Does not model keys of other
-//! specs and origins, multi-Region keys, custom key stores: they are refused
-//! with a text that says so.
+//! ground truth KMS §3 (lockout check) and §4. Does not model SM2 keys, keys of
+//! other origins, multi-Region keys, custom key stores: they are refused with a
+//! text that says so.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -103,7 +103,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         policy,
         tags,
     };
-    let key = Arc::new(Key::new(new, op.entropy()));
+    let key = Arc::new(Key::new(new, op.entropy()).ok_or(Failure::Internal)?);
     let record = key.record();
     let found = Found {
         key,
@@ -267,14 +267,8 @@ pub(crate) fn metadata(key: &Key, record: &Record) -> Value {
     let Some(members) = metadata.as_object_mut() else {
         return metadata;
     };
-    if key.usage == KeyUsage::EncryptDecrypt {
-        let names = key
-            .spec
-            .encryption_algorithms()
-            .iter()
-            .map(|a| Value::from(a.name()));
-        members.insert("EncryptionAlgorithms".to_owned(), names.collect());
-    }
+    let (member, algorithms) = key.spec.algorithms(key.usage);
+    members.insert(member.to_owned(), algorithms.into());
     if let Some(current) = record.current() {
         members.insert(
             "CurrentKeyMaterialId".to_owned(),

@@ -8,24 +8,33 @@
 //!
 //! Reading order: [`Kms`] (the front door), `operation` (what there is), `op`
 //! (what all operations share), then one file for each family: `key`, `alias`,
-//! `key_policy`, `rotation`, `tag`, `grant`, `crypt`, `data_key`, `random`;
+//! `key_policy`, `rotation`, `tag`, `grant`, `crypt`, `data_key`, `random`,
+//! and with `usage` those of other keys: `sign`, `mac`, `public_key`,
+//! `data_key_pair`, `shared_secret`, `encapsulate`;
 //! `fields` reads requests and `error` writes refusals.
 
 mod alias;
 mod crypt;
 mod data_key;
+mod data_key_pair;
+mod encapsulate;
 mod error;
 mod fields;
 mod grant;
 mod key;
 mod key_policy;
+mod mac;
 mod op;
 mod operation;
+mod public_key;
 mod random;
 mod rotation;
+mod shared_secret;
+mod sign;
 mod tag;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::{sync::Arc, time::Duration};
 

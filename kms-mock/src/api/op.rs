@@ -13,14 +13,14 @@ use nsm_sim::clock::UnixMillis;
 use serde_json::Value;
 
 use super::{
-    Call, Kms, alias, crypt, data_key,
+    Call, Kms, alias, crypt, data_key, data_key_pair, encapsulate,
     error::{
         BadState, Constraint, Failure, Invalid, NotFound, Refusal, RefusedResource, Unsupported,
     },
     fields::{Fields, Page},
-    grant, key, key_policy,
+    grant, key, key_policy, mac,
     operation::Operation,
-    random, rotation, tag,
+    public_key, random, rotation, shared_secret, sign, tag,
 };
 use crate::{
     keys::{
@@ -141,28 +141,30 @@ impl<'a> Op<'a> {
                 data_key::generate_without_plaintext(self, fields)
             }
             O::GenerateRandom => random::generate(self, fields),
+            O::Sign => sign::sign(self, fields),
+            O::Verify => sign::verify(self, fields),
+            O::GetPublicKey => public_key::get(self, fields),
+            O::GenerateMac => mac::generate(self, fields),
+            O::VerifyMac => mac::verify(self, fields),
+            O::GenerateDataKeyPair => data_key_pair::generate(self, fields),
+            O::GenerateDataKeyPairWithoutPlaintext => {
+                data_key_pair::generate_without_plaintext(self, fields)
+            }
+            O::DeriveSharedSecret => shared_secret::derive(self, fields),
+            O::Encapsulate => encapsulate::encapsulate(self, fields),
+            O::Decapsulate => encapsulate::decapsulate(self, fields),
             O::ConnectCustomKeyStore
             | O::CreateCustomKeyStore
-            | O::Decapsulate
             | O::DeleteCustomKeyStore
             | O::DeleteImportedKeyMaterial
-            | O::DeriveSharedSecret
             | O::DescribeCustomKeyStores
             | O::DisconnectCustomKeyStore
-            | O::Encapsulate
-            | O::GenerateDataKeyPair
-            | O::GenerateDataKeyPairWithoutPlaintext
-            | O::GenerateMac
             | O::GetKeyLastUsage
             | O::GetParametersForImport
-            | O::GetPublicKey
             | O::ImportKeyMaterial
             | O::ReplicateKey
-            | O::Sign
             | O::UpdateCustomKeyStore
-            | O::UpdatePrimaryRegion
-            | O::Verify
-            | O::VerifyMac => {
+            | O::UpdatePrimaryRegion => {
                 let name = operation.name();
                 Err(Failure::Unsupported(Unsupported::Operation { name }))
             }

@@ -3,7 +3,9 @@
 //! Source of truth: AWS KMS developer guide, "Rotate AWS KMS keys"; ground truth
 //! KMS §4 (25 on-demand rotations for a key, the entries of `ListKeyRotations`).
 //! On AWS a rotation on demand takes a while; here the answer comes when it is
-//! done.
+//! done. Only symmetric encryption keys rotate: others answer
+//! `UnsupportedOperationException` without a message, as recorded for
+//! `RotateKeyOnDemand`; their status is that they do not rotate.
 
 use serde_json::{Value, json};
 
@@ -30,6 +32,14 @@ fn find(op: &mut Op<'_>, key_id: &str, facts: Facts<'_>) -> Result<Found, Failur
     Ok(found)
 }
 
+fn must_rotate(found: &Found) -> Result<(), Failure> {
+    if found.key.spec.is_symmetric_encryption() {
+        return Ok(());
+    }
+    let spec = found.key.spec.name();
+    Err(Failure::UnsupportedForKey { spec })
+}
+
 pub(crate) fn enable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let period_days = fields.number("RotationPeriodInDays", 90, 2560);
@@ -40,6 +50,7 @@ pub(crate) fn enable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     };
     let found = find(op, &key_id, facts)?;
     found.must_be_enabled()?;
+    must_rotate(&found)?;
     found.change(|record| {
         let same = record
             .rotation
@@ -58,6 +69,7 @@ pub(crate) fn disable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     fields.finish()?;
     let found = find(op, &key_id, Facts::default())?;
     found.must_be_enabled()?;
+    must_rotate(&found)?;
     found.change(|record| {
         record.rotation.automatic = None;
         Ok(())
@@ -94,6 +106,7 @@ pub(crate) fn on_demand(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     fields.finish()?;
     let found = find(op, &key_id, Facts::default())?;
     found.must_be_enabled()?;
+    must_rotate(&found)?;
     let handle = found.change(|record| {
         if record.rotation.on_demand_count >= ON_DEMAND_MAX {
             let arn = found.key.arn.to_string();
@@ -126,6 +139,7 @@ pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     fields.finish()?;
     let found = find(op, &key_id, Facts::default())?;
     found.must_not_be_pending_deletion()?;
+    must_rotate(&found)?;
     let materials = &found.record.materials;
     let entries: Vec<(String, &Generation)> = materials
         .iter()

@@ -17,6 +17,7 @@ use super::{
     arn::{account_of, region_of},
     entropy::Entropy,
     material::{Handle, SymmetricMaterial},
+    secret::Secret,
     spec::{KeySpec, KeyUsage, Origin, RotationType},
 };
 use crate::policy::{Grant, KeyFacts, Policy};
@@ -48,8 +49,11 @@ pub(crate) struct Record {
     pub(crate) tags: Arc<BTreeMap<String, String>>,
     /// Names of the aliases that point here, `alias/…`.
     pub(crate) aliases: Arc<[Arc<str>]>,
-    /// Oldest first; the last one encrypts.
+    /// Oldest first; the last one encrypts. Empty unless the key encrypts
+    /// symmetrically.
     pub(crate) materials: Arc<[Generation]>,
+    /// What any other key works with.
+    pub(crate) secret: Option<Arc<Secret>>,
     pub(crate) rotation: Rotation,
 }
 
@@ -135,20 +139,28 @@ pub(crate) enum Settled {
 }
 
 impl Key {
-    pub(crate) fn new(new: NewKey, entropy: &Entropy) -> Self {
-        let key_id = id_of(&new.arn);
-        let first = Generation {
-            material: Arc::new(fresh_material(key_id, entropy)),
-            rotated: None,
+    /// A key with material of its own; `None` when the cryptographic library
+    /// fails. RSA takes up to seconds.
+    pub(crate) fn new(new: NewKey, entropy: &Entropy) -> Option<Self> {
+        let (materials, secret): (Arc<[Generation]>, _) = if new.spec.is_symmetric_encryption() {
+            let first = Generation {
+                material: Arc::new(fresh_material(id_of(&new.arn), entropy)),
+                rotated: None,
+            };
+            (Arc::new([first]), None)
+        } else {
+            let secret = Secret::generate(new.spec, new.usage, entropy)?;
+            (Arc::new([]), Some(Arc::new(secret)))
         };
-        Self {
+        Some(Self {
             record: RwLock::new(Arc::new(Record {
                 description: new.description.into(),
                 state: KeyState::Enabled,
                 policy: new.policy,
                 tags: Arc::new(new.tags),
                 aliases: Arc::new([]),
-                materials: Arc::new([first]),
+                materials,
+                secret,
                 rotation: Rotation::default(),
             })),
             arn: new.arn,
@@ -159,7 +171,7 @@ impl Key {
             created: new.created,
             changing: Mutex::new(()),
             grants: RwLock::new(BTreeMap::new()),
-        }
+        })
     }
 
     pub(crate) fn id(&self) -> &str {

@@ -3,12 +3,20 @@
 //! Source of truth: ground truth KMS §4.
 //!
 //! Reading order: `spec` (what kinds there are), `key` (one of them), `material`
-//! (its secret and the blobs made with it), `arn` (how requests name it), `store`
+//! (a symmetric key's secret and the blobs made with it), `secret` (every other
+//! key's, with `pair`, `signing`, `oaep`, `agreement`, `kem` and `mac`), `arn` (how requests name it), `store`
 //! (where all of them live), `entropy`.
 
+pub(crate) mod agreement;
 pub(crate) mod arn;
 pub(crate) mod entropy;
+pub(crate) mod kem;
 pub(crate) mod key;
+pub(crate) mod mac;
 pub(crate) mod material;
+pub(crate) mod oaep;
+pub(crate) mod pair;
+pub(crate) mod secret;
+pub(crate) mod signing;
 pub(crate) mod spec;
 pub(crate) mod store;

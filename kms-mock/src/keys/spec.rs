@@ -1,8 +1,9 @@
 //! Key specs, usages, origins and states, with their names on the wire.
 //!
 //! Source of truth: the KMS service model (enumerations) and AWS KMS developer
-//! guide, "Key states of AWS KMS keys". Key material exists for
-//! `SYMMETRIC_DEFAULT` only; [`KeySpec::is_available`] says so.
+//! guide, "Key spec reference" (which algorithms go with which spec and usage).
+//! There is no key material for `SM2`: no maintained library with it is at hand;
+//! [`KeySpec::is_available`] says so.
 
 macro_rules! names {
     ($(#[$doc:meta])* $type:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
@@ -79,6 +80,58 @@ names!(
     }
 );
 
+names!(
+    /// `SigningAlgorithm`.
+    SigningAlgorithm {
+        RsaPssSha256 => "RSASSA_PSS_SHA_256",
+        RsaPssSha384 => "RSASSA_PSS_SHA_384",
+        RsaPssSha512 => "RSASSA_PSS_SHA_512",
+        RsaPkcs1Sha256 => "RSASSA_PKCS1_V1_5_SHA_256",
+        RsaPkcs1Sha384 => "RSASSA_PKCS1_V1_5_SHA_384",
+        RsaPkcs1Sha512 => "RSASSA_PKCS1_V1_5_SHA_512",
+        EcdsaSha256 => "ECDSA_SHA_256",
+        EcdsaSha384 => "ECDSA_SHA_384",
+        EcdsaSha512 => "ECDSA_SHA_512",
+        Sm2Dsa => "SM2DSA",
+        MlDsaShake256 => "ML_DSA_SHAKE_256",
+        Ed25519Sha512 => "ED25519_SHA_512",
+        Ed25519PhSha512 => "ED25519_PH_SHA_512",
+    }
+);
+
+names!(
+    /// `MessageType`: what `Sign` and `Verify` are given.
+    MessageType {
+        Raw => "RAW",
+        Digest => "DIGEST",
+        ExternalMu => "EXTERNAL_MU",
+    }
+);
+
+names!(
+    /// `MacAlgorithm`.
+    MacAlgorithm {
+        HmacSha224 => "HMAC_SHA_224",
+        HmacSha256 => "HMAC_SHA_256",
+        HmacSha384 => "HMAC_SHA_384",
+        HmacSha512 => "HMAC_SHA_512",
+    }
+);
+
+names!(
+    /// `KeyAgreementAlgorithm`.
+    KeyAgreementAlgorithm {
+        Ecdh => "ECDH",
+    }
+);
+
+names!(
+    /// `EncapsulationAlgorithm`.
+    EncapsulationAlgorithm {
+        MlKem => "ML_KEM",
+    }
+);
+
 /// `RotationType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RotationType {
@@ -98,7 +151,7 @@ impl RotationType {
 impl KeySpec {
     /// Whether this emulator has key material of the spec.
     pub(crate) fn is_available(self) -> bool {
-        self == Self::SymmetricDefault
+        self != Self::Sm2
     }
 
     /// Whether keys of the spec encrypt data symmetrically.
@@ -133,6 +186,76 @@ impl KeySpec {
             Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => &[RsaesOaepSha1, RsaesOaepSha256],
             Self::Sm2 => &[Sm2Pke],
             _ => &[],
+        }
+    }
+
+    /// The signing algorithms of the spec under `SIGN_VERIFY`.
+    pub(crate) fn signing_algorithms(self) -> &'static [SigningAlgorithm] {
+        use SigningAlgorithm as A;
+        match self {
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => &[
+                A::RsaPkcs1Sha256,
+                A::RsaPkcs1Sha384,
+                A::RsaPkcs1Sha512,
+                A::RsaPssSha256,
+                A::RsaPssSha384,
+                A::RsaPssSha512,
+            ],
+            Self::EccNistP256 | Self::EccSecgP256k1 => &[A::EcdsaSha256],
+            Self::EccNistP384 => &[A::EcdsaSha384],
+            Self::EccNistP521 => &[A::EcdsaSha512],
+            Self::EccNistEdwards25519 => &[A::Ed25519Sha512, A::Ed25519PhSha512],
+            Self::Sm2 => &[A::Sm2Dsa],
+            Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87 => &[A::MlDsaShake256],
+            Self::SymmetricDefault
+            | Self::Hmac224
+            | Self::Hmac256
+            | Self::Hmac384
+            | Self::Hmac512
+            | Self::MlKem512
+            | Self::MlKem768
+            | Self::MlKem1024 => &[],
+        }
+    }
+
+    /// The MAC algorithms of the spec under `GENERATE_VERIFY_MAC`.
+    pub(crate) fn mac_algorithms(self) -> &'static [MacAlgorithm] {
+        match self {
+            Self::Hmac224 => &[MacAlgorithm::HmacSha224],
+            Self::Hmac256 => &[MacAlgorithm::HmacSha256],
+            Self::Hmac384 => &[MacAlgorithm::HmacSha384],
+            Self::Hmac512 => &[MacAlgorithm::HmacSha512],
+            _ => &[],
+        }
+    }
+
+    /// The member of `KeyMetadata` and of `GetPublicKey`'s answer that lists
+    /// what a key of the spec does under `usage`, and that list.
+    pub(crate) fn algorithms(self, usage: KeyUsage) -> (&'static str, Vec<&'static str>) {
+        match usage {
+            KeyUsage::EncryptDecrypt => (
+                "EncryptionAlgorithms",
+                self.encryption_algorithms()
+                    .iter()
+                    .map(|a| a.name())
+                    .collect(),
+            ),
+            KeyUsage::SignVerify => (
+                "SigningAlgorithms",
+                self.signing_algorithms().iter().map(|a| a.name()).collect(),
+            ),
+            KeyUsage::GenerateVerifyMac => (
+                "MacAlgorithms",
+                self.mac_algorithms().iter().map(|a| a.name()).collect(),
+            ),
+            KeyUsage::KeyAgreement => (
+                "KeyAgreementAlgorithms",
+                vec![KeyAgreementAlgorithm::Ecdh.name()],
+            ),
+            KeyUsage::EncapsulateDecapsulate => (
+                "EncapsulationAlgorithms",
+                vec![EncapsulationAlgorithm::MlKem.name()],
+            ),
         }
     }
 }

@@ -24,6 +24,25 @@ fn recorded_errors_are_answered_with_code_message_and_status() {
     for _ in 0..25 {
         world.ok("RotateKeyOnDemand", json!({ "KeyId": rotated }));
     }
+    let signer = world.key_of("ECC_NIST_P256", "SIGN_VERIFY");
+    let p384 = world.key_of("ECC_NIST_P384", "SIGN_VERIFY");
+    let rsa = world.key_of("RSA_2048", "SIGN_VERIFY");
+    let agreement = world.key_of("ECC_NIST_P256", "KEY_AGREEMENT");
+    let (hmac_224, hmac_256) = (
+        world.key_of("HMAC_224", "GENERATE_VERIFY_MAC"),
+        world.key_of("HMAC_256", "GENERATE_VERIFY_MAC"),
+    );
+    let [oaep_2048, oaep_3072, oaep_4096] =
+        ["RSA_2048", "RSA_3072", "RSA_4096"].map(|spec| world.key_of(spec, "ENCRYPT_DECRYPT"));
+    let sign = |key: &str, algorithm: &str, message_type: &str| {
+        json!({
+            "KeyId": key, "Message": "eA==", "MessageType": message_type,
+            "SigningAlgorithm": algorithm, "Signature": "eA==",
+        })
+    };
+    let mac = |key: &str, algorithm: &str| json!({ "KeyId": key, "Message": "eA==", "MacAlgorithm": algorithm, "Mac": "eA==" });
+    let derive = |key: &str, algorithm: &str| json!({ "KeyId": key, "PublicKey": "eA==", "KeyAgreementAlgorithm": algorithm });
+    let oaep = |key: &str, algorithm: &str| json!({ "KeyId": key, "Plaintext": BASE64.encode([7; 471]), "EncryptionAlgorithm": algorithm });
     let other = world.key();
     let blob = world.encrypt(&other, b"x", json!({}));
     let tags = |count: usize, key: &dyn Fn(usize) -> String| -> Vec<Value> {
@@ -59,6 +78,33 @@ fn recorded_errors_are_answered_with_code_message_and_status() {
         ("CreateKey", json!({ "Tags": [{ "TagKey": "k", "TagValue": "v".repeat(257) }] })),
         ("Encrypt", json!({ "KeyId": key, "Plaintext": BASE64.encode([0; 4097]) })),
         ("CreateAlias", json!({ "AliasName": "wrong", "TargetKeyId": key })),
+        ("DeriveSharedSecret", derive(&key, "ECDH")),
+        ("DeriveSharedSecret", derive(&signer, "ECDH")),
+        ("DeriveSharedSecret", derive(&agreement, "INVALID")),
+        ("DeriveSharedSecret", derive(&agreement, "ECDH")),
+        ("GenerateMac", mac(&key, "HMAC_SHA_256")),
+        ("GenerateMac", mac(&hmac_224, "HMAC_SHA_256")),
+        ("VerifyMac", mac(&hmac_256, "HMAC_SHA_512")),
+        ("VerifyMac", mac(&hmac_256, "HMAC_SHA_256")),
+        ("VerifyMac", mac(&hmac_256, "INVALID")),
+        ("Verify", sign(&key, "ECDSA_SHA_256", "RAW")),
+        ("Verify", sign(&signer, "ECDSA_SHA_256", "RAW")),
+        ("Sign", sign(&hmac_256, "RSASSA_PSS_SHA_256", "RAW")),
+        ("Sign", sign(&signer, "ECDSA_SHA_256", "DIGEST")),
+        ("Sign", sign(&p384, "ECDSA_SHA_384", "DIGEST")),
+        ("Sign", sign(&rsa, "RSASSA_PKCS1_V1_5_SHA_256", "DIGEST")),
+        ("Sign", sign(&rsa, "RSASSA_PKCS1_V1_5_SHA_512", "DIGEST")),
+        ("Verify", sign(&rsa, "RSASSA_PSS_SHA_256", "DIGEST")),
+        ("Verify", sign(&rsa, "RSASSA_PSS_SHA_384", "DIGEST")),
+        ("Verify", sign(&rsa, "RSASSA_PSS_SHA_512", "DIGEST")),
+        ("Encrypt", json!({ "KeyId": signer, "Plaintext": "eA==" })),
+        ("Encrypt", oaep(&oaep_2048, "RSAES_OAEP_SHA_1")),
+        ("Encrypt", oaep(&oaep_3072, "RSAES_OAEP_SHA_1")),
+        ("Encrypt", oaep(&oaep_4096, "RSAES_OAEP_SHA_1")),
+        ("Encrypt", oaep(&oaep_2048, "RSAES_OAEP_SHA_256")),
+        ("Encrypt", oaep(&oaep_3072, "RSAES_OAEP_SHA_256")),
+        ("Encrypt", oaep(&oaep_4096, "RSAES_OAEP_SHA_256")),
+        ("RotateKeyOnDemand", json!({ "KeyId": signer })),
     ];
     // AWS's recordings hide identifiers, and long values differ in length.
     let normal = |message: &str| {
@@ -66,6 +112,9 @@ fn recorded_errors_are_answered_with_code_message_and_status() {
         for (arn, name) in [
             (&disabled, "<key-arn>"),
             (&rotated, "<key-arn>"),
+            (&key, "<key-arn>"),
+            (&signer, "<key-arn>"),
+            (&hmac_256, "<key-arn>"),
             (&missing, "<key-arn>"),
             (&missing_mrk, "<mrk-key-arn>"),
         ] {
@@ -91,7 +140,7 @@ fn recorded_errors_are_answered_with_code_message_and_status() {
         let row = row.unwrap_or_else(|| panic!("{operation} {body}: not recorded: {refused:?}"));
         matched.insert(row);
     }
-    assert!(matched.len() >= 26, "{} rows", matched.len());
+    assert!(matched.len() >= 53, "{} rows", matched.len());
 }
 
 #[test]
@@ -138,11 +187,11 @@ fn what_is_not_available_says_so() {
     for (operation, body) in [
         (
             "CreateKey",
-            json!({ "KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY" }),
+            json!({ "KeySpec": "SM2", "KeyUsage": "SIGN_VERIFY" }),
         ),
         ("CreateKey", json!({ "MultiRegion": true })),
         ("CreateKey", json!({ "Origin": "EXTERNAL" })),
-        ("Sign", json!({})),
+        ("GetParametersForImport", json!({})),
     ] {
         let refused = world.err(operation, body);
         assert_eq!(refused.code, "UnsupportedOperationException", "{operation}");

@@ -24,7 +24,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-const OPERATIONS: [&str; 36] = [
+const OPERATIONS: [&str; 45] = [
     "CreateKey",
     "DescribeKey",
     "ListKeys",
@@ -60,10 +60,19 @@ const OPERATIONS: [&str; 36] = [
     "RevokeGrant",
     "RetireGrant",
     "Sign",
+    "Verify",
+    "GetPublicKey",
+    "GenerateMac",
+    "VerifyMac",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
+    "DeriveSharedSecret",
+    "Encapsulate",
+    "Decapsulate",
     "Nothing",
 ];
 
-const MEMBERS: [&str; 28] = [
+const MEMBERS: [&str; 39] = [
     "KeyId",
     "Policy",
     "Description",
@@ -92,6 +101,31 @@ const MEMBERS: [&str; 28] = [
     "DestinationKeyId",
     "RotationPeriodInDays",
     "RetiringPrincipal",
+    "Message",
+    "MessageType",
+    "SigningAlgorithm",
+    "Signature",
+    "MacAlgorithm",
+    "Mac",
+    "KeyPairSpec",
+    "PublicKey",
+    "KeyAgreementAlgorithm",
+    "EncapsulationAlgorithm",
+    "SharedSecretCiphertextBlob",
+];
+
+/// Keys that are quick to make, with what can be done with them.
+#[rustfmt::skip]
+const USES: [(&str, &str, &str, &str, &str); 9] = [
+    ("ECC_NIST_P256", "SIGN_VERIFY", "Sign", "SigningAlgorithm", "ECDSA_SHA_256"),
+    ("ECC_NIST_P256", "SIGN_VERIFY", "Verify", "SigningAlgorithm", "ECDSA_SHA_256"),
+    ("ECC_NIST_EDWARDS25519", "SIGN_VERIFY", "Verify", "SigningAlgorithm", "ED25519_SHA_512"),
+    ("ML_DSA_44", "SIGN_VERIFY", "Verify", "SigningAlgorithm", "ML_DSA_SHAKE_256"),
+    ("HMAC_256", "GENERATE_VERIFY_MAC", "VerifyMac", "MacAlgorithm", "HMAC_SHA_256"),
+    ("ECC_NIST_P256", "KEY_AGREEMENT", "DeriveSharedSecret", "KeyAgreementAlgorithm", "ECDH"),
+    ("ML_KEM_512", "ENCAPSULATE_DECAPSULATE", "Decapsulate", "EncapsulationAlgorithm", "ML_KEM"),
+    ("ML_KEM_512", "ENCAPSULATE_DECAPSULATE", "Encapsulate", "EncapsulationAlgorithm", "ML_KEM"),
+    ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "GenerateDataKeyPair", "KeyPairSpec", "ECC_NIST_P256"),
 ];
 
 proptest! {
@@ -104,6 +138,31 @@ proptest! {
     ) {
         let world = World::new();
         let body: Value = body.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let reply = world.raw(&world.root, operation, body.to_string().as_bytes());
+        prop_assert!(matches!(reply.status, 200 | 400));
+    }
+
+    #[test]
+    fn no_body_makes_an_operation_on_a_real_key_panic(
+        (spec, usage, operation, algorithm_member, algorithm) in proptest::sample::select(USES.as_slice()),
+        body in proptest::collection::btree_map(
+            proptest::sample::select(MEMBERS.as_slice()), any_json(), 0..3,
+        ),
+        blobs in proptest::collection::vec(
+            (
+                proptest::sample::select(["Message", "Signature", "Mac", "PublicKey", "SharedSecretCiphertextBlob"].as_slice()),
+                proptest::collection::vec(any::<u8>(), 0..1600),
+            ),
+            0..4,
+        ),
+    ) {
+        let world = World::new();
+        let mut body: Value = body.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        body["KeyId"] = world.key_of(spec, usage).into();
+        body[algorithm_member] = algorithm.into();
+        for (member, bytes) in blobs {
+            body[member] = BASE64.encode(bytes).into();
+        }
         let reply = world.raw(&world.root, operation, body.to_string().as_bytes());
         prop_assert!(matches!(reply.status, 200 | 400));
     }

@@ -1,11 +1,14 @@
 //! The API from outside: JSON in, JSON out, as a client sees it.
 
+mod asymmetric;
 mod attested;
 mod authorization;
 mod crypto;
 mod errors;
 mod hostile;
 mod keys;
+mod openssl;
+mod pairs;
 
 use std::collections::BTreeSet;
 
@@ -105,6 +108,22 @@ impl World {
 
     fn key(&self) -> String {
         text(&self.ok("CreateKey", json!({}))["KeyMetadata"]["Arn"])
+    }
+
+    fn key_of(&self, spec: &str, usage: &str) -> String {
+        let body = json!({ "KeySpec": spec, "KeyUsage": usage });
+        text(&self.ok("CreateKey", body)["KeyMetadata"]["Arn"])
+    }
+
+    fn key_disabled(&self) -> String {
+        let key = self.key();
+        self.ok("DisableKey", json!({ "KeyId": key }));
+        key
+    }
+
+    /// DER.
+    fn public_key(&self, key: &str) -> Vec<u8> {
+        unbase64(&self.ok("GetPublicKey", json!({ "KeyId": key }))["PublicKey"])
     }
 
     fn key_with_policy(&self, policy: &str) -> String {

@@ -1,0 +1,76 @@
+//! The secret of a key that is not a symmetric encryption key: made or parsed
+//! once, and ready for what the key's usage allows.
+//!
+//! Source of truth: AWS KMS developer guide, "Key spec reference": a key has one
+//! spec and one usage for its life, and such keys do not rotate.
+
+use std::fmt;
+
+use super::{
+    agreement::AgreementKey,
+    entropy::Entropy,
+    kem::KemKey,
+    mac::MacKey,
+    oaep::OaepKey,
+    pair::NewPair,
+    signing::SigningKey,
+    spec::{KeySpec, KeyUsage},
+};
+
+/// Key material of every spec but `SYMMETRIC_DEFAULT`.
+pub(crate) struct Secret {
+    pub(crate) works: Works,
+    /// SubjectPublicKeyInfo in DER; `None` for HMAC.
+    pub(crate) public: Option<Box<[u8]>>,
+}
+
+/// What a key does, by its usage.
+#[derive(Debug)]
+pub(crate) enum Works {
+    Sign(SigningKey),
+    Decrypt(OaepKey),
+    Agree(AgreementKey),
+    Decapsulate(KemKey),
+    Mac(MacKey),
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret").finish_non_exhaustive()
+    }
+}
+
+impl Secret {
+    /// Fresh material; `None` when there is none for `spec` and `usage`, or the
+    /// cryptographic library fails. RSA takes up to seconds.
+    pub(crate) fn generate(spec: KeySpec, usage: KeyUsage, entropy: &Entropy) -> Option<Self> {
+        if usage == KeyUsage::GenerateVerifyMac {
+            return Some(Self {
+                works: Works::Mac(MacKey::generate(spec, entropy)?),
+                public: None,
+            });
+        }
+        let pair = NewPair::generate(spec, entropy)?;
+        Self::from_pair(spec, usage, &pair)
+    }
+
+    /// Material from a key pair.
+    pub(crate) fn from_pair(spec: KeySpec, usage: KeyUsage, pair: &NewPair) -> Option<Self> {
+        let private = &pair.private;
+        let works = match usage {
+            KeyUsage::SignVerify => Works::Sign(SigningKey::from_pkcs8(spec, private)?),
+            KeyUsage::EncryptDecrypt => Works::Decrypt(OaepKey::from_pkcs8(private)?),
+            KeyUsage::KeyAgreement => {
+                Works::Agree(AgreementKey::from_pkcs8(spec, private, &pair.public)?)
+            }
+            KeyUsage::EncapsulateDecapsulate => {
+                Works::Decapsulate(KemKey::from_pkcs8(spec, private)?)
+            }
+            KeyUsage::GenerateVerifyMac => return None,
+        };
+        Some(Self {
+            works,
+            public: Some(pair.public.clone().into()),
+        })
+    }
+}
