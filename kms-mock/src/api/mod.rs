@@ -12,6 +12,15 @@
 //! and with `usage` those of other keys: `sign`, `mac`, `public_key`,
 //! `data_key_pair`, `shared_secret`, `encapsulate`;
 //! `fields` reads requests and `error` writes refusals.
+//!
+//! Of the key specs and algorithms these are not available, and answer
+//! `UnsupportedOperationException` with a text that begins with `[drydock]`:
+//!
+//! | what | because |
+//! |---|---|
+//! | keys of spec `SM2` | no maintained library at hand has it |
+//! | `ED25519_PH_SHA_512` | the cryptographic library has no Ed25519ph |
+//! | `ML_DSA_SHAKE_256` with `EXTERNAL_MU` | the cryptographic library signs messages only |
 
 mod alias;
 mod crypt;

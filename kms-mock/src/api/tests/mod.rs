@@ -3,6 +3,7 @@
 mod asymmetric;
 mod attested;
 mod authorization;
+mod conditions;
 mod crypto;
 mod errors;
 mod hostile;
