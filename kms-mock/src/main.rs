@@ -19,6 +19,8 @@ struct Cli {
 enum Verb {
     /// Serve on a port until Ctrl-C.
     Serve(cli::serve::Args),
+    /// Look at key policies without a server.
+    Policy(cli::policy::Args),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -32,5 +34,6 @@ fn main() -> anyhow::Result<ExitCode> {
         .init();
     match cli.verb {
         Verb::Serve(args) => cli::serve::run(args),
+        Verb::Policy(args) => cli::policy::run(args),
     }
 }

@@ -1,3 +1,4 @@
 //! The verbs of the `kms-mock` binary, one a file.
 
+pub(crate) mod policy;
 pub(crate) mod serve;

@@ -11,7 +11,11 @@
 //! set operator is satisfied when any value is; an operand that is not of the
 //! operator's type never matches.
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use time::{OffsetDateTime, PrimitiveDateTime, format_description::well_known::Rfc3339};
@@ -50,7 +54,7 @@ enum Quantifier {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Test {
+pub(super) enum Test {
     Text(Case),
     Pattern,
     Arn,
@@ -63,7 +67,7 @@ enum Test {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Comparison {
+pub(super) enum Comparison {
     Equal,
     Less,
     LessOrEqual,
@@ -125,6 +129,44 @@ impl Operator {
     }
 }
 
+impl Operator {
+    /// As written in the policy.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What is done with one presented value and one of the policy's.
+    pub(super) fn test(&self) -> Test {
+        self.test
+    }
+
+    /// Whether the name has a `Not` in it.
+    pub(super) fn is_negated(&self) -> bool {
+        self.negated
+    }
+
+    /// Whether the operator asks of a list that some value be right, rather
+    /// than all.
+    pub(super) fn is_existential(&self) -> bool {
+        match self.quantifier {
+            Quantifier::Single => !self.negated,
+            Quantifier::ForAnyValue => true,
+            Quantifier::ForAllValues => false,
+        }
+    }
+
+    /// Whether a request without the key satisfies the operator.
+    pub(super) fn holds_for_absent_keys(&self) -> bool {
+        self.test != Test::Null
+            && (self.if_exists
+                || match self.quantifier {
+                    Quantifier::Single => self.negated,
+                    Quantifier::ForAnyValue => false,
+                    Quantifier::ForAllValues => true,
+                })
+    }
+}
+
 impl Condition {
     pub(crate) fn new(operator: Operator, key: &str, values: Vec<Template>) -> Self {
         let value_texts = values
@@ -138,6 +180,26 @@ impl Condition {
             values,
             value_texts,
         }
+    }
+
+    /// The condition key.
+    pub(super) fn key(&self) -> &ConditionKey {
+        &self.key
+    }
+
+    /// The condition key as the policy writes it.
+    pub(super) fn key_text(&self) -> &str {
+        &self.key_text
+    }
+
+    /// The operator.
+    pub(super) fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    /// The values of the policy.
+    pub(super) fn operands(&self) -> &[Template] {
+        &self.values
     }
 
     /// Whether the request satisfies the condition, and why.
@@ -281,7 +343,7 @@ fn arn_fits(expected: &Template, presented: &str, variables: Variables<'_>) -> b
             .all(|(w, h)| super::template::glob(w, h, Case::Sensitive))
 }
 
-fn parse_bool(text: &str) -> Option<bool> {
+pub(super) fn parse_bool(text: &str) -> Option<bool> {
     if text.eq_ignore_ascii_case("true") {
         Some(true)
     } else if text.eq_ignore_ascii_case("false") {
@@ -291,13 +353,13 @@ fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-fn parse_number(text: &str) -> Option<f64> {
+pub(super) fn parse_number(text: &str) -> Option<f64> {
     text.parse::<f64>().ok().filter(|value| value.is_finite())
 }
 
 /// An instant in nanoseconds since 1970: an ISO 8601 date, a date and time with
 /// or without seconds and offset, or seconds since the epoch.
-fn parse_date(text: &str) -> Option<i128> {
+pub(super) fn parse_date(text: &str) -> Option<i128> {
     use time::macros::format_description;
     if let Ok(secs) = text.parse::<i64>() {
         return Some(i128::from(secs) * 1_000_000_000);
@@ -318,14 +380,14 @@ fn parse_date(text: &str) -> Option<i128> {
 }
 
 /// An address block, `203.0.113.0/24` or a single address.
-struct Network {
+pub(super) struct Network {
     bits: u128,
     length: u32,
     is_v4: bool,
 }
 
 impl Network {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (address, length) = match text.split_once('/') {
             Some((address, length)) => (address, Some(length)),
             None => (text, None),
@@ -342,6 +404,30 @@ impl Network {
             length,
             is_v4,
         })
+    }
+
+    /// The first address of the block and, unless the block reaches the end of
+    /// its family, the first after it.
+    pub(super) fn edges(&self) -> (IpAddr, Option<IpAddr>) {
+        let width = if self.is_v4 { 32 } else { 128 };
+        let shift = width - self.length;
+        let low = self.bits.checked_shr(shift).unwrap_or(0).checked_shl(shift);
+        let low = low.unwrap_or(0);
+        let size = 1u128.checked_shl(shift);
+        let address = |bits: u128| {
+            if self.is_v4 {
+                u32::try_from(bits)
+                    .ok()
+                    .map(|bits| Ipv4Addr::from_bits(bits).into())
+            } else {
+                Some(Ipv6Addr::from_bits(bits).into())
+            }
+        };
+        let first = address(low).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let after = size
+            .and_then(|size| low.checked_add(size))
+            .and_then(address);
+        (first, after)
     }
 
     fn holds(&self, address: IpAddr) -> bool {

@@ -5,7 +5,9 @@
 //!
 //! Reading order: [`Policy`] (what a document may say), [`Request`] (what is
 //! asked), [`decide`] (the answer), [`Decision`] (the answer's reasons),
-//! [`Grant`].
+//! [`Grant`], [`Question`] (a request as a text, for `explain` offline),
+//! [`prove`](mod@prove) (is any way to the key open), [`lint()`] (what a policy's author
+//! may not have meant).
 
 mod condition;
 mod decision;
@@ -13,8 +15,11 @@ mod document;
 mod evaluate;
 mod grant;
 mod json;
+mod lint;
 #[cfg(test)]
 mod oracle;
+pub mod prove;
+mod question;
 mod request;
 mod template;
 #[cfg(test)]
@@ -27,4 +32,6 @@ pub use decision::{
 pub use document::{KEY_POLICY_BYTES_MAX, Policy, PolicyError, PolicyKind};
 pub use evaluate::decide;
 pub use grant::{Constraint, GRANT_OPERATIONS, Grant, is_grant_principal};
+pub use lint::{Lint, LintKind, lint};
+pub use question::{Question, QuestionError, QuestionFacts, QuestionKey, Recipient};
 pub use request::{EncryptionContext, Facts, KeyFacts, Request, Resource};

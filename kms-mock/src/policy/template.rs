@@ -48,6 +48,35 @@ impl Template {
         Some(Cow::Owned(out))
     }
 
+    /// The names of the variables in the string.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
+        let text = if self.has_variables { &*self.text } else { "" };
+        pieces(text).filter_map(|piece| match piece {
+            Piece::Variable { name, .. } if !matches!(name, "*" | "?" | "$") => Some(name),
+            _ => None,
+        })
+    }
+
+    /// The string as a pattern, character by character; `None` when a variable
+    /// has no value.
+    pub(super) fn characters(&self, variables: Variables<'_>) -> Option<Vec<Character>> {
+        let text: &str = &self.text;
+        if !self.has_variables {
+            return Some(text.chars().map(Character::from_pattern).collect());
+        }
+        let mut out = Vec::new();
+        for piece in pieces(text) {
+            match piece {
+                Piece::Text(text) => out.extend(text.chars().map(Character::from_pattern)),
+                Piece::Variable { name, default } => {
+                    let value = value_of(name, default, variables)?;
+                    out.extend(value.chars().map(Character::Plain));
+                }
+            }
+        }
+        Some(out)
+    }
+
     /// Whether `presented` fits the pattern. Wildcards inside the value of a
     /// variable are plain characters.
     pub(crate) fn fits(&self, presented: &str, case: Case, variables: Variables<'_>) -> bool {
@@ -67,6 +96,27 @@ impl Template {
             }
         }
         fit(|at| tokens.get(at).copied(), presented.as_bytes(), case)
+    }
+}
+
+/// One character of a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Character {
+    /// Itself.
+    Plain(char),
+    /// Any one: `?`.
+    One,
+    /// Any number of any: `*`.
+    Any,
+}
+
+impl Character {
+    pub(super) fn from_pattern(c: char) -> Self {
+        match c {
+            '*' => Self::Any,
+            '?' => Self::One,
+            plain => Self::Plain(plain),
+        }
     }
 }
 

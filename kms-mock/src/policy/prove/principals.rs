@@ -1,0 +1,221 @@
+//! Everybody who could call, one of each kind: whoever the policies name, and
+//! for every combination of patterns on principals and accounts somebody who
+//! matches it, strangers included.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Undecided,
+    space::patterns,
+    words::{Pattern, Symbol, glob, literal, words},
+};
+use crate::{
+    policy::{
+        Policy, Question, condition::Test, document::PrincipalEntry, question::parse_principal,
+        request::ConditionKey, template::Character,
+    },
+    principal::{Principal, name_of},
+};
+
+/// Callers to look at. More would take minutes.
+const PRINCIPALS_MAX: usize = 200;
+const DIGITS: &str = "9876543210";
+const NAME: &str = "xyzabcdefghijklmnopqrstuvwABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+=,.@_-";
+const SESSION: &str = "session";
+
+/// One of each kind of principal, those whom the policy names first.
+pub(super) fn everybody(
+    base: &Question,
+    policies: &[(&Policy, bool)],
+    owner: &str,
+) -> Result<Vec<Principal>, Undecided> {
+    let mut all: Vec<Pattern> = Vec::new();
+    let mut named: Vec<String> = Vec::new();
+    let mut accounts: BTreeSet<String> = [owner.to_owned()].into();
+    let statements = || policies.iter().flat_map(|(policy, _)| policy.statements());
+    for entry in statements()
+        .filter_map(|s| s.principals.as_ref())
+        .flat_map(|p| &p.items)
+    {
+        match entry {
+            PrincipalEntry::Account(account) => {
+                accounts.insert(account.clone());
+            }
+            PrincipalEntry::User { account, path_name } => {
+                named.push(format!("arn:aws:iam::{account}:user/{path_name}"));
+            }
+            PrincipalEntry::Role { account, path_name } => {
+                named.push(format!("arn:aws:iam::{account}:role/{path_name}"));
+            }
+            PrincipalEntry::Session { account, role, .. } => {
+                named.push(format!("arn:aws:iam::{account}:role/{role}"));
+            }
+            PrincipalEntry::Anyone | PrincipalEntry::Foreign => {}
+        }
+    }
+    for condition in statements().flat_map(|s| &s.conditions) {
+        let ConditionKey::Named(key) = condition.key() else {
+            continue;
+        };
+        let is_of_identity = matches!(
+            key.as_str(),
+            "aws:principalarn"
+                | "kms:granteeprincipal"
+                | "kms:retiringprincipal"
+                | "kms:calleraccount"
+                | "aws:principalaccount"
+                | "aws:username"
+        );
+        if !is_of_identity {
+            continue;
+        }
+        let has_variables = condition
+            .operands()
+            .iter()
+            .any(|o| o.variables().next().is_some());
+        let is_text = matches!(
+            condition.operator().test(),
+            Test::Text(_) | Test::Pattern | Test::Arn | Test::Null
+        );
+        if has_variables || !is_text {
+            return Err(Undecided::Beyond {
+                what: format!("this condition on {}", condition.key_text()),
+            });
+        }
+        for pattern in patterns(condition, base)? {
+            all.push(match key.as_str() {
+                "kms:calleraccount" | "aws:principalaccount" => of_account(&pattern),
+                "aws:username" => {
+                    let mut out = literal("arn:aws:iam::");
+                    out.push(Symbol::AnyOfPart);
+                    out.extend(literal(":user/"));
+                    out.extend(&pattern);
+                    out
+                }
+                _ => pattern,
+            });
+        }
+    }
+    named.sort();
+    named.dedup();
+    all.extend(named.iter().map(|arn| literal(arn)));
+    all.extend(accounts.iter().map(|account| of_account(&literal(account))));
+    let mut arns = named.clone();
+    for tail in [":role/", ":user/", ":root"] {
+        let mut shape = literal("arn:aws:iam::");
+        shape.extend([Symbol::Of(DIGITS); 12]);
+        shape.extend(literal(tail));
+        if tail != ":root" {
+            shape.extend([Symbol::Of(NAME), Symbol::SomeOf(NAME)]);
+        }
+        arns.extend(words(&all, &shape, 1)?);
+    }
+    let mut seen = BTreeSet::new();
+    arns.retain(|arn| seen.insert(arn.clone()));
+    let mut out = Vec::new();
+    for arn in &arns {
+        out.extend(sessions(arn, policies));
+    }
+    let rank = |principal: &Principal| {
+        let is_named = named.contains(&principal.role_arn());
+        (!is_named, principal.account() != owner)
+    };
+    out.sort_by_key(rank);
+    if out.len() > PRINCIPALS_MAX {
+        return Err(Undecided::TooLarge {
+            what: "kinds of principals".to_owned(),
+            max: PRINCIPALS_MAX,
+        });
+    }
+    Ok(out)
+}
+
+fn of_account(account: &Pattern) -> Pattern {
+    let mut out = literal("arn:aws:iam::");
+    out.extend(account.iter().map(|symbol| match symbol {
+        Symbol::Any => Symbol::AnyOfPart,
+        Symbol::One => Symbol::OneOfPart,
+        other => *other,
+    }));
+    out.push(Symbol::Char(':'));
+    out.push(Symbol::Any);
+    out
+}
+
+/// The principal of an ARN; for a role an ordinary session and each that the
+/// policies name.
+pub(super) fn sessions(arn: &str, policies: &[(&Policy, bool)]) -> Vec<Principal> {
+    let mut names = vec![SESSION.to_owned()];
+    for entry in policies
+        .iter()
+        .flat_map(|(policy, _)| policy.statements())
+        .filter_map(|s| s.principals.as_ref())
+        .flat_map(|p| &p.items)
+    {
+        if let PrincipalEntry::Session {
+            account,
+            role,
+            session,
+        } = entry
+        {
+            let is_of_role = parse_principal(arn, SESSION).is_some_and(|p| {
+                matches!(&p, Principal::AssumedRole { role_path_name, .. } if name_of(role_path_name) == role)
+                    && p.account() == account
+            });
+            if is_of_role && !names.contains(session) {
+                names.push(session.clone());
+            }
+        }
+    }
+    let is_role = arn.contains(":role/");
+    names.truncate(if is_role { names.len() } else { 1 });
+    names
+        .iter()
+        .filter_map(|session| parse_principal(arn, session))
+        .collect()
+}
+
+/// The ARNs a policy's `Resource` elements can tell apart, of keys of `owner`.
+pub(super) fn key_arns(
+    base: &Question,
+    policies: &[(&Policy, bool)],
+    owner: &str,
+) -> Result<Vec<String>, Undecided> {
+    let mut all = Vec::new();
+    for template in policies
+        .iter()
+        .flat_map(|(policy, _)| policy.statements())
+        .filter_map(|s| s.resources.as_ref())
+        .flat_map(|r| &r.items)
+    {
+        if template.variables().next().is_some() {
+            return Err(Undecided::Beyond {
+                what: "policy variables in Resource".to_owned(),
+            });
+        }
+        if let Some(characters) = template.characters(&|_| None) {
+            if characters != [Character::Any] {
+                all.push(glob(&characters));
+            }
+        }
+    }
+    let usual = &base.key.arn;
+    all.push(literal(usual));
+    const REGION: &str = "abcdefghijklmnopqrstuvwxyz0123456789-";
+    const ID: &str = "abcdef0123456789ghijklmnopqrstuvwxyz-";
+    let mut shape = literal("arn:aws:kms:");
+    shape.extend([
+        Symbol::Of(REGION),
+        Symbol::SomeOf(REGION),
+        Symbol::Char(':'),
+    ]);
+    shape.extend(literal(owner));
+    shape.extend(literal(":key/"));
+    shape.extend([Symbol::Of(ID), Symbol::SomeOf(ID)]);
+    let mut arns = vec![usual.clone()];
+    if all.len() > 1 {
+        arns.extend(words(&all, &shape, 1)?);
+        arns.dedup();
+    }
+    Ok(arns)
+}

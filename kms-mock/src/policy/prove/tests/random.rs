@@ -1,0 +1,206 @@
+//! Random requests against a closed verdict. They are made without the search's
+//! own code: values are taken from the text of the policy and mutilated.
+
+use rand::{Rng, SeedableRng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::policy::QuestionFacts;
+
+/// The strings of a policy, with what one might mistake for them.
+fn strings(json: &Value, out: &mut Vec<String>) {
+    match json {
+        Value::String(text) => out.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| strings(item, out)),
+        Value::Object(members) => members.iter().for_each(|(name, value)| {
+            out.push(
+                name.rsplit([':', '/'])
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+            );
+            strings(value, out);
+        }),
+        _ => {}
+    }
+}
+
+fn some(rng: &mut ChaCha8Rng, pool: &[String]) -> String {
+    let mut text = pool.choose(rng).cloned().unwrap_or_default();
+    match rng.random_range(0..6) {
+        0 => text = text.to_uppercase(),
+        1 => text = text.replace('*', "x").replace('?', "y"),
+        2 => text.push('x'),
+        3 => text = text.replace('*', ""),
+        _ => {}
+    }
+    text
+}
+
+fn register(rng: &mut ChaCha8Rng, pool: &[String]) -> Vec<u8> {
+    let known: Vec<Vec<u8>> = pool
+        .iter()
+        .filter_map(|text| hex::decode(text).ok())
+        .filter(|bytes| bytes.len() == 48)
+        .collect();
+    match rng.random_range(0..6) {
+        0 => vec![0; 48],
+        1 => vec![rng.random(); 48],
+        2 => known.choose(rng).cloned().map_or(vec![7; 48], |mut bytes| {
+            bytes[0] ^= 1;
+            bytes
+        }),
+        _ => known.choose(rng).cloned().unwrap_or_else(|| vec![9; 48]),
+    }
+}
+
+fn principal(rng: &mut ChaCha8Rng, pool: &[String], account: &str) -> Principal {
+    let arns: Vec<&String> = pool
+        .iter()
+        .filter(|text| text.starts_with("arn:aws:iam::"))
+        .collect();
+    let accounts: Vec<String> = pool
+        .iter()
+        .flat_map(|text| text.split(':'))
+        .filter(|part| is_account_id(part))
+        .map(str::to_owned)
+        .chain([account.to_owned(), "777788889999".to_owned()])
+        .collect();
+    let account = accounts.choose(rng).cloned().unwrap();
+    if rng.random_bool(0.6) {
+        if let Some(found) = arns.choose(rng).and_then(|arn| {
+            crate::policy::question::parse_principal(&arn.replace(['*', '?'], "x"), "s")
+        }) {
+            return found;
+        }
+    }
+    match rng.random_range(0..3) {
+        0 => Principal::Root { account },
+        1 => Principal::User {
+            account,
+            path_name: some(rng, pool),
+        },
+        _ => Principal::AssumedRole {
+            account,
+            role_path_name: some(rng, pool),
+            session: "s".into(),
+        },
+    }
+}
+
+fn question(rng: &mut ChaCha8Rng, claim: &Claim, account: &str, pool: &[String]) -> Question {
+    let asked = &ASKED[rng.random_range(0..ASKED.len())];
+    let named: Vec<Principal> = claim
+        .principals
+        .iter()
+        .filter_map(|arn| crate::policy::question::parse_principal(arn, "other-session"))
+        .collect();
+    let caller = named.choose(rng).cloned().unwrap_or_else(|| {
+        loop {
+            let found = principal(rng, pool, account);
+            let in_scope = claim.principals.is_empty()
+                || claim.principals.iter().any(|a| a == found.account());
+            if in_scope {
+                break found;
+            }
+            if let Some(account) = claim.principals.iter().find(|a| is_account_id(a)) {
+                break Principal::Root {
+                    account: account.clone(),
+                };
+            }
+        }
+    });
+    let key = QuestionKey {
+        arn: format!("arn:aws:kms:us-east-1:{account}:key/{}", some(rng, pool)),
+        spec: asked.specs.choose(rng).unwrap().to_string(),
+        usage: asked.usages.choose(rng).unwrap().to_string(),
+        multi_region_type: rng.random_bool(0.1).then(|| "PRIMARY".to_owned()),
+        tags: (0..rng.random_range(0..3))
+            .map(|_| (some(rng, pool), some(rng, pool)))
+            .collect(),
+        ..QuestionKey::default()
+    };
+    let mut out = Question::new(caller, asked.action, key, claim.now);
+    out.identity_policies = claim
+        .identity_policies
+        .clone()
+        .unwrap_or_else(|| vec![iam(r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#)]);
+    if asked.is_attested && rng.random_bool(0.7) {
+        let registers = [0u8, 1, 2, 3, 4, 8, 16];
+        out.recipient = Some(Recipient {
+            pcrs: registers
+                .into_iter()
+                .filter(|index| *index < 3 || rng.random_bool(0.7))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(|index| (index, register(rng, pool)))
+                .collect(),
+            nitrotpm: rng.random_bool(0.1),
+        });
+    }
+    out.facts = QuestionFacts {
+        encryption_context: asked.has_context.then(|| {
+            (0..rng.random_range(0..3))
+                .map(|_| (some(rng, pool), some(rng, pool)))
+                .collect()
+        }),
+        encryption_algorithm: asked.has_context.then(|| "SYMMETRIC_DEFAULT".to_owned()),
+        request_alias: (asked.takes_alias && rng.random_bool(0.3)).then(|| some(rng, pool)),
+        source_ip: rng
+            .random_bool(0.5)
+            .then(|| [203, 0, 113, rng.random::<u8>()].into()),
+        secure_transport: Some(rng.random_bool(0.8)),
+        re_encrypt_on_same_key: asked.action.contains("ReEncrypt").then(|| rng.random()),
+        requested_region: Some("us-east-1".to_owned()),
+        ..QuestionFacts::default()
+    };
+    if asked.action == "kms:PutKeyPolicy" {
+        out.facts.bypass_policy_lockout_safety_check = Some(rng.random());
+        out.facts.policy_name = Some("default".to_owned());
+    }
+    out
+}
+
+/// Whether the request goes round the expected enclave.
+fn goes_round(question: &Question, proof: &Proof) -> bool {
+    let Some(recipient) = &question.recipient else {
+        return true;
+    };
+    if recipient.nitrotpm {
+        // Wanted or not depends on what the policy names; not attacked.
+        return false;
+    }
+    let pcr0 = recipient.pcrs.get(&0).map(hex::encode).unwrap_or_default();
+    !proof.expected_pcr0.contains(&pcr0)
+}
+
+/// Asks `count` random questions and expects every one to be refused.
+pub(super) fn attack(claim: &Claim, proof: &Proof, count: usize) {
+    let mut pool = vec!["x".to_owned()];
+    strings(
+        &serde_json::from_str(claim.policy.text()).unwrap(),
+        &mut pool,
+    );
+    let mut rng = ChaCha8Rng::seed_from_u64(count as u64);
+    let mut asked = 0;
+    while asked < count {
+        let question = question(&mut rng, claim, &proof.account, &pool);
+        let is_path_action = ASKED.iter().any(|asked| {
+            let is_use = matches!(asked.gives, Gives::Use(_));
+            let crosses = asked.crosses_accounts || question.principal.account() == proof.account;
+            asked.action == question.action && is_use && crosses
+        });
+        asked += 1;
+        if !is_path_action || !goes_round(&question, proof) {
+            continue;
+        }
+        let decision: Decision = question.decide(&claim.policy, &[]);
+        assert!(
+            !decision.is_allowed(),
+            "closed, and yet allowed: {:#}\n{}\n{:#}",
+            serde_json::to_value(&question).unwrap(),
+            claim.policy.text(),
+            decision.to_json()
+        );
+    }
+}

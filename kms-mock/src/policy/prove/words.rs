@@ -1,0 +1,297 @@
+//! Which combinations of patterns a string can match, with a shortest string
+//! for each: all patterns run side by side as one automaton.
+//!
+//! Characters that no pattern mentions are alike, so one of them stands for all;
+//! that makes the search exact. It is bounded by [`STATES_MAX`].
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::Undecided;
+use crate::policy::template::Character;
+
+/// States of the joint automaton. Twenty 96-digit values need about 2,000.
+const STATES_MAX: usize = 60_000;
+
+/// One step of a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Symbol {
+    /// This character.
+    Char(char),
+    /// This letter in either case.
+    Letter(char),
+    /// Any one character.
+    One,
+    /// Any number of any characters.
+    Any,
+    /// Any one character but a colon.
+    OneOfPart,
+    /// Any number of characters but colons.
+    AnyOfPart,
+    /// One of these.
+    Of(&'static str),
+    /// Any number of these.
+    SomeOf(&'static str),
+}
+
+pub(super) type Pattern = Vec<Symbol>;
+
+/// A pattern that is this text.
+pub(super) fn literal(text: &str) -> Pattern {
+    text.chars().map(Symbol::Char).collect()
+}
+
+/// A pattern that is this text in letters of any case.
+pub(super) fn caseless(text: &str) -> Pattern {
+    text.chars().map(Symbol::Letter).collect()
+}
+
+/// A pattern of a policy.
+pub(super) fn glob(characters: &[Character]) -> Pattern {
+    characters
+        .iter()
+        .map(|character| match character {
+            Character::Plain(c) => Symbol::Char(*c),
+            Character::One => Symbol::One,
+            Character::Any => Symbol::Any,
+        })
+        .collect()
+}
+
+/// An ARN pattern, whose wildcards stay within their part; `None` when it has
+/// not got six parts and thus matches nothing.
+pub(super) fn arn(text: &str) -> Option<Pattern> {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    if parts.len() != 6 {
+        return None;
+    }
+    let mut pattern = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        let last = at == 5;
+        pattern.extend(part.chars().map(|c| match (c, last) {
+            ('*', true) => Symbol::Any,
+            ('?', true) => Symbol::One,
+            ('*', false) => Symbol::AnyOfPart,
+            ('?', false) => Symbol::OneOfPart,
+            (plain, _) => Symbol::Char(plain),
+        }));
+        if !last {
+            pattern.push(Symbol::Char(':'));
+        }
+    }
+    Some(pattern)
+}
+
+type Positions = Vec<u32>;
+
+/// For each combination of `patterns` that a string of the form `shape` can
+/// match, up to `each` such strings, shorter ones first.
+pub(super) fn words(
+    patterns: &[Pattern],
+    shape: &Pattern,
+    each: usize,
+) -> Result<Vec<String>, Undecided> {
+    let mut all: Vec<&Pattern> = patterns.iter().collect();
+    all.sort();
+    all.dedup();
+    all.push(shape);
+    let alphabet = alphabet(&all);
+    let start: Vec<Positions> = all.iter().map(|pattern| closed(pattern, vec![0])).collect();
+    let mut seen: HashMap<Vec<Positions>, usize> = HashMap::new();
+    seen.insert(start.clone(), 1);
+    // (state, the word before, its last character)
+    let mut nodes: Vec<(Vec<Positions>, usize, Option<char>)> = vec![(start, 0, None)];
+    let mut queue: VecDeque<usize> = [0].into();
+    let mut found: BTreeMap<Vec<bool>, usize> = BTreeMap::new();
+    let mut out = Vec::new();
+    while let Some(at) = queue.pop_front() {
+        let Some((state, ..)) = nodes.get(at) else {
+            continue;
+        };
+        let state = state.clone();
+        let accepted: Vec<bool> = all
+            .iter()
+            .zip(&state)
+            .map(|(pattern, positions)| positions.iter().any(|p| *p as usize == pattern.len()))
+            .collect();
+        if accepted.last() == Some(&true) {
+            let count = found.entry(accepted).or_default();
+            if *count < each {
+                *count += 1;
+                out.push(spell(&nodes, at));
+            }
+        }
+        for c in &alphabet {
+            let next: Vec<Positions> = all
+                .iter()
+                .zip(&state)
+                .map(|(pattern, positions)| step(pattern, positions, *c))
+                .collect();
+            if next.last().is_none_or(Vec::is_empty) {
+                continue;
+            }
+            let visits = seen.entry(next.clone()).or_default();
+            if *visits >= each {
+                continue;
+            }
+            *visits += 1;
+            if nodes.len() >= STATES_MAX {
+                return Err(Undecided::TooLarge {
+                    what: "states of the patterns of one condition key".to_owned(),
+                    max: STATES_MAX,
+                });
+            }
+            queue.push_back(nodes.len());
+            nodes.push((next, at, Some(*c)));
+        }
+    }
+    Ok(out)
+}
+
+fn spell(nodes: &[(Vec<Positions>, usize, Option<char>)], mut at: usize) -> String {
+    let mut reversed = Vec::new();
+    while let Some((_, before, Some(c))) = nodes.get(at) {
+        reversed.push(*c);
+        at = *before;
+    }
+    reversed.iter().rev().collect()
+}
+
+fn closed(pattern: &Pattern, mut positions: Positions) -> Positions {
+    let mut at = 0;
+    while let Some(position) = positions.get(at).copied() {
+        let skips = matches!(
+            pattern.get(position as usize),
+            Some(Symbol::Any | Symbol::AnyOfPart | Symbol::SomeOf(_))
+        );
+        if skips && !positions.contains(&(position + 1)) {
+            positions.push(position + 1);
+        }
+        at += 1;
+    }
+    positions.sort_unstable();
+    positions
+}
+
+fn step(pattern: &Pattern, positions: &Positions, c: char) -> Positions {
+    let mut next = Positions::new();
+    for position in positions {
+        let Some(symbol) = pattern.get(*position as usize) else {
+            continue;
+        };
+        let (fits, stays) = match symbol {
+            Symbol::Char(want) => (*want == c, false),
+            Symbol::Letter(want) => (want.to_lowercase().eq(c.to_lowercase()), false),
+            Symbol::One => (true, false),
+            Symbol::Any => (true, true),
+            Symbol::OneOfPart => (c != ':', false),
+            Symbol::AnyOfPart => (c != ':', true),
+            Symbol::Of(class) => (class.contains(c), false),
+            Symbol::SomeOf(class) => (class.contains(c), true),
+        };
+        let to = if stays { *position } else { *position + 1 };
+        if fits && !next.contains(&to) {
+            next.push(to);
+        }
+    }
+    closed(pattern, next)
+}
+
+/// The characters that patterns mention, and one for all others; for each class
+/// of characters, too.
+fn alphabet(patterns: &[&Pattern]) -> Vec<char> {
+    let mut mentioned = Vec::new();
+    let mut classes = Vec::new();
+    for symbol in patterns.iter().flat_map(|pattern| pattern.iter()) {
+        match symbol {
+            Symbol::Char(c) => mentioned.push(*c),
+            Symbol::Letter(c) => {
+                mentioned.extend(c.to_lowercase());
+                mentioned.extend(c.to_uppercase());
+            }
+            Symbol::Of(class) | Symbol::SomeOf(class) => classes.push(*class),
+            Symbol::OneOfPart | Symbol::AnyOfPart => mentioned.push(':'),
+            Symbol::One | Symbol::Any => {}
+        }
+    }
+    mentioned.sort_unstable();
+    mentioned.dedup();
+    classes.sort_unstable();
+    classes.dedup();
+    let is_fresh = |c: &char| mentioned.binary_search(c).is_err();
+    let mut out: Vec<char> = classes
+        .iter()
+        .filter_map(|class| class.chars().find(is_fresh))
+        .collect();
+    let mut others = ('a'..='z')
+        .rev()
+        .chain('0'..='9')
+        .chain('\u{c0}'..='\u{2fff}');
+    out.extend(others.find(is_fresh));
+    out.extend(&mentioned);
+    let mut once = Vec::new();
+    for c in out {
+        if !once.contains(&c) {
+            once.push(c);
+        }
+    }
+    once
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> Pattern {
+        let characters: Vec<_> = text.chars().map(Character::from_pattern).collect();
+        glob(&characters)
+    }
+
+    #[test]
+    fn every_combination_of_patterns_that_exists_is_found_and_no_other() {
+        let patterns = [pattern("a*"), pattern("*b"), pattern("?b?"), literal("ab")];
+        let words = words(&patterns, &vec![Symbol::Any], 1).unwrap();
+        let combination = |word: &String| {
+            ["a*", "*b", "?b?", "ab"].map(|p| {
+                crate::policy::template::glob(p, word, crate::policy::template::Case::Sensitive)
+            })
+        };
+        let mut found: Vec<_> = words.iter().map(combination).collect();
+        found.sort_unstable();
+        let mut by_hand = Vec::new();
+        for word in ["", "a", "ab", "b", "xbx", "abx", "xbb", "abb", "axb"] {
+            by_hand.push(combination(&word.to_owned()));
+        }
+        by_hand.sort_unstable();
+        by_hand.dedup();
+        assert_eq!(found, by_hand);
+    }
+
+    #[test]
+    fn wildcards_of_an_arn_stay_within_their_part() {
+        let shape = vec![Symbol::Any];
+        let found = words(&[arn("arn:aws:iam::*:role/A*").unwrap()], &shape, 1).unwrap();
+        assert!(
+            found.contains(&"arn:aws:iam:::role/A".to_owned()),
+            "{found:?}"
+        );
+        assert!(arn("arn:aws:*").is_none());
+    }
+
+    #[test]
+    fn a_shape_limits_the_strings() {
+        let shape = vec![Symbol::Of("0123456789abcdef"); 96];
+        let value = "ab".repeat(48);
+        let found = words(&[caseless(&value.to_uppercase())], &shape, 1).unwrap();
+        assert_eq!(found.len(), 2);
+        assert!(found.contains(&value));
+        assert!(found.iter().all(|word| word.len() == 96));
+    }
+
+    #[test]
+    fn two_spellings_of_a_caseless_word_are_found_when_asked_for() {
+        let mut found = words(&[caseless("job")], &caseless("job"), 2).unwrap();
+        found.sort();
+        found.dedup();
+        assert_eq!(found.len(), 2);
+    }
+}

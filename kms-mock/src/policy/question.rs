@@ -1,0 +1,429 @@
+//! A request written down: what `explain` reads offline, what a proof gives as
+//! its witness.
+//!
+//! The text is JSON. `principal` is the ARN of a user, of a role (with the name
+//! of the session in `session`), of a session, or of an account's root user;
+//! `recipient` is what an attestation document states; everything else has the
+//! name of the condition key that reads it. Nothing is verified: a question
+//! supposes a document that KMS has accepted.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use nsm_sim::clock::UnixMillis;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::{
+    Decision, EncryptionContext, Facts, GRANT_OPERATIONS, Grant, KeyFacts, Policy, PolicyError,
+    PolicyKind, Request, Resource, decide,
+};
+use crate::{
+    principal::{Caller, Principal},
+    recipient::VerifiedDocument,
+};
+
+/// The session of a role when a question names none.
+const SESSION_DEFAULT: &str = "session";
+
+/// A request that owns its parts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Form", into = "Form")]
+pub struct Question {
+    /// Who asks.
+    pub principal: Principal,
+    /// The permission: `kms:Decrypt`.
+    pub action: String,
+    /// The key it is about.
+    pub key: QuestionKey,
+    /// What the attestation document states; `None` without one.
+    pub recipient: Option<Recipient>,
+    /// When.
+    pub now: UnixMillis,
+    /// What else condition keys can see.
+    pub facts: QuestionFacts,
+    /// The IAM policies of the principal.
+    pub identity_policies: Vec<Arc<Policy>>,
+    /// The policies of its session.
+    pub session_policies: Vec<Arc<Policy>>,
+}
+
+/// What an accepted attestation document states.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recipient {
+    /// The registers, as bytes.
+    pub pcrs: BTreeMap<u8, Vec<u8>>,
+    /// Whether it is a NitroTPM's document.
+    pub nitrotpm: bool,
+}
+
+/// The key of a question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct QuestionKey {
+    /// `arn:aws:kms:<region>:<account>:key/<id>`.
+    pub arn: String,
+    /// `SYMMETRIC_DEFAULT`, ….
+    pub spec: String,
+    /// `ENCRYPT_DECRYPT`, ….
+    pub usage: String,
+    /// `AWS_KMS`, ….
+    pub origin: String,
+    /// `PRIMARY` or `REPLICA`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multi_region_type: Option<String>,
+    /// Names of its aliases.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Its tags.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Default for QuestionKey {
+    fn default() -> Self {
+        Self {
+            arn: "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-4000-8000-000000000000"
+                .to_owned(),
+            spec: "SYMMETRIC_DEFAULT".to_owned(),
+            usage: "ENCRYPT_DECRYPT".to_owned(),
+            origin: "AWS_KMS".to_owned(),
+            multi_region_type: None,
+            aliases: Vec::new(),
+            tags: BTreeMap::new(),
+        }
+    }
+}
+
+impl QuestionKey {
+    /// The account in the ARN.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        self.arn.split(':').nth(4).unwrap_or_default()
+    }
+
+    /// The Region in the ARN.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        self.arn.split(':').nth(3).unwrap_or_default()
+    }
+}
+
+/// The facts of a question, each named as in [`Facts`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[allow(missing_docs)] // the documentation is that of `Facts`
+pub struct QuestionFacts {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption_context: Option<EncryptionContext>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption_algorithm: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signing_algorithm: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac_algorithm: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_agreement_algorithm: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_key_pair_spec: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replica_region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_alias: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub re_encrypt_on_same_key: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bypass_policy_lockout_safety_check: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant_operations: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant_constraint_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grantee_principal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retiring_principal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant_is_for_aws_resource: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule_key_deletion_pending_window_in_days: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested_region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_ip: Option<IpAddr>,
+    /// `None` is true: KMS speaks TLS only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secure_transport: Option<bool>,
+    /// Condition keys that a plain call has not got, with their values.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub condition_keys: BTreeMap<String, String>,
+}
+
+/// Why a text is no question.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuestionError {
+    /// Not the ARN of a user, role, session or root user.
+    #[error("`{text}` is not the ARN of a user, a role, a session or a root user")]
+    Principal {
+        /// The text found.
+        text: String,
+    },
+    /// A register's name or value.
+    #[error("register {register}: `{value}` is not a number from 0 to 255 with 96 hex digits")]
+    Register {
+        /// The register's name.
+        register: String,
+        /// The value found.
+        value: String,
+    },
+    /// Not an RFC 3339 time after 1970.
+    #[error("`{text}` is not a time like 2026-01-01T00:00:00Z")]
+    Time {
+        /// The text found.
+        text: String,
+    },
+    /// One of the caller's own policies.
+    #[error("a policy of the principal: {0}")]
+    Policy(#[from] PolicyError),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Form {
+    principal: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
+    action: String,
+    #[serde(default)]
+    key: QuestionKey,
+    #[serde(default)]
+    recipient: Option<RecipientForm>,
+    #[serde(default)]
+    time: Option<String>,
+    #[serde(default)]
+    facts: QuestionFacts,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    identity_policies: Vec<Value>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    session_policies: Vec<Value>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecipientForm {
+    #[serde(default)]
+    pcrs: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    nitrotpm: bool,
+}
+
+impl TryFrom<Form> for Question {
+    type Error = QuestionError;
+
+    fn try_from(form: Form) -> Result<Self, QuestionError> {
+        let policies = |values: Vec<Value>| {
+            values
+                .iter()
+                .map(|v| {
+                    Ok(Arc::new(Policy::parse(
+                        &v.to_string(),
+                        PolicyKind::Identity,
+                    )?))
+                })
+                .collect::<Result<Vec<_>, QuestionError>>()
+        };
+        let session = form.session.as_deref().unwrap_or(SESSION_DEFAULT);
+        let principal =
+            parse_principal(&form.principal, session).ok_or_else(|| QuestionError::Principal {
+                text: form.principal.clone(),
+            })?;
+        Ok(Self {
+            principal,
+            action: form.action,
+            key: form.key,
+            recipient: form.recipient.map(RecipientForm::read).transpose()?,
+            now: form
+                .time
+                .map_or(Ok(UnixMillis(0)), |text| parse_time(&text))?,
+            facts: form.facts,
+            identity_policies: policies(form.identity_policies)?,
+            session_policies: policies(form.session_policies)?,
+        })
+    }
+}
+
+impl RecipientForm {
+    fn read(self) -> Result<Recipient, QuestionError> {
+        let mut pcrs = BTreeMap::new();
+        for (register, value) in self.pcrs {
+            let read = register.parse::<u8>().ok().zip(hex::decode(&value).ok());
+            let Some((index, bytes)) = read.filter(|(_, bytes)| bytes.len() == 48) else {
+                return Err(QuestionError::Register { register, value });
+            };
+            pcrs.insert(index, bytes);
+        }
+        Ok(Recipient {
+            pcrs,
+            nitrotpm: self.nitrotpm,
+        })
+    }
+}
+
+impl From<Question> for Form {
+    fn from(question: Question) -> Self {
+        let policies = |list: &[Arc<Policy>]| {
+            list.iter()
+                .map(|policy| serde_json::from_str(policy.text()).unwrap_or(Value::Null))
+                .collect()
+        };
+        let session = match &question.principal {
+            Principal::AssumedRole { session, .. } => Some(session.clone()),
+            _ => None,
+        };
+        Self {
+            principal: question.principal.role_arn(),
+            session,
+            action: question.action,
+            key: question.key,
+            recipient: question.recipient.map(|recipient| RecipientForm {
+                pcrs: recipient
+                    .pcrs
+                    .iter()
+                    .map(|(index, bytes)| (index.to_string(), hex::encode(bytes)))
+                    .collect(),
+                nitrotpm: recipient.nitrotpm,
+            }),
+            time: Some(question.now.to_string()),
+            facts: question.facts,
+            identity_policies: policies(&question.identity_policies),
+            session_policies: policies(&question.session_policies),
+        }
+    }
+}
+
+/// A principal by its ARN; a role's ARN stands for a session of it.
+pub(super) fn parse_principal(arn: &str, session: &str) -> Option<Principal> {
+    if let Some((account, path_name)) = arn
+        .strip_prefix("arn:aws:iam::")
+        .and_then(|rest| rest.split_once(":role/"))
+    {
+        let is_role = crate::principal::is_account_id(account) && !path_name.is_empty();
+        return is_role.then(|| Principal::AssumedRole {
+            account: account.to_owned(),
+            role_path_name: path_name.to_owned(),
+            session: session.to_owned(),
+        });
+    }
+    Principal::parse(arn)
+}
+
+fn parse_time(text: &str) -> Result<UnixMillis, QuestionError> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .ok()
+        .and_then(|at| u64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok())
+        .map(UnixMillis)
+        .ok_or_else(|| QuestionError::Time {
+            text: text.to_owned(),
+        })
+}
+
+impl Question {
+    /// A bare question: nothing but who wants what from which key.
+    #[must_use]
+    pub fn new(principal: Principal, action: &str, key: QuestionKey, now: UnixMillis) -> Self {
+        Self {
+            principal,
+            action: action.to_owned(),
+            key,
+            recipient: None,
+            now,
+            facts: QuestionFacts::default(),
+            identity_policies: Vec::new(),
+            session_policies: Vec::new(),
+        }
+    }
+
+    /// What the evaluator says.
+    #[must_use]
+    pub fn decide(&self, key_policy: &Arc<Policy>, grants: &[Arc<Grant>]) -> Decision {
+        self.with_request(|request| decide(request, Some(key_policy), || grants.to_vec()))
+    }
+
+    /// The question as the evaluator takes it.
+    pub(super) fn with_request<T>(&self, f: impl FnOnce(&Request<'_>) -> T) -> T {
+        let facts = &self.facts;
+        let caller = Caller {
+            principal: self.principal.clone(),
+            identity_policies: self.identity_policies.clone(),
+            session_policies: self.session_policies.clone(),
+            source_ip: facts.source_ip,
+            secure_transport: facts.secure_transport.unwrap_or(true),
+        };
+        let document = self.recipient.as_ref().map(|recipient| VerifiedDocument {
+            module_id: String::new(),
+            timestamp: self.now,
+            pcrs: recipient.pcrs.clone(),
+            nitrotpm: recipient.nitrotpm,
+            public_key: None,
+        });
+        let operations: Option<Vec<&'static str>> = facts.grant_operations.as_ref().map(|names| {
+            let known = |name: &String| GRANT_OPERATIONS.iter().find(|known| *known == name);
+            names.iter().filter_map(known).copied().collect()
+        });
+        let aliases: Vec<Arc<str>> = self.key.aliases.iter().map(|a| a.as_str().into()).collect();
+        let names: Vec<(String, &str)> = facts
+            .condition_keys
+            .iter()
+            .map(|(key, value)| (key.to_lowercase(), value.as_str()))
+            .collect();
+        let others: Vec<(&str, &str)> = names.iter().map(|(k, v)| (k.as_str(), *v)).collect();
+        let request = Request {
+            caller: &caller,
+            action: &self.action,
+            resource: Resource::Key(KeyFacts {
+                arn: &self.key.arn,
+                account: self.key.account(),
+                region: self.key.region(),
+                spec: &self.key.spec,
+                usage: &self.key.usage,
+                origin: &self.key.origin,
+                multi_region_type: self.key.multi_region_type.as_deref(),
+                aliases: &aliases,
+                tags: &self.key.tags,
+            }),
+            facts: &Facts {
+                encryption_context: facts.encryption_context.as_ref(),
+                encryption_algorithm: facts.encryption_algorithm.as_deref(),
+                signing_algorithm: facts.signing_algorithm.as_deref(),
+                mac_algorithm: facts.mac_algorithm.as_deref(),
+                message_type: facts.message_type.as_deref(),
+                key_agreement_algorithm: facts.key_agreement_algorithm.as_deref(),
+                data_key_pair_spec: facts.data_key_pair_spec.as_deref(),
+                replica_region: facts.replica_region.as_deref(),
+                recipient: document.as_ref(),
+                request_alias: facts.request_alias.as_deref(),
+                re_encrypt_on_same_key: facts.re_encrypt_on_same_key,
+                bypass_lockout_check: facts.bypass_policy_lockout_safety_check,
+                policy_name: facts.policy_name.as_deref(),
+                grant_operations: operations.as_deref(),
+                grant_constraint_type: facts.grant_constraint_type.as_deref(),
+                grantee_principal: facts.grantee_principal.as_deref(),
+                retiring_principal: facts.retiring_principal.as_deref(),
+                grant_is_for_aws_resource: facts.grant_is_for_aws_resource,
+                pending_window_days: facts.schedule_key_deletion_pending_window_in_days,
+                user_agent: facts.user_agent.as_deref(),
+                region: facts.requested_region.as_deref(),
+                others: &others,
+                ..Facts::default()
+            },
+            now: self.now,
+        };
+        f(&request)
+    }
+}
