@@ -129,6 +129,12 @@ pub async fn run(request: Request) -> anyhow::Result<Report> {
     refusals.insert(1, refuse_debug_mode(&lab, &mut parent, &before).await?);
     parent.stop().await?;
 
+    lab.keep("attestation-root.pem", lab.root_pem().as_bytes())?;
+    lab.keep("kms-ca.pem", lab.cloud.mock().ca_pem().as_bytes())?;
+    lab.keep("receipt.cbor", &reading.receipt_bytes)?;
+    lab.keep("result.encrypted", &reading.object.body)?;
+    let metadata = serde_json::to_vec_pretty(&reading.object.metadata)?;
+    lab.keep("result.metadata.json", &metadata)?;
     let report = reading.report;
     Ok(Report {
         findings: report.findings,

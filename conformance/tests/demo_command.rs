@@ -82,6 +82,31 @@ fn the_demo_prints_one_json_object_with_findings_and_three_refusals() {
 }
 
 #[test]
+fn what_is_kept_measures_and_verifies_from_outside() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = |name: &str| folder.path().join(name);
+    let output = drydock(&["demo", "--json", "--keep", folder.path().to_str().unwrap()]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let image = std::fs::read(kept("enclave.eif")).unwrap();
+    let measured = nsm_sim::eif::Eif::read(&image).unwrap().measurements();
+    assert_eq!(report["pcrs"]["0"], hex::encode(measured.pcr0));
+    let root = std::fs::read_to_string(kept("attestation-root.pem")).unwrap();
+    let receipt = std::fs::read(kept("receipt.cbor")).unwrap();
+    let document = nsm_sim::attestation::verify::Verifier::with_root_pem(&root)
+        .unwrap()
+        .verify_at_own_time(&receipt)
+        .unwrap();
+    let result = std::fs::read(kept("result.encrypted")).unwrap();
+    let digest = conformance::lab::hospital::sha256(&result);
+    assert_eq!(document.user_data.as_deref(), Some(&digest[..]));
+}
+
+#[test]
 fn a_file_that_is_no_image_is_one_error_and_no_output() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("letter.txt");

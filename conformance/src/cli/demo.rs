@@ -27,7 +27,7 @@ pub struct Demo {
     /// Print one JSON object instead of the story
     #[arg(long)]
     json: bool,
-    /// Keep the world's files (the enclave image, above all) in this folder
+    /// Keep enclave image, roots, receipt and encrypted result in this folder
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     /// Make the simulated hardware (root, certificates, random bytes) repeat

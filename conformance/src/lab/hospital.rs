@@ -131,6 +131,10 @@ pub struct Reading {
     pub report: Report,
     /// The verified receipt.
     pub receipt: AttestationDocument,
+    /// The receipt as it was stored.
+    pub receipt_bytes: Vec<u8>,
+    /// The encrypted result as it was stored.
+    pub object: StoredObject,
     /// The data key of the result.
     pub data_key: Secret,
     /// The result as it was before encryption.
@@ -209,11 +213,13 @@ pub async fn read(
     let object = s3
         .get(BUCKET, &uploaded.objects.result_key, OBJECT_BYTES_MAX)
         .await?;
-    let receipt = s3
+    let receipt_bytes = s3
         .get(BUCKET, &uploaded.objects.receipt_key(), OBJECT_BYTES_MAX)
-        .await?;
+        .await?
+        .body
+        .into_vec();
     let receipt = check_receipt(
-        &receipt.body,
+        &receipt_bytes,
         &object.body,
         verifier,
         expected,
@@ -235,6 +241,8 @@ pub async fn read(
     Ok(Reading {
         report,
         receipt,
+        receipt_bytes,
+        object,
         data_key,
         plaintext,
     })

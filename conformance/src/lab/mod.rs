@@ -175,6 +175,24 @@ impl Lab {
         })
     }
 
+    /// The simulated root that this world's documents end in.
+    #[must_use]
+    pub fn root_pem(&self) -> String {
+        Pki::new(&self.seed, REGION).root_pem()
+    }
+
+    /// Puts `content` into the kept folder as `name`; nothing if none is kept.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn keep(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
+        let Folder::Kept(folder) = &self.folder else {
+            return Ok(());
+        };
+        let file = folder.join(name);
+        std::fs::write(&file, content).with_context(|| format!("keeping {}", file.display()))
+    }
+
     /// The folder that holds the world's files.
     #[must_use]
     pub fn folder(&self) -> &Path {
