@@ -2,6 +2,7 @@
 //! kms-mock answers parses, and signatures, secrets and ciphertexts fit.
 
 #![allow(clippy::unwrap_used)] // test code outside test functions
+
 use aws_sdk_kms::{
     Client,
     primitives::Blob,

@@ -1,6 +1,7 @@
 //! A key that takes long to make holds nobody else up.
 
 #![allow(clippy::unwrap_used)] // test code outside test functions
+
 use kms_mock::KmsMock;
 use serde_json::{Value, json};
 

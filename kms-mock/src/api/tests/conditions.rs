@@ -1,6 +1,8 @@
 //! What the operations of asymmetric and HMAC keys tell key policies.
 
-use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::rsa::{
+    KeySize, OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey,
+};
 
 use super::*;
 
@@ -121,6 +123,32 @@ fn attested_pairs_and_secrets_need_the_right_document_and_signing_takes_none() {
             assert_eq!(call(wrong).unwrap_err().code, code, "{operation}");
         }
     }
+    // RSA keys decrypt for an enclave as symmetric ones do.
+    let rsa = key_under(
+        &world,
+        "RSA_2048",
+        "ENCRYPT_DECRYPT",
+        "kms:*",
+        json!({ "Null": { "kms:RecipientAttestation:PCR0": "false" } }),
+    );
+    let public = world.public_key(&rsa);
+    let public = OaepPublicEncryptingKey::new(PublicEncryptingKey::from_der(&public).unwrap());
+    let mut blob = vec![0; 256];
+    let sealed = public.unwrap();
+    sealed
+        .encrypt(&OAEP_SHA256_MGF1SHA256, b"data key", &mut blob, None)
+        .unwrap();
+    let body = json!({
+        "KeyId": rsa, "CiphertextBlob": BASE64.encode(&blob),
+        "EncryptionAlgorithm": "RSAES_OAEP_SHA_256", "Recipient": recipient(&pcr0),
+    });
+    let opened = world.call_as(&app, "Decrypt", body).unwrap();
+    assert_eq!(
+        members(&opened),
+        ["CiphertextForRecipient", "EncryptionAlgorithm", "KeyId"].into()
+    );
+    let opened = enclave.open(&unbase64(&opened["CiphertextForRecipient"]));
+    assert_eq!(opened, b"data key");
     // Sign has no Recipient: such a policy denies it, document or not.
     let key = key_under(
         &world,

@@ -140,7 +140,26 @@ fn recorded_errors_are_answered_with_code_message_and_status() {
         let row = row.unwrap_or_else(|| panic!("{operation} {body}: not recorded: {refused:?}"));
         matched.insert(row);
     }
-    assert!(matched.len() >= 53, "{} rows", matched.len());
+    // The rest is about imported material and multi-Region keys.
+    let others = [
+        "imported into",
+        "pending rotation",
+        "pending import",
+        " origin is ",
+        "multi-region",
+        "validTo",
+        "ap-southeast-1",
+        // The missing key above under another of the recording's disguises.
+        "/<key-id:1>' does not exist",
+    ];
+    for (_, row) in rows
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !matched.contains(at))
+    {
+        let message = row["message"].as_str().unwrap();
+        assert!(others.iter().any(|other| message.contains(other)), "{row}");
+    }
 }
 
 #[test]
