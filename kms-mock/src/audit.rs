@@ -10,8 +10,10 @@
 
 use std::{
     collections::VecDeque,
+    fs::File,
+    io::Write,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -52,6 +54,8 @@ pub struct AuditRecord {
     pub reason: Option<String>,
     /// Every decision of the call, in order; two for `ReEncrypt`.
     pub decisions: Vec<Decision>,
+    /// The faults that were injected into the call, in their text form.
+    pub faults: Vec<String>,
     pub(crate) details: Details,
 }
 
@@ -114,6 +118,11 @@ impl AuditRecord {
             let additional = json!({ "recipient": recipient(document) });
             members.insert("additionalEventData".to_owned(), additional);
         }
+        // Not CloudTrail's: what only an emulator can tell.
+        if self.reason.is_some() || !self.faults.is_empty() {
+            let own = json!({ "reason": self.reason, "faults": self.faults });
+            members.insert("drydock".to_owned(), own);
+        }
         event
     }
 
@@ -159,6 +168,7 @@ impl AuditRecord {
             "errorCode": self.error_code,
             "errorMessage": self.error_message,
             "reason": self.reason,
+            "faults": self.faults,
             "decisions": self.decisions.iter().map(Decision::to_json).collect::<Vec<_>>(),
         })
     }
@@ -193,13 +203,33 @@ const LANES: usize = 16;
 pub struct AuditLog {
     next: AtomicUsize,
     lanes: [Mutex<Lane>; LANES],
+    /// Where events are written too, one line each.
+    file: OnceLock<Mutex<File>>,
 }
 
 /// Records with their number in the whole log.
 type Lane = VecDeque<(usize, Arc<AuditRecord>)>;
 
 impl AuditLog {
+    /// Writes the event of every further call to `file`, as one line of JSON.
+    pub(crate) fn write_to(&self, file: File) {
+        let _ = self.file.set(Mutex::new(file));
+    }
+
+    fn write(&self, record: &AuditRecord) {
+        let Some(file) = self.file.get() else {
+            return;
+        };
+        let line = format!("{}\n", record.event());
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        // One write a line: whoever follows the file never sees half of one.
+        if let Err(error) = file.write_all(line.as_bytes()) {
+            tracing::error!(%error, "writing the audit log");
+        }
+    }
+
     pub(crate) fn push(&self, record: AuditRecord) {
+        self.write(&record);
         let record = Arc::new(record);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let Some(lane) = self.lanes.get(number % LANES) else {

@@ -11,7 +11,8 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -29,10 +30,16 @@ use tokio_rustls::TlsAcceptor;
 pub use crate::server::{KmsHandler, Limits, Received};
 use crate::{
     api::{Call, Kms, Reply, Settings},
+    expect::{Expectation, Unmet},
+    explain::Explanation,
+    faults::{Fault, Faults},
     iam::Iam,
     s3::ObjectStore,
+    seed::{SeedError, SeedFile},
     server::{
-        Edge, ReceivedLog, serve,
+        CallFaults, Edge, ReceivedLog,
+        management::{self, Desk, explain},
+        serve,
         tls::{Authority, TlsError},
     },
 };
@@ -70,6 +77,22 @@ pub enum StartError {
     /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The management port must not leave the machine.
+    #[error(
+        "the management port can do everything; {0} can be reached from other machines, bind 127.0.0.1"
+    )]
+    ManagementNotLocal(SocketAddr),
+    /// The seed file has a mistake.
+    #[error("the seed file: {0}")]
+    Seed(#[from] SeedError),
+    /// The audit log cannot be written.
+    #[error("opening the audit log {}: {source}", file.display())]
+    AuditLog {
+        /// The file asked for.
+        file: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
 }
 
 /// A running server; it stops when dropped.
@@ -78,6 +101,8 @@ pub struct KmsMock {
     edge: Arc<Edge>,
     kms: Arc<Kms>,
     clock: SettableClock,
+    management: Option<SocketAddr>,
+    expectations: Mutex<Vec<Expectation>>,
     stop: watch::Sender<bool>,
     serving: Option<JoinHandle<()>>,
     runtime: Option<tokio::runtime::Runtime>,
@@ -100,6 +125,10 @@ pub struct Builder {
     workers: usize,
     tls_authority: Option<Arc<Authority>>,
     handler: Option<Arc<dyn KmsHandler>>,
+    management: Option<SocketAddr>,
+    faults: Vec<Fault>,
+    seed_file: Option<String>,
+    audit_log: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -126,6 +155,10 @@ impl KmsHandler for Kms {
     fn call(&self, call: &Call<'_>) -> Reply {
         Self::call(self, call)
     }
+
+    fn call_with_faults(&self, call: &Call<'_>, faults: &mut CallFaults<'_>) -> Reply {
+        Self::call_with_faults(self, call, faults.faults, &mut faults.planned)
+    }
 }
 
 impl KmsMock {
@@ -149,6 +182,10 @@ impl KmsMock {
             workers: cores.clamp(2, 8),
             tls_authority: None,
             handler: None,
+            management: None,
+            faults: Vec::new(),
+            seed_file: None,
+            audit_log: None,
         }
     }
 
@@ -195,6 +232,55 @@ impl KmsMock {
         self.edge.received.entries()
     }
 
+    /// The faults, for arming and disarming them.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.edge.faults
+    }
+
+    /// Why a request ended as it did, by the `x-amzn-RequestId` of its answer;
+    /// `None` if it is not remembered (any more).
+    #[must_use]
+    pub fn explain(&self, request_id: &str) -> Option<Explanation> {
+        explain(&self.kms, &self.edge, request_id)
+    }
+
+    /// Where the management port listens, if there is one.
+    #[must_use]
+    pub fn management_address(&self) -> Option<SocketAddr> {
+        self.management
+    }
+
+    /// `http://…` of the management port, if there is one.
+    #[must_use]
+    pub fn management_url(&self) -> Option<String> {
+        self.management.map(|address| format!("http://{address}"))
+    }
+
+    /// Expects requests. Dropping the server panics when they did not come, and
+    /// says which came instead.
+    pub fn expect(&self, expectation: Expectation) {
+        let mut expectations = self
+            .expectations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        expectations.push(expectation);
+    }
+
+    /// Whether everything expected so far has come; it is not asked for again.
+    ///
+    /// # Errors
+    /// [`Unmet`], which lists the requests received.
+    pub fn verify(&self) -> Result<(), Box<Unmet>> {
+        let expectations = std::mem::take(
+            &mut *self
+                .expectations
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        Unmet::judge(&expectations, self.received())
+    }
+
     /// Stops listening and waits for requests in flight, five seconds at most.
     pub async fn stop(mut self) {
         let _ = self.stop.send(true);
@@ -209,6 +295,11 @@ impl Drop for KmsMock {
         let _ = self.stop.send(true);
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background(); // a drop inside another runtime may not block
+        }
+        if !std::thread::panicking()
+            && let Err(unmet) = self.verify()
+        {
+            panic!("{unmet}");
         }
     }
 }
@@ -330,6 +421,42 @@ impl Builder {
         self
     }
 
+    /// Opens a management port too, on a free port of 127.0.0.1; default none.
+    #[must_use]
+    pub fn management(mut self, open: bool) -> Self {
+        self.management = open.then_some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
+        self
+    }
+
+    /// Opens the management port at an address of this machine.
+    #[must_use]
+    pub fn management_bind(mut self, address: SocketAddr) -> Self {
+        self.management = Some(address);
+        self
+    }
+
+    /// Arms a fault from the start.
+    #[must_use]
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.faults.push(fault);
+        self
+    }
+
+    /// Plants what a seed file (TOML) describes; see [`crate::seed`].
+    #[must_use]
+    pub fn seed_file(mut self, toml: impl Into<String>) -> Self {
+        self.seed_file = Some(toml.into());
+        self
+    }
+
+    /// Appends the event of every KMS call to a file, one line of JSON each, in
+    /// CloudTrail's shape.
+    #[must_use]
+    pub fn audit_log(mut self, file: impl Into<PathBuf>) -> Self {
+        self.audit_log = Some(file.into());
+        self
+    }
+
     /// Starts the server; it listens when this returns.
     ///
     /// # Errors
@@ -356,6 +483,18 @@ impl Builder {
         let listener = std::net::TcpListener::bind(self.bind).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
         listener.set_nonblocking(true).map_err(bind_error)?;
+        let management = match self.management {
+            None => None,
+            Some(address) if !address.ip().is_loopback() => {
+                return Err(StartError::ManagementNotLocal(address));
+            }
+            Some(address) => {
+                let bind_error = |source| StartError::Bind { address, source };
+                let listener = std::net::TcpListener::bind(address).map_err(bind_error)?;
+                listener.set_nonblocking(true).map_err(bind_error)?;
+                Some(listener)
+            }
+        };
 
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let kms = Arc::new(Kms::new(Settings {
@@ -381,7 +520,22 @@ impl Builder {
             limits: self.limits,
             ca_pem: authority.cert_pem().to_owned(),
             received: ReceivedLog::new(self.received_max),
+            faults: Faults::new(&self.seed.clone().unwrap_or_else(WorldSeed::random)),
         });
+        for fault in self.faults {
+            edge.faults.add(fault);
+        }
+        if let Some(text) = &self.seed_file {
+            SeedFile::parse(text)?.plant(&kms, &edge)?;
+        }
+        if let Some(file) = self.audit_log {
+            let opened = std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&file);
+            kms.audit()
+                .write_to(opened.map_err(|source| StartError::AuditLog { file, source })?);
+        }
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(self.workers)
@@ -395,12 +549,29 @@ impl Builder {
         };
         let (stop, stopping) = watch::channel(false);
         let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let management = match management {
+            None => None,
+            Some(listener) => {
+                let address = listener.local_addr().map_err(bind_error)?;
+                let _within = runtime.enter();
+                let listener = TcpListener::from_std(listener).map_err(bind_error)?;
+                let desk = Arc::new(Desk {
+                    kms: Arc::clone(&kms),
+                    edge: Arc::clone(&edge),
+                    clock: self.clock.clone(),
+                });
+                runtime.spawn(management::serve(desk, listener, stopping.clone()));
+                Some(address)
+            }
+        };
         let serving = runtime.spawn(serve(Arc::clone(&edge), listener, acceptor, stopping));
         Ok(KmsMock {
             address,
             edge,
             kms,
             clock: self.clock,
+            management,
+            expectations: Mutex::default(),
             stop,
             serving: Some(serving),
             runtime: Some(runtime),

@@ -11,12 +11,19 @@
 pub mod api;
 pub mod audit;
 pub mod builder;
+mod expect;
+mod explain;
+pub mod faults;
 pub mod iam;
 mod keys;
 pub mod policy;
 pub mod principal;
 pub mod recipient;
 pub mod s3;
+pub mod seed;
 pub mod server;
 
 pub use builder::{Auth, Builder, KmsMock, Received, StartError};
+pub use expect::{Expectation, Unmet};
+pub use explain::Explanation;
+pub use faults::{Fault, Hostile};

@@ -21,6 +21,8 @@ enum Verb {
     Serve(cli::serve::Args),
     /// Look at key policies without a server.
     Policy(cli::policy::Args),
+    /// Tell why a request was allowed or refused.
+    Explain(cli::explain::Args),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -35,5 +37,6 @@ fn main() -> anyhow::Result<ExitCode> {
     match cli.verb {
         Verb::Serve(args) => cli::serve::run(args),
         Verb::Policy(args) => cli::policy::run(args),
+        Verb::Explain(args) => cli::explain::run(&args),
     }
 }

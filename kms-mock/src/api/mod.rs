@@ -28,6 +28,7 @@ mod data_key;
 mod data_key_pair;
 mod encapsulate;
 mod error;
+mod faulty;
 mod fields;
 mod grant;
 mod key;
@@ -35,6 +36,7 @@ mod key_policy;
 mod mac;
 mod op;
 mod operation;
+mod plant;
 mod public_key;
 mod random;
 mod rotation;
@@ -49,9 +51,15 @@ use std::{sync::Arc, time::Duration};
 
 use nsm_sim::{clock::Clock, seed::WorldSeed};
 
-use self::{error::Failure, op::Op, operation::Operation};
+use self::{
+    error::Failure,
+    op::{Op, Trail},
+    operation::Operation,
+};
+pub(crate) use self::{faulty::injected_reply, plant::PlantedKey};
 use crate::{
     audit::{AuditLog, AuditRecord, Details},
+    faults::Conditions,
     keys::{entropy::Entropy, store::Store},
     principal::Caller,
     recipient::DocumentVerifier,
@@ -131,8 +139,15 @@ impl Kms {
 
     /// Answers a call and records it.
     pub fn call(&self, call: &Call<'_>) -> Reply {
+        let (reply, record) = self.perform(call, Conditions::default());
+        self.audit.push(record);
+        reply
+    }
+
+    /// Answers a call; the record is the caller's to keep.
+    fn perform(&self, call: &Call<'_>, conditions: Conditions) -> (Reply, AuditRecord) {
         let operation = Operation::parse(call.operation);
-        let mut op = Op::new(self, call, operation);
+        let mut op = Op::new(self, call, operation, conditions);
         let result = match operation {
             Some(operation) => op.perform(operation),
             None => Err(Failure::UnknownOperation),
@@ -157,8 +172,19 @@ impl Kms {
                 (reply, failure.message())
             }
         };
-        let trail = op.into_trail();
-        self.audit.push(AuditRecord {
+        let record = self.record(call, operation, op.into_trail(), &reply, message);
+        (reply, record)
+    }
+
+    fn record(
+        &self,
+        call: &Call<'_>,
+        operation: Option<Operation>,
+        trail: Trail,
+        reply: &Reply,
+        error_message: Option<String>,
+    ) -> AuditRecord {
+        AuditRecord {
             request_id: call.request_id.to_owned(),
             time: trail.now,
             operation: call.operation.chars().take(64).collect(),
@@ -166,9 +192,10 @@ impl Kms {
             key_arn: trail.key_arn,
             attested: trail.document.is_some(),
             error_code: reply.error_type.map(str::to_owned),
-            error_message: message,
+            error_message,
             reason: reply.reason.clone(),
             decisions: trail.decisions,
+            faults: Vec::new(),
             details: Details {
                 principal: call.caller.principal.clone(),
                 region: self.settings.region.clone(),
@@ -178,8 +205,7 @@ impl Kms {
                 document: trail.document,
                 encryption_context: trail.encryption_context,
             },
-        });
-        reply
+        }
     }
 
     /// The log of calls.

@@ -7,7 +7,7 @@
 //! Unknown and chosen: an operation that takes no alias answers one like any
 //! other text that is no key id.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use nsm_sim::clock::UnixMillis;
 use serde_json::Value;
@@ -23,6 +23,7 @@ use super::{
     public_key, random, rotation, shared_secret, sign, tag,
 };
 use crate::{
+    faults::Conditions,
     keys::{
         arn::{KeyReference, account_of},
         entropy::Entropy,
@@ -48,6 +49,8 @@ pub(crate) struct Op<'a> {
     pub(crate) body: &'a [u8],
     user_agent: &'a str,
     operation: Option<Operation>,
+    /// Grants younger than this are not seen yet.
+    grants_hidden: Option<Duration>,
     trail: Trail,
 }
 
@@ -80,8 +83,19 @@ pub(crate) enum Aliases {
 }
 
 impl<'a> Op<'a> {
-    pub(crate) fn new(kms: &'a Kms, call: &Call<'a>, operation: Option<Operation>) -> Self {
-        let now = kms.settings.clock.now();
+    pub(crate) fn new(
+        kms: &'a Kms,
+        call: &Call<'a>,
+        operation: Option<Operation>,
+        conditions: Conditions,
+    ) -> Self {
+        let now = UnixMillis(
+            kms.settings
+                .clock
+                .now()
+                .0
+                .saturating_add_signed(conditions.clock_ahead_ms),
+        );
         Self {
             kms,
             caller: call.caller,
@@ -89,6 +103,7 @@ impl<'a> Op<'a> {
             body: call.body,
             user_agent: call.user_agent,
             operation,
+            grants_hidden: conditions.grants_hidden,
             trail: Trail {
                 now,
                 key_arn: None,
@@ -364,7 +379,19 @@ impl<'a> Op<'a> {
     fn grants_to_caller(&self, key: &Key) -> Vec<Arc<Grant>> {
         let mut grants = key.grants();
         grants.retain(|grant| grant.is_for(&self.caller.principal));
+        if let Some(young) = self.grants_hidden
+            && !self.brings_grant_token()
+        {
+            grants.retain(|grant| self.now.since(grant.created) >= young);
+        }
         grants
+    }
+
+    /// Whether the request carries grant tokens, which make young grants count.
+    fn brings_grant_token(&self) -> bool {
+        let body: Option<Value> = serde_json::from_slice(self.body).ok();
+        body.and_then(|body| Some(!body.get("GrantTokens")?.as_array()?.is_empty()))
+            .unwrap_or(false)
     }
 
     /// Asks for a permission that is not about a key.

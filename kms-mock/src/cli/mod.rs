@@ -1,4 +1,5 @@
 //! The verbs of the `kms-mock` binary, one a file.
 
+pub(crate) mod explain;
 pub(crate) mod policy;
 pub(crate) mod serve;

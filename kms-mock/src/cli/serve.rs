@@ -6,7 +6,7 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
-use kms_mock::{Auth, KmsMock, server::tls::Authority};
+use kms_mock::{Auth, Fault, KmsMock, server::tls::Authority};
 use nsm_sim::seed::WorldSeed;
 
 /// Options of `kms-mock serve`.
@@ -43,6 +43,21 @@ pub(crate) struct Args {
     /// clients trust the next start too.
     #[arg(long, value_name = "DIR")]
     tls_dir: Option<PathBuf>,
+    /// Open a management port (reset, clock, audit, explain, faults, seed) at
+    /// an address of this machine, such as 127.0.0.1:4567.
+    #[arg(long, value_name = "ADDR:PORT")]
+    management: Option<SocketAddr>,
+    /// Arm a fault: throttle, internal, latency=20ms..200ms, drop, forged-cms
+    /// and more, then optionally ,operation=NAME ,principal=ARN ,next=COUNT or
+    /// ,probability=P.
+    #[arg(long, value_name = "SPEC")]
+    fault: Vec<Fault>,
+    /// Plant keys, aliases, roles, users and buckets from this file (TOML).
+    #[arg(long, value_name = "FILE")]
+    seed_file: Option<PathBuf>,
+    /// Append every KMS call to this file, one CloudTrail event a line.
+    #[arg(long, value_name = "FILE")]
+    audit_log: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -66,7 +81,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         .region(&args.region)
         .account(&args.account)
         .bind(args.bind)
-        .received_max(0) // nobody can ask this process
+        // Without a management port nobody can ask this process.
+        .received_max(if args.management.is_some() { 1024 } else { 0 })
         .auth(match args.auth {
             AuthMode::Strict => Auth::Strict,
             AuthMode::Lenient => Auth::Lenient,
@@ -81,6 +97,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     if let Some(dir) = &args.tls_dir {
         builder = builder.tls_authority(kept_authority(dir)?);
+    }
+    if let Some(address) = args.management {
+        builder = builder.management_bind(address);
+    }
+    for fault in &args.fault {
+        builder = builder.fault(fault.clone());
+    }
+    if let Some(file) = &args.audit_log {
+        builder = builder.audit_log(file);
+    }
+    if let Some(file) = &args.seed_file {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("reading the seed file {}", file.display()))?;
+        builder = builder.seed_file(text);
     }
     let mock = builder.start_blocking()?;
     if let Some(file) = &args.ca_out {
@@ -155,6 +185,7 @@ fn banner(mock: &KmsMock, args: &Args) {
          \n\
          authentication: {auth}\n\
          TLS root:       {url}/_drydock/ca.pem{ca_out}\n\
+         {management}\
          Stop with Ctrl-C; everything is in memory and goes with it.",
         version = env!("CARGO_PKG_VERSION"),
         address = mock.address(),
@@ -165,6 +196,9 @@ fn banner(mock: &KmsMock, args: &Args) {
             AuthMode::Strict => "strict, every signature is verified",
             AuthMode::Lenient => "lenient, unknown credentials are the account's root user",
         },
+        management = mock.management_url().map_or_else(String::new, |url| {
+            format!("management:     {url} (kms-mock explain REQUEST_ID)\n")
+        }),
         ca_out = match &args.ca_out {
             Some(file) => format!(", also in {}", file.display()),
             None => String::new(),

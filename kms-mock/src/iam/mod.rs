@@ -426,6 +426,55 @@ impl Iam {
         Ok(credentials)
     }
 
+    /// Gives a user an access key that is known beforehand, as a seed file does.
+    ///
+    /// # Errors
+    /// [`IamError`]: NoSuchEntity, EntityAlreadyExists, LimitExceeded.
+    pub fn plant_access_key(
+        &self,
+        account: &str,
+        user: &str,
+        access_key_id: &str,
+        secret_access_key: &str,
+    ) -> Result<(), IamError> {
+        check_name("accessKeyId", access_key_id, 16, 128)?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.keys.contains_key(access_key_id) {
+            return Err(IamError::EntityAlreadyExists {
+                kind: "Access key",
+                name: access_key_id.to_owned(),
+            });
+        }
+        let found = state
+            .accounts
+            .get_mut(account)
+            .and_then(|account| account.users.get_mut(user))
+            .ok_or_else(|| no_user(user))?;
+        if found.keys.len() >= KEYS_PER_USER_MAX {
+            let (quota, max) = ("AccessKeysPerUser", KEYS_PER_USER_MAX);
+            return Err(IamError::LimitExceeded { quota, max });
+        }
+        found.keys.push(access_key_id.to_owned());
+        let holder = Holder::User {
+            account: account.to_owned(),
+            name: user.to_owned(),
+        };
+        let credentials = Credentials {
+            access_key_id: access_key_id.to_owned(),
+            secret_access_key: zeroize::Zeroizing::new(secret_access_key.to_owned()),
+            session_token: None,
+            expiration: None,
+        };
+        let key = AccessKey::new(credentials, holder, Vec::new());
+        state.keys.insert(access_key_id.to_owned(), Arc::new(key));
+        Ok(())
+    }
+
+    /// Forgets all users, roles, sessions and keys.
+    pub fn clear(&self) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::default();
+    }
+
     /// A session of a role for a caller: AssumeRole with its authorization.
     ///
     /// # Errors

@@ -162,6 +162,21 @@ impl Store {
         }
     }
 
+    /// Forgets all keys and aliases.
+    pub(crate) fn clear(&self) {
+        self.keys.clear();
+        self.aliases.clear();
+        self.handles.clear();
+        write(&self.key_index).clear();
+        write(&self.alias_index).clear();
+        let mut deletions = self
+            .deletions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        deletions.clear();
+        self.next_deletion.store(u64::MAX, Ordering::SeqCst);
+    }
+
     /// ARNs of keys that start with `prefix` and come after `after`, in order.
     pub(crate) fn key_arns(
         &self,
@@ -273,6 +288,12 @@ impl<K: Hash + Eq, V: Clone> Shards<K, V> {
         Q: Hash + Eq + ?Sized,
     {
         write(self.shard(key)).remove(key);
+    }
+
+    fn clear(&self) {
+        for shard in &self.shards {
+            write(shard).clear();
+        }
     }
 }
 

@@ -195,6 +195,17 @@ impl Recipient {
     /// Encrypts `plaintext` as a `CiphertextForRecipient`; `None` when the
     /// cryptographic library fails.
     pub(crate) fn seal(&self, plaintext: &[u8], entropy: &Entropy) -> Option<Vec<u8>> {
+        self.seal_with(plaintext, entropy, cms::Oaep::Sha256)
+    }
+
+    /// The same, naming other OAEP parameters than those used: for hostile
+    /// answers.
+    pub(crate) fn seal_with(
+        &self,
+        plaintext: &[u8],
+        entropy: &Entropy,
+        oaep: cms::Oaep,
+    ) -> Option<Vec<u8>> {
         let mut content_key = Zeroizing::new([0; 32]);
         entropy.fill(content_key.as_mut_slice());
         let mut iv = [0; 16];
@@ -212,7 +223,7 @@ impl Recipient {
         let content = cms::encrypt_content(&content_key, iv, plaintext)?;
         let envelope = cms::Envelope {
             key_id: &self.key_id,
-            oaep: cms::Oaep::Sha256,
+            oaep,
             encrypted_key,
             iv: &iv,
             content: &content,

@@ -33,6 +33,8 @@ const KEYS_PER_PAGE_MAX: i32 = 1_000;
 /// The object store of one world, behind the S3 protocol.
 pub struct ObjectStore {
     service: S3Service,
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for ObjectStore {
@@ -45,14 +47,27 @@ impl ObjectStore {
     /// An empty store of at most `bytes_max` bytes.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, region: &str, bytes_max: u64) -> Self {
+        let store = Arc::new(Store::new(bytes_max));
         let objects = Objects {
-            store: Store::new(bytes_max),
-            clock,
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
             region: region.to_owned(),
         };
         Self {
             service: S3ServiceBuilder::new(objects).build(),
+            store,
+            clock,
         }
+    }
+
+    /// Makes a bucket unless there is one of this name.
+    pub(crate) fn plant_bucket(&self, name: &str, account: &str) {
+        let _ = self.store.create(name, account, self.clock.now());
+    }
+
+    /// Forgets all buckets and objects.
+    pub(crate) fn clear(&self) {
+        self.store.clear();
     }
 
     /// Answers one authenticated request of `account`, whose signature and
@@ -109,7 +124,7 @@ struct Payload(Bytes);
 struct Account(String);
 
 struct Objects {
-    store: Store,
+    store: Arc<Store>,
     clock: Arc<dyn Clock>,
     region: String,
 }

@@ -115,6 +115,11 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        *self.inner.write().unwrap_or_else(PoisonError::into_inner) = Inner::default();
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         self.inner
             .read()

@@ -8,7 +8,9 @@
 mod authenticate;
 mod body;
 mod chunked;
+mod cut;
 mod limits;
+pub mod management;
 mod route;
 pub mod sigv4;
 mod stall;
@@ -33,8 +35,9 @@ use tokio_rustls::TlsAcceptor;
 pub use self::limits::Limits;
 use self::stall::Stall;
 use crate::{
-    api::{Call, Reply},
+    api::{Call, Reply, injected_reply},
     builder::Auth,
+    faults::{Faults, Planned},
     iam::Iam,
     s3::ObjectStore,
 };
@@ -44,6 +47,28 @@ pub trait KmsHandler: Send + Sync {
     /// Answers one call. It runs on a worker of the server and may take as long
     /// as making a key takes.
     fn call(&self, call: &Call<'_>) -> Reply;
+
+    /// Answers a call that meets faults. Without more, only refusals are
+    /// injected.
+    #[doc(hidden)]
+    fn call_with_faults(&self, call: &Call<'_>, faults: &mut CallFaults<'_>) -> Reply {
+        match faults.planned.refusal() {
+            Some(injected) => {
+                let mut reply = injected_reply(&injected);
+                reply.reason = faults.planned.reason();
+                reply
+            }
+            None => self.call(call),
+        }
+    }
+}
+
+/// The faults of one call, with the list they come from.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct CallFaults<'a> {
+    pub(crate) faults: &'a Faults,
+    pub(crate) planned: Planned,
 }
 
 /// A request the server has answered.
@@ -79,6 +104,7 @@ pub(crate) struct Edge {
     pub(crate) limits: Limits,
     pub(crate) ca_pem: String,
     pub(crate) received: ReceivedLog,
+    pub(crate) faults: Faults,
 }
 
 /// The last requests, oldest dropped first.
@@ -103,6 +129,13 @@ impl ReceivedLog {
             .iter()
             .cloned()
             .collect()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     /// Keeps what `entry` makes; without room for any it is not even made.
@@ -203,7 +236,7 @@ where
         .max_buf_size(limits.head_bytes_max);
     let service = service_fn(|request| {
         let edge = Arc::clone(&edge);
-        async move { Ok::<_, std::convert::Infallible>(edge.answer(request, origin).await) }
+        async move { edge.answer(request, origin).await }
     });
     let stream = TokioIo::new(Stall::new(stream, limits.write_timeout));
     let served = builder.serve_connection(stream, service);

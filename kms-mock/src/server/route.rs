@@ -19,13 +19,15 @@ use nsm_sim::clock::UnixMillis;
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 use super::{
-    Edge, Origin, Received,
+    CallFaults, Edge, Origin, Received,
     authenticate::{Authenticated, Gate, Refusal, Service},
     body::{self, BodyError},
     chunked::{self, ChunkError, ChunkSigner, Streaming},
+    cut::{self, Dropped},
 };
 use crate::{
     api::Call,
+    faults::Occasion,
     iam::{self, FormAnswer},
     s3,
 };
@@ -56,7 +58,7 @@ impl Edge {
         self: Arc<Self>,
         request: Request<Incoming>,
         origin: Origin,
-    ) -> Answer {
+    ) -> Result<Answer, Dropped> {
         let request_id = new_request_id();
         let mut noted = self.route(request, origin, &request_id).await;
         let headers = noted.answer.headers_mut();
@@ -97,7 +99,7 @@ impl Edge {
             reason,
             tls: origin.tls,
         });
-        answer
+        cut::apply(answer)
     }
 
     async fn route(&self, request: Request<Incoming>, origin: Origin, request_id: &str) -> Noted {
@@ -200,14 +202,45 @@ impl Edge {
             request_id,
             user_agent: user_agent.unwrap_or_default(),
         };
+        let mut faults = self.faults_of(&call);
+        if let Some(faults) = &faults
+            && !faults.planned.latency.is_zero()
+        {
+            tokio::time::sleep(faults.planned.latency).await;
+        }
+        let mut answer_it = || match &mut faults {
+            Some(faults) => self.kms.call_with_faults(&call, faults),
+            None => self.kms.call(&call),
+        };
         let reply = if makes_a_key(operation) {
             // RSA keys take up to a second; other connections of this worker go on.
-            tokio::task::block_in_place(|| self.kms.call(&call))
+            tokio::task::block_in_place(answer_it)
         } else {
-            self.kms.call(&call)
+            answer_it()
         };
-        let answer = whole(reply.status, "application/x-amz-json-1.1", reply.body);
+        let mut answer = whole(reply.status, "application/x-amz-json-1.1", reply.body);
+        if let Some(wire) = faults.and_then(|faults| faults.planned.wire()) {
+            answer.extensions_mut().insert(wire);
+        }
         noted(answer, principal, reply.reason)
+    }
+
+    /// The faults that meet a call; `None` for nearly all.
+    fn faults_of(&self, call: &Call<'_>) -> Option<CallFaults<'_>> {
+        if !self.faults.any() {
+            return None;
+        }
+        let principal = &call.caller.principal;
+        let planned = self.faults.plan(&Occasion {
+            operation: call.operation,
+            principal_arn: &principal.arn(),
+            role_arn: &principal.role_arn(),
+            attested: call.body.windows(11).any(|word| word == b"\"Recipient\""),
+        });
+        (!planned.is_empty()).then_some(CallFaults {
+            faults: &self.faults,
+            planned,
+        })
     }
 
     async fn form(&self, parts: &Parts, incoming: Incoming, request_id: &str) -> Noted {

@@ -1,0 +1,324 @@
+//! A seed file: keys with fixed ids and known material, aliases, policies, tags,
+//! roles, users with their access keys, and buckets, in TOML.
+//!
+//! ```toml
+//! [[key]]
+//! id = "1234abcd-12ab-34cd-56ef-1234567890ab"
+//! description = "images on their way in"
+//! material = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+//! aliases = ["alias/imaging-input"]
+//! tags = { team = "imaging" }
+//! policy = '''{"Version": "2012-10-17", "Statement": [ … ]}'''
+//!
+//! [[role]]
+//! name = "imaging-parent"
+//! policies = { use-keys = '''{ … }''' }
+//!
+//! [[user]]
+//! name = "alice"
+//! access_key_id = "AKIAIOSFODNN7EXAMPLE"
+//! secret_access_key = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+//!
+//! [[bucket]]
+//! name = "imaging"
+//! ```
+//!
+//! Models nothing of AWS: there, nobody chooses a key's id. Only symmetric keys
+//! can be planted. Mistakes are told with their line.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use serde::Deserialize;
+use toml::Spanned;
+use zeroize::Zeroizing;
+
+use crate::{
+    api::{Kms, PlantedKey},
+    iam::NewRole,
+    policy::{Policy, PolicyKind},
+    principal::is_account_id,
+    server::Edge,
+};
+
+/// A seed file that was read.
+#[allow(missing_debug_implementations)] // holds key material and secrets
+pub struct SeedFile {
+    text: String,
+    raw: Raw,
+}
+
+/// What is wrong with a seed file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SeedError {
+    /// No TOML, or an entry that there is not.
+    #[error("{0}")]
+    Form(String),
+    /// A value that cannot be used.
+    #[error("line {line}: {what}")]
+    Value {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// What was planted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Planted {
+    /// ARNs of the keys, in the file's order.
+    pub(crate) keys: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(default)]
+    key: Vec<RawKey>,
+    #[serde(default)]
+    role: Vec<RawRole>,
+    #[serde(default)]
+    user: Vec<RawUser>,
+    #[serde(default)]
+    bucket: Vec<RawBucket>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawKey {
+    id: Spanned<String>,
+    account: Option<Spanned<String>>,
+    #[serde(default)]
+    description: String,
+    material: Option<Spanned<String>>,
+    #[serde(default)]
+    aliases: Vec<Spanned<String>>,
+    policy: Option<Spanned<String>>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+    #[serde(default = "yes")]
+    enabled: bool,
+    rotation_days: Option<Spanned<u32>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRole {
+    name: Spanned<String>,
+    account: Option<Spanned<String>>,
+    #[serde(default = "slash")]
+    path: String,
+    trust: Option<Spanned<String>>,
+    #[serde(default)]
+    policies: BTreeMap<String, Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawUser {
+    name: Spanned<String>,
+    account: Option<Spanned<String>>,
+    #[serde(default = "slash")]
+    path: String,
+    #[serde(default)]
+    policies: BTreeMap<String, Spanned<String>>,
+    access_key_id: Option<Spanned<String>>,
+    secret_access_key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBucket {
+    name: Spanned<String>,
+    account: Option<Spanned<String>>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn slash() -> String {
+    "/".to_owned()
+}
+
+impl SeedFile {
+    /// Reads TOML.
+    ///
+    /// # Errors
+    /// [`SeedError::Form`], which names line and column.
+    pub fn parse(text: &str) -> Result<Self, SeedError> {
+        let raw = toml::from_str(text).map_err(|error| SeedError::Form(error.to_string()))?;
+        let text = text.to_owned();
+        Ok(Self { text, raw })
+    }
+
+    /// Makes everything in the file. Stops at the first mistake.
+    pub(crate) fn plant(&self, kms: &Kms, edge: &Edge) -> Result<Planted, SeedError> {
+        let mut keys = Vec::new();
+        // All keys are read before the first is planted.
+        let read: Result<Vec<_>, _> = self.raw.key.iter().map(|raw| self.key(raw, edge)).collect();
+        for (raw, key) in self.raw.key.iter().zip(read?) {
+            let arn = kms
+                .plant(key)
+                .map_err(|error| self.wrong(raw.id.span(), error))?;
+            keys.push(arn);
+        }
+        for role in &self.raw.role {
+            self.role(role, edge)?;
+        }
+        for user in &self.raw.user {
+            self.user(user, edge)?;
+        }
+        for bucket in &self.raw.bucket {
+            let account = self.account(bucket.account.as_ref(), edge)?;
+            let name = bucket.name.get_ref();
+            if !is_bucket_name(name) {
+                return Err(self.wrong(
+                    bucket.name.span(),
+                    "a bucket's name has 3 to 63 lower-case letters, digits, dots and dashes",
+                ));
+            }
+            edge.s3.plant_bucket(name, account);
+        }
+        Ok(Planted { keys })
+    }
+
+    fn key(&self, raw: &RawKey, edge: &Edge) -> Result<PlantedKey, SeedError> {
+        let id = raw.id.get_ref();
+        let canonical = uuid::Uuid::try_parse(id).map(|uuid| uuid.hyphenated().to_string());
+        if canonical.as_ref() != Ok(id) {
+            return Err(self.wrong(
+                raw.id.span(),
+                "a key's id looks like 1234abcd-12ab-34cd-56ef-1234567890ab",
+            ));
+        }
+        let material = raw.material.as_ref().map(|text| {
+            secret(text.get_ref()).ok_or_else(|| {
+                self.wrong(
+                    text.span(),
+                    "material is 32 bytes: 64 hex digits, or base64",
+                )
+            })
+        });
+        let policy = raw.policy.as_ref().map(|text| {
+            Policy::parse(text.get_ref(), PolicyKind::Key)
+                .map_err(|error| self.wrong(text.span(), error))
+        });
+        for alias in &raw.aliases {
+            let name = alias.get_ref();
+            if !name.starts_with("alias/") || name.starts_with("alias/aws/") || name.len() < 7 {
+                return Err(self.wrong(
+                    alias.span(),
+                    "an alias starts with alias/ and not with alias/aws/",
+                ));
+            }
+        }
+        if let Some(days) = &raw.rotation_days
+            && !(90..=2560).contains(days.get_ref())
+        {
+            return Err(self.wrong(days.span(), "a rotation period has 90 to 2560 days"));
+        }
+        Ok(PlantedKey {
+            id: id.clone(),
+            account: self.account(raw.account.as_ref(), edge)?.to_owned(),
+            description: raw.description.clone(),
+            material: material.transpose()?,
+            aliases: raw.aliases.iter().map(|a| a.get_ref().clone()).collect(),
+            policy: policy.transpose()?,
+            tags: raw.tags.clone(),
+            enabled: raw.enabled,
+            rotation_days: raw.rotation_days.as_ref().map(|days| *days.get_ref()),
+        })
+    }
+
+    fn role(&self, raw: &RawRole, edge: &Edge) -> Result<(), SeedError> {
+        let account = self.account(raw.account.as_ref(), edge)?;
+        let name = raw.name.get_ref();
+        let anybody_here = format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"AWS":"arn:aws:iam::{account}:root"}},"Action":"sts:AssumeRole"}}]}}"#
+        );
+        let trust = raw.trust.as_ref();
+        let new = NewRole {
+            path: &raw.path,
+            ..NewRole::named(
+                name,
+                trust.map_or(anybody_here.as_str(), |text| text.get_ref().as_str()),
+            )
+        };
+        edge.iam.create_role(account, &new).map_err(|error| {
+            self.wrong(trust.map_or_else(|| raw.name.span(), Spanned::span), error)
+        })?;
+        for (policy, text) in &raw.policies {
+            edge.iam
+                .put_role_policy(account, name, policy, text.get_ref())
+                .map_err(|error| self.wrong(text.span(), error))?;
+        }
+        Ok(())
+    }
+
+    fn user(&self, raw: &RawUser, edge: &Edge) -> Result<(), SeedError> {
+        let account = self.account(raw.account.as_ref(), edge)?;
+        let name = raw.name.get_ref();
+        edge.iam
+            .create_user(account, &raw.path, name)
+            .map_err(|error| self.wrong(raw.name.span(), error))?;
+        for (policy, text) in &raw.policies {
+            edge.iam
+                .put_user_policy(account, name, policy, text.get_ref())
+                .map_err(|error| self.wrong(text.span(), error))?;
+        }
+        match (&raw.access_key_id, &raw.secret_access_key) {
+            (None, None) => Ok(()),
+            (Some(id), Some(secret)) => edge
+                .iam
+                .plant_access_key(account, name, id.get_ref(), secret)
+                .map_err(|error| self.wrong(id.span(), error)),
+            _ => Err(self.wrong(
+                raw.name.span(),
+                "access_key_id and secret_access_key come together",
+            )),
+        }
+    }
+
+    fn account<'a>(
+        &self,
+        account: Option<&'a Spanned<String>>,
+        edge: &'a Edge,
+    ) -> Result<&'a str, SeedError> {
+        match account {
+            None => Ok(&edge.account),
+            Some(account) if is_account_id(account.get_ref()) => Ok(account.get_ref()),
+            Some(account) => Err(self.wrong(account.span(), "an account is twelve digits")),
+        }
+    }
+
+    fn wrong(&self, span: Range<usize>, what: impl std::fmt::Display) -> SeedError {
+        let before = self.text.get(..span.start).unwrap_or_default();
+        SeedError::Value {
+            line: before.matches('\n').count() + 1,
+            what: what.to_string(),
+        }
+    }
+}
+
+fn secret(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let mut secret = Zeroizing::new([0; 32]);
+    if hex::decode_to_slice(text, secret.as_mut_slice()).is_ok() {
+        return Some(secret);
+    }
+    let bytes = Zeroizing::new(BASE64.decode(text).ok()?);
+    if bytes.len() != secret.len() {
+        return None;
+    }
+    secret.copy_from_slice(&bytes);
+    Some(secret)
+}
+
+fn is_bucket_name(name: &str) -> bool {
+    (3..=63).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-')
+}
