@@ -1,7 +1,7 @@
 //! The management port from outside, `explain` in all its forms, faults on the
 //! wire, seed files, expectations and the audit file.
 
-mod support;
+#![allow(clippy::unwrap_used)] // test code outside test functions
 
 use std::{
     io::{BufRead, BufReader},

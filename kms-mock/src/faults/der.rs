@@ -16,7 +16,7 @@ const DEPTH_MAX: usize = 16;
 /// The DER of one BER element; `None` if `ber` is not exactly that.
 pub(super) fn from_ber(ber: &[u8]) -> Option<Vec<u8>> {
     let (element, rest) = Element::read(ber, 0)?;
-    rest.is_empty().then(|| element.der)
+    rest.is_empty().then_some(element.der)
 }
 
 struct Element {

@@ -67,7 +67,7 @@ impl Weather {
         (reply, json)
     }
 
-    fn last(&self) -> std::sync::Arc<AuditRecord> {
+    fn last(&self) -> Arc<AuditRecord> {
         self.world.kms.audit().records().pop().unwrap()
     }
 }

@@ -6,6 +6,7 @@ mod authorization;
 mod conditions;
 mod crypto;
 mod errors;
+mod explained;
 mod faulty;
 mod hostile;
 mod keys;
