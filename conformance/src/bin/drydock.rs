@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use conformance::cli::{
-    conformance::Conformance, demo::Demo, nsm_client::NsmClient, style::Style, up::Up,
+    attack::Attack, conformance::Conformance, demo::Demo, nsm_client::NsmClient, style::Style,
+    up::Up,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,6 +26,7 @@ enum Verb {
     Demo(Demo),
     Up(Up),
     Conformance(Conformance),
+    Attack(Attack),
     #[command(hide = true)]
     NsmClient(NsmClient),
 }
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
             Verb::Demo(demo) => demo.run().await,
             Verb::Up(up) => up.run().await,
             Verb::Conformance(conformance) => conformance.run().await,
+            Verb::Attack(attack) => attack.run().await,
             Verb::NsmClient(client) => client.run(),
         }
     };

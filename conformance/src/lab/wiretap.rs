@@ -7,7 +7,7 @@
 //! Does not model an active attacker: it never changes a byte.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -191,9 +191,64 @@ impl Haystack {
     /// answers the first piece found.
     #[must_use]
     pub fn find(&self, secret: &[u8]) -> Option<String> {
-        use base64::{Engine as _, engine::general_purpose::STANDARD};
-        let pieces = secret.chunks_exact(PIECE_BYTES).enumerate();
-        for (index, piece) in pieces.filter(|(_, piece)| is_telling(piece)) {
+        needles(secret)
+            .find(|needle| self.windows.contains(&needle.window))
+            .map(|needle| needle.to_string())
+    }
+}
+
+/// Whether a piece of any of `secrets` passed in `streams`, in the forms that
+/// [`Haystack::find`] looks for; answers one that did. Goes through the streams
+/// once: for many secrets or long streams.
+#[must_use]
+pub fn find_any(streams: &[Vec<u8>], secrets: &[&[u8]]) -> Option<String> {
+    let needles: HashMap<[u8; WINDOW_BYTES], Needle> = secrets
+        .iter()
+        .flat_map(|secret| needles(secret))
+        .map(|needle| (needle.window, needle))
+        .collect();
+    // Nearly every place is ruled out by its three bytes.
+    let code = |code: usize, byte: u8| (code << 8 | usize::from(byte)) & 0xff_ffff;
+    let mut beginnings = vec![false; 1 << 24];
+    for window in needles.keys() {
+        let first_three = window.iter().take(3);
+        beginnings[first_three.fold(0, |sum, byte| code(sum, *byte))] = true;
+    }
+    for stream in streams {
+        let mut last_three = 0;
+        for (at, byte) in stream.iter().enumerate() {
+            last_three = code(last_three, *byte);
+            if beginnings[last_three]
+                && let Some(rest) = stream.get(at.saturating_sub(2)..)
+                && let Some(window) = rest.first_chunk::<WINDOW_BYTES>()
+                && let Some(needle) = needles.get(window)
+            {
+                return Some(needle.to_string());
+            }
+        }
+    }
+    None
+}
+
+/// A piece of a secret in one of its forms.
+struct Needle {
+    window: [u8; WINDOW_BYTES],
+    at: usize,
+    form: &'static str,
+}
+
+impl std::fmt::Display for Needle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "byte {} on, in {}", self.at, self.form)
+    }
+}
+
+fn needles(secret: &[u8]) -> impl Iterator<Item = Needle> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let pieces = secret.chunks_exact(PIECE_BYTES).enumerate();
+    pieces
+        .filter(|(_, piece)| is_telling(piece))
+        .flat_map(|(index, piece)| {
             let mut forms = vec![
                 ("plain", piece.to_vec()),
                 ("lower-case hex", hex::encode(piece).into_bytes()),
@@ -203,20 +258,14 @@ impl Haystack {
                 let text = STANDARD.encode(&piece[phase..phase + PIECE_BYTES - 3]);
                 forms.push(("base64", text.into_bytes()));
             }
-            for (form, needle) in forms {
-                if self.has(&needle) {
-                    return Some(format!("byte {} on, in {form}", index * PIECE_BYTES));
-                }
-            }
-        }
-        None
-    }
-
-    fn has(&self, needle: &[u8]) -> bool {
-        needle
-            .first_chunk::<WINDOW_BYTES>()
-            .is_some_and(|window| self.windows.contains(window))
-    }
+            forms.into_iter().filter_map(move |(form, bytes)| {
+                Some(Needle {
+                    window: *bytes.first_chunk::<WINDOW_BYTES>()?,
+                    at: index * PIECE_BYTES,
+                    form,
+                })
+            })
+        })
 }
 
 /// A run of one byte (padding, black border) proves nothing when found.
@@ -243,6 +292,11 @@ mod tests {
                 hex::encode(&bytes).into_bytes(),
                 STANDARD.encode(&bytes).into_bytes(),
             ] {
+                let streams = [vec![0; 40], stream.clone()];
+                assert!(
+                    find_any(&streams, &[&[7; 99], SECRET]).is_some(),
+                    "lead {lead}"
+                );
                 assert!(
                     Haystack::new(&[stream]).find(SECRET).is_some(),
                     "lead {lead}"
@@ -254,6 +308,7 @@ mod tests {
     #[test]
     fn other_bytes_do_not_look_like_a_leak() {
         let stream: Vec<u8> = (0..=255).cycle().take(10_000).collect();
+        assert_eq!(find_any(std::slice::from_ref(&stream), &[SECRET]), None);
         assert_eq!(Haystack::new(&[stream]).find(SECRET), None);
     }
 

@@ -183,15 +183,15 @@ async fn on_stage(judge: &mut Judge<'_>, stage: &mut Stage) {
 }
 
 /// A world with its parent and its enclave running.
-struct Stage {
-    lab: Lab,
-    parent: Parent,
-    enclave: Process,
-    jobs: u32,
+pub(super) struct Stage {
+    pub(super) lab: Lab,
+    pub(super) parent: Parent,
+    pub(super) enclave: Process,
+    pub(super) jobs: u32,
 }
 
 impl Stage {
-    async fn set(options: Options) -> anyhow::Result<Self> {
+    pub(super) async fn set(options: Options) -> anyhow::Result<Self> {
         let lab = Lab::start(options).await?;
         let (parent, enclave) =
             tokio::try_join!(lab.start_parent(), lab.start_enclave(Mode::Production))?;
@@ -203,14 +203,14 @@ impl Stage {
         })
     }
 
-    async fn strike(self) -> anyhow::Result<()> {
+    pub(super) async fn strike(self) -> anyhow::Result<()> {
         // The enclave first: a parent that is told to stop lets its bridge's
         // connections finish, and an enclave keeps its own to KMS open.
         self.enclave.stop().await?;
         self.parent.stop().await
     }
 
-    async fn upload(&mut self, image: &[u8]) -> anyhow::Result<Uploaded> {
+    pub(super) async fn upload(&mut self, image: &[u8]) -> anyhow::Result<Uploaded> {
         let (key, now) = (self.lab.submitter.clone(), self.lab.now());
         self.upload_as(&key, image, now).await
     }
@@ -232,7 +232,7 @@ impl Stage {
         .await
     }
 
-    async fn read(&self, uploaded: &Uploaded) -> anyhow::Result<hospital::Reading> {
+    pub(super) async fn read(&self, uploaded: &Uploaded) -> anyhow::Result<hospital::Reading> {
         let Lab {
             cloud,
             verifier,
@@ -250,7 +250,7 @@ impl Stage {
         .await
     }
 
-    async fn done(&mut self, uploaded: &Uploaded) -> anyhow::Result<hospital::Reading> {
+    pub(super) async fn done(&mut self, uploaded: &Uploaded) -> anyhow::Result<hospital::Reading> {
         let outcome = self.parent.submit(&uploaded.objects).await?;
         ensure!(
             outcome.status == JobStatus::Done,
@@ -259,7 +259,7 @@ impl Stage {
         self.read(uploaded).await
     }
 
-    async fn refused(&mut self, uploaded: &Uploaded, code: &str) -> anyhow::Result<()> {
+    pub(super) async fn refused(&mut self, uploaded: &Uploaded, code: &str) -> anyhow::Result<()> {
         let outcome = self.parent.submit(&uploaded.objects).await?;
         refusal(&self.lab.cloud, &uploaded.objects, &outcome, code).await
     }
@@ -300,7 +300,7 @@ async fn refusal(
     nothing_stored(cloud, objects).await
 }
 
-async fn nothing_stored(cloud: &Cloud, objects: &JobObjects) -> anyhow::Result<()> {
+pub(super) async fn nothing_stored(cloud: &Cloud, objects: &JobObjects) -> anyhow::Result<()> {
     let s3 = hospital::s3(cloud, Role::Clinician)?;
     for key in [objects.result_key.clone(), objects.receipt_key()] {
         ensure!(

@@ -2,6 +2,7 @@
 
 mod attestation;
 mod flow;
+mod hostile;
 mod nsm;
 mod recipient;
 
@@ -48,6 +49,11 @@ pub const ALL: &[Suite] = &[
         about: "the main job and everything it must refuse",
         on_device: false,
     },
+    Suite {
+        name: "hostile",
+        about: "a KMS that answers wrongly and a parent that helps it",
+        on_device: false,
+    },
 ];
 
 /// How suites are run.
@@ -89,6 +95,7 @@ pub async fn run(name: &str, plan: &Plan<'_>) -> Vec<Judged> {
         "attestation" => on_nsm_targets("attestation", plan, attestation::judge).await,
         "recipient" => recipient::run(plan).await,
         "flow" => flow::run(plan).await,
+        "hostile" => hostile::run(plan).await,
         _ => Vec::new(),
     }
 }

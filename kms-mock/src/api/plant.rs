@@ -87,7 +87,7 @@ impl Kms {
             policy,
             tags: plan.tags,
         };
-        let key = Key::new(new, &self.entropy);
+        let key = Key::new(new, &self.entropy).expect("a symmetric key is always made");
         let changed: Result<(), std::convert::Infallible> = key.change(|record| {
             if let Some(secret) = &plan.material {
                 record.materials = Arc::new([Generation {
