@@ -35,6 +35,8 @@ pub struct Configuration {
     pub submitter_pem: String,
     /// The roots that TLS to KMS must end in, PEM.
     pub tls_roots_pem: String,
+    /// A comment in the configuration: it changes nothing but the measurements.
+    pub remark: String,
 }
 
 /// Builds the image into `file`.
@@ -98,6 +100,7 @@ fn configuration_text(cloud: &Cloud, configuration: &Configuration) -> String {
     let model_sha256 = hex::encode(digest::digest(&digest::SHA256, MODEL));
     format!(
         r#"# Measured into the image: whoever changes a word changes PCR0.
+# {remark}
 region = "{REGION}"
 input_key_arn = "{input}"
 result_key_arn = "{result}"
@@ -122,5 +125,6 @@ public_key = """
         result = cloud.result_key_arn(),
         host = kms_host(),
         submitter = configuration.submitter_pem,
+        remark = configuration.remark,
     )
 }

@@ -83,6 +83,7 @@ pub struct Lab {
     seed: WorldSeed,
     world: World,
     image: PathBuf,
+    configuration: Configuration,
     folder: Folder,
 }
 
@@ -148,6 +149,7 @@ impl Lab {
             tls_roots_pem: options
                 .tls_roots_pem
                 .unwrap_or_else(|| cloud.mock().ca_pem().to_owned()),
+            remark: "as built".to_owned(),
         };
         let image = folder.path().join("enclave.eif");
         let measurements = timeline
@@ -171,6 +173,7 @@ impl Lab {
             seed,
             world,
             image,
+            configuration,
             folder,
         })
     }
@@ -215,6 +218,24 @@ impl Lab {
     #[must_use]
     pub fn now(&self) -> UnixMillis {
         self.clock.now()
+    }
+
+    /// Replaces the image by one whose configuration has one remark changed. The
+    /// keys stay bound to the first image.
+    ///
+    /// # Errors
+    /// If the image cannot be built.
+    pub fn replace_image(&self, remark: &str) -> anyhow::Result<Measurements> {
+        let configuration = Configuration {
+            remark: remark.to_owned(),
+            ..self.configuration.clone()
+        };
+        image::build(
+            &self.cloud,
+            &self.programs.enclave_app,
+            &configuration,
+            &self.image,
+        )
     }
 
     /// Starts the enclave under `nsm-sim run` and waits until it listens.

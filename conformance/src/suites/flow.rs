@@ -487,12 +487,16 @@ async fn debug_mode() -> anyhow::Result<()> {
 }
 
 async fn other_image() -> anyhow::Result<()> {
-    // The keys are bound to the image as built; the one that runs accepts one
-    // submitter more.
     let lab = Lab::start(Options::default()).await?;
-    let mut measurements = lab.measurements.clone();
-    measurements.pcr0[47] ^= 1;
-    lab.cloud.bind_keys(&measurements, &parent_pcr3()).await?;
+    let other = lab.replace_image("as changed")?;
+    ensure!(
+        other.pcr0 != lab.measurements.pcr0 && other.pcr2 != lab.measurements.pcr2,
+        "a changed word did not change PCR0 and PCR2"
+    );
+    ensure!(
+        other.pcr1 == lab.measurements.pcr1,
+        "a changed word changed PCR1"
+    );
     let (parent, enclave) =
         tokio::try_join!(lab.start_parent(), lab.start_enclave(Mode::Production))?;
     let mut stage = Stage {
