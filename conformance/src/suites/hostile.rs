@@ -18,12 +18,22 @@ use aws_sdk_kms::{
     primitives::Blob,
     types::{DataKeySpec, GrantOperation},
 };
-use enclave_app::parent::s3::ObjectStore as _;
+use enclave_app::{
+    job::wire::{JobReply, RefusalCode},
+    parent::s3::ObjectStore as _,
+    vsock::framing::{FrameLimits, read_frame},
+};
 use kms_mock::{
     Fault, Hostile,
     faults::{ATTACKERS_KEY, Kind, Latency},
 };
-use nsm_sim::{attestation::pki::Pki, clock::SettableClock, runner::VsockAddr, seed::WorldSeed};
+use nsm_sim::{
+    attestation::pki::Pki,
+    clock::SettableClock,
+    runner::{VsockAddr, switchboard},
+    seed::WorldSeed,
+};
+use tokio::{io::AsyncWriteExt as _, net::UnixStream};
 
 use crate::{
     case::{Judge, Judged},
@@ -277,6 +287,13 @@ async fn on_tapped(judge: &mut Judge<'_>, tapped: &mut Tapped) {
         .await;
     judge
         .case(
+            "garbage and half-open job connections disturb nobody else's job",
+            "KMS §6 #18",
+            tapped.garbage_on_the_job_port(),
+        )
+        .await;
+    judge
+        .case(
             "the parent's role alone gets nothing from either key",
             "KMS §6 #15, #17",
             parent_alone(&tapped.stage.lab),
@@ -475,6 +492,54 @@ impl Tapped {
         let refused = self.stage.refused(&uploaded, "kms_refused").await;
         ensure!(self.disarm() > 0, "no clock was wrong");
         refused
+    }
+
+    async fn garbage_on_the_job_port(&mut self) -> anyhow::Result<()> {
+        const GARBAGE: [(&str, &[u8]); 4] = [
+            ("a frame of 4 GiB", &[0xff; 4]),
+            ("an empty frame", &[0; 4]),
+            (
+                "a frame that is no CBOR",
+                &[0, 0, 0, 5, 0xff, 0xff, 0xff, 0xff, 0xff],
+            ),
+            (
+                "a CBOR array of 2^63 elements",
+                &[0, 0, 0, 9, 0x9b, 0x80, 0, 0, 0, 0, 0, 0, 0],
+            ),
+        ];
+        let mut half_open = Vec::new();
+        for _ in 0..2 {
+            let mut stream = self.job_connection()?;
+            stream.write_all(&[0, 0]).await?; // half of a length
+            half_open.push(stream);
+        }
+        for (what, bytes) in GARBAGE {
+            let mut stream = self.job_connection()?;
+            stream.write_all(bytes).await?;
+            let limits = FrameLimits::for_bodies(64 * 1024);
+            let answer = read_frame(&mut stream, &limits)
+                .await
+                .with_context(|| format!("{what} was not answered"))?;
+            match JobReply::decode(&answer)? {
+                JobReply::Refused {
+                    code: RefusalCode::MalformedRequest,
+                    ..
+                } => {}
+                JobReply::Refused { code, .. } => bail!("{what} was refused as {code}"),
+                JobReply::Done { .. } => bail!("{what} was taken for a job"),
+            }
+        }
+        self.outlives("latency=1ms,next=1").await
+    }
+
+    fn job_connection(&self) -> anyhow::Result<UnixStream> {
+        let enclave = VsockAddr {
+            cid: ENCLAVE_CID,
+            port: JOB_PORT,
+        };
+        let stream = switchboard::connect(self.stage.lab.world(), PARENT_CID, enclave)?;
+        stream.set_nonblocking(true)?;
+        Ok(UnixStream::from_std(stream)?)
     }
 
     async fn nothing_leaked(&mut self) -> anyhow::Result<()> {
