@@ -14,6 +14,8 @@ mod decision;
 mod document;
 mod evaluate;
 mod grant;
+#[cfg(test)]
+mod iam_rs;
 mod json;
 mod lint;
 #[cfg(test)]
@@ -33,5 +35,6 @@ pub use document::{KEY_POLICY_BYTES_MAX, Policy, PolicyError, PolicyKind};
 pub use evaluate::decide;
 pub use grant::{Constraint, GRANT_OPERATIONS, Grant, is_grant_principal};
 pub use lint::{Lint, LintKind, lint};
+pub use prove::prove;
 pub use question::{Question, QuestionError, QuestionFacts, QuestionKey, Recipient};
 pub use request::{EncryptionContext, Facts, KeyFacts, Request, Resource};

@@ -193,11 +193,12 @@ pub(super) fn key_arns(
                 what: "policy variables in Resource".to_owned(),
             });
         }
-        if let Some(characters) = template.characters(&|_| None) {
-            if characters != [Character::Any] {
-                all.push(glob(&characters));
-            }
-        }
+        let characters = template.characters(&|_| None);
+        all.extend(
+            characters
+                .filter(|characters| *characters != [Character::Any])
+                .map(|characters| glob(&characters)),
+        );
     }
     let usual = &base.key.arn;
     all.push(literal(usual));

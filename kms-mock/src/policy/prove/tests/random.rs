@@ -67,12 +67,11 @@ fn principal(rng: &mut ChaCha8Rng, pool: &[String], account: &str) -> Principal 
         .chain([account.to_owned(), "777788889999".to_owned()])
         .collect();
     let account = accounts.choose(rng).cloned().unwrap();
-    if rng.random_bool(0.6) {
-        if let Some(found) = arns.choose(rng).and_then(|arn| {
-            crate::policy::question::parse_principal(&arn.replace(['*', '?'], "x"), "s")
-        }) {
-            return found;
-        }
+    let named = arns.choose(rng).and_then(|arn| {
+        crate::policy::question::parse_principal(&arn.replace(['*', '?'], "x"), "s")
+    });
+    if let Some(found) = named.filter(|_| rng.random_bool(0.6)) {
+        return found;
     }
     match rng.random_range(0..3) {
         0 => Principal::Root { account },
@@ -203,4 +202,130 @@ pub(super) fn attack(claim: &Claim, proof: &Proof, count: usize) {
             decision.to_json()
         );
     }
+}
+
+/// A statement of pieces that get into each other's way.
+fn statement(rng: &mut ChaCha8Rng) -> String {
+    let pick = |rng: &mut ChaCha8Rng, list: &[&str]| (*list.choose(rng).unwrap()).to_owned();
+    let effect = pick(rng, &["Allow", "Allow", "Allow", "Deny"]);
+    let who = pick(
+        rng,
+        &[
+            r#""Principal":"*""#,
+            r#""Principal":{"AWS":"111122223333"}"#,
+            r#""Principal":{"AWS":"arn:aws:iam::111122223333:role/a"}"#,
+            r#""Principal":{"AWS":"arn:aws:iam::111122223333:role/a"}"#,
+            r#""Principal":{"AWS":["444455556666","arn:aws:iam::111122223333:user/u"]}"#,
+            r#""NotPrincipal":{"AWS":"arn:aws:iam::111122223333:role/a"}"#,
+        ],
+    );
+    let what = pick(
+        rng,
+        &[
+            r#""Action":"kms:Decrypt""#,
+            r#""Action":["kms:Decrypt","kms:GenerateDataKey"]"#,
+            r#""Action":"kms:*""#,
+            r#""Action":["kms:Put*","kms:CreateGrant"]"#,
+            r#""Action":"kms:ReEncrypt*""#,
+            r#""NotAction":["kms:Decrypt","kms:PutKeyPolicy"]"#,
+            r#""Action":"kms:Encrypt""#,
+        ],
+    );
+    let operator = |rng: &mut ChaCha8Rng| {
+        let set = pick(rng, &["", "", "", "ForAnyValue:", "ForAllValues:"]);
+        let name = pick(
+            rng,
+            &[
+                "StringEquals",
+                "StringNotEquals",
+                "StringEqualsIgnoreCase",
+                "StringNotEqualsIgnoreCase",
+                "StringLike",
+                "StringNotLike",
+            ],
+        );
+        let end = pick(rng, &["", "", "", "IfExists"]);
+        format!("{set}{name}{end}")
+    };
+    let mut conditions = BTreeMap::new();
+    for _ in 0..rng.random_range(0..3) {
+        let key = pick(
+            rng,
+            &[
+                "kms:RecipientAttestation:PCR0",
+                "kms:RecipientAttestation:ImageSha384",
+                "kms:RecipientAttestation:PCR8",
+                "kms:EncryptionContext:job",
+                "kms:EncryptionContextKeys",
+                "kms:CallerAccount",
+                "aws:PrincipalArn",
+                "aws:ResourceTag/team",
+            ],
+        );
+        let operator = operator(rng);
+        let (a, b, zeros) = ("a".repeat(96), "B".repeat(96), "0".repeat(96));
+        let value = if key.contains("Attestation") {
+            pick(rng, &[&a, &b, &zeros, "a*", "*0"])
+        } else {
+            pick(
+                rng,
+                &[
+                    "a",
+                    "b",
+                    "a*",
+                    "job",
+                    "Job",
+                    "*",
+                    "111122223333",
+                    "arn:aws:iam::*:role/a*",
+                ],
+            )
+        };
+        conditions.insert(operator, format!(r#"{{"{key}":"{value}"}}"#));
+    }
+    let conditions: Vec<String> = conditions
+        .iter()
+        .map(|(o, c)| format!(r#""{o}":{c}"#))
+        .collect();
+    format!(
+        r#"{{"Effect":"{effect}",{who},{what},"Resource":"*","Condition":{{{}}}}}"#,
+        conditions.join(",")
+    )
+}
+
+#[test]
+fn generated_policies_are_open_with_a_witness_or_closed_against_random_requests() {
+    let count = std::env::var("DRYDOCK_PROVE_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(150);
+    let mut verdicts = [0usize; 3];
+    for seed in 0..count {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let statements: Vec<String> = (0..rng.random_range(1..4))
+            .map(|_| statement(&mut rng))
+            .collect();
+        let claim = Claim::about(policy(&statements.join(",")));
+        let proof = prove(&claim).unwrap();
+        verdicts[proof.verdict() as usize] += 1;
+        for finding in &proof.findings {
+            assert!(
+                finding.witness.decide(&claim.policy, &[]).is_allowed(),
+                "seed {seed}: {}",
+                claim.policy.text()
+            );
+            if let Some((then, grant)) = &finding.then {
+                let grants = std::slice::from_ref(grant);
+                assert!(
+                    then.decide(&claim.policy, grants).is_allowed(),
+                    "seed {seed}"
+                );
+            }
+        }
+        if proof.verdict() == Verdict::Closed {
+            attack(&claim, &proof, 500);
+        }
+    }
+    println!("{count} policies: closed, open, undecided {verdicts:?}");
+    assert!(verdicts[0] > 0 && verdicts[1] > 0, "{verdicts:?}");
 }

@@ -103,7 +103,8 @@ fn is_beyond_the_mock(question: &Question) -> bool {
             .is_some_and(|r| r != "us-east-1")
 }
 
-pub(super) fn replay(claim: &Claim, finding: &Finding) {
+/// Makes the calls of a finding and tells how many KMS has answered.
+pub(super) fn replay(claim: &Claim, finding: &Finding) -> usize {
     let about = || format!("{}\n{:#}", claim.policy.text(), finding.to_json());
     let first = &finding.witness;
     assert!(first.decide(&claim.policy, &[]).is_allowed(), "{}", about());
@@ -121,8 +122,9 @@ pub(super) fn replay(claim: &Claim, finding: &Finding) {
             .as_ref()
             .is_some_and(|(t, _)| is_beyond_the_mock(t))
     {
-        return;
+        return 0;
     }
+    let mut calls = 0;
     let used = finding.then.as_ref().map_or(first, |(then, _)| then);
     let world = World::new(first.key.account(), first.now);
     for (name, value) in used.key.tags.iter().chain(&first.key.tags) {
@@ -176,8 +178,9 @@ pub(super) fn replay(claim: &Claim, finding: &Finding) {
                 operation,
                 "Decrypt" | "ReEncrypt" | "GenerateDataKey" | "CreateGrant" | "PutKeyPolicy"
             ));
-            return;
+            return calls;
         }
+        calls += 1;
         assert_eq!(
             reply.status,
             200,
@@ -186,6 +189,7 @@ pub(super) fn replay(claim: &Claim, finding: &Finding) {
             about()
         );
     }
+    calls
 }
 
 fn as_call(
