@@ -111,17 +111,21 @@ async fn installed(
 }
 
 async fn install(command: &mut Command) -> Result<(), String> {
+    let what = command
+        .as_std()
+        .get_program()
+        .to_string_lossy()
+        .into_owned();
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(INSTALL_TIMEOUT, output)
         .await
-        .map_err(|_| format!("{command:?} did not end"))?
-        .map_err(|error| format!("{command:?}: {error}"))?;
+        .map_err(|_| format!("{what} did not end within {INSTALL_TIMEOUT:?}"))?
+        .map_err(|error| format!("{what}: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let said = said.trim().lines().last().unwrap_or_default().to_owned();
-    Err(format!("{command:?}: {}: {said}", output.status))
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{what}: {}: {}", output.status, said.trim()))
 }
 
 /// Where the scripts lie.
@@ -162,7 +166,12 @@ impl Surroundings {
             .unwrap();
         let key = iam.create_access_key(ACCOUNT, "admin").unwrap();
         let port = mock.address().port();
-        let ca_file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("ca-{port}.pem"));
+        // A file for each test program, of which one test calls this.
+        let ca_file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(concat!(
+            "ca-",
+            env!("CARGO_CRATE_NAME"),
+            ".pem"
+        ));
         std::fs::write(&ca_file, mock.ca_pem()).unwrap();
         let ca_file = ca_file.to_str().unwrap();
         Self::new(
