@@ -30,7 +30,7 @@ use conformance::lab::cloud::{ACCOUNT, Cloud, REGION};
 use nsm_sim::{attestation::pki::Pki, clock::SettableClock, seed::WorldSeed};
 
 /// How many must pass: those whose operations are built.
-const PASSED_MIN: usize = 34;
+const PASSED_MIN: usize = 44;
 const UNKNOWN_STORE: &str = "cks-1234567890abcdef0";
 
 #[tokio::test(flavor = "multi_thread")]

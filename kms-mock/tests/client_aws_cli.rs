@@ -1,6 +1,8 @@
 //! The AWS CLI against `kms-mock serve`, told no more than what its banner says
 //! to export.
 
+#![allow(clippy::unwrap_used)] // test code outside test functions
+
 mod clients;
 
 use std::process::Stdio;
@@ -30,7 +32,7 @@ async fn the_aws_cli_drives_the_server_with_what_its_banner_exports() {
     let count = cases::<&str>(&python, "aws_cli.py", &[], &root).await;
     // Two operations are younger than the CLI; one case starts the program itself.
     assert_eq!(count.total(), clients::CASES - 2 + 1, "{count:?}");
-    assert!(count.passed > clients::PASSED_MIN, "{count:?}");
+    assert!(count.passed > clients::PASSED_MIN - 2, "{count:?}");
 }
 
 /// A server on a free port, and what its banner says to export.
