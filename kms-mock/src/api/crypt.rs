@@ -15,19 +15,21 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{
-    error::{Failure, Invalid},
+    custom_key_store,
+    error::{Failure, Invalid, RefusedResource},
     fields::{Fields, KEY_ID},
     grant,
     op::{Aliases, Answer, Found, Op, answer},
 };
 use crate::{
     keys::{
+        arn::region_of,
         material::{BLOB_BYTES_MAX, Blob, BlobError, Maker, SymmetricMaterial},
         oaep::OaepKey,
         secret::Works,
         spec::{EncryptionAlgorithm, KeyUsage},
     },
-    policy::{EncryptionContext, Facts},
+    policy::{Denial, EncryptionContext, Facts},
 };
 
 const PLAINTEXT_BYTES_MAX: usize = 4096;
@@ -37,6 +39,7 @@ const ALGORITHMS: &str = "[RSAES_OAEP_SHA_1, SYMMETRIC_DEFAULT, RSAES_OAEP_SHA_2
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Symmetric<'a> {
     pub(crate) current: &'a SymmetricMaterial,
+    pub(crate) found: &'a Found,
 }
 
 impl<'a> Symmetric<'a> {
@@ -48,6 +51,7 @@ impl<'a> Symmetric<'a> {
         let current = found.record.current().ok_or(Failure::Internal)?;
         Ok(Self {
             current: &current.material,
+            found,
         })
     }
 }
@@ -139,6 +143,9 @@ pub(crate) fn seal(
     context: &EncryptionContext,
     plaintext: &[u8],
 ) -> Result<Vec<u8>, Failure> {
+    if let Some(backing) = &key.found.key.backing {
+        return custom_key_store::seal(op, key, backing, maker, context, plaintext);
+    }
     let nonces = op.entropy().array();
     key.current
         .seal(maker, context, plaintext, &nonces)
@@ -237,7 +244,14 @@ impl Ciphertext {
         };
         let blob = Blob::parse(blob).map_err(unopened)?;
         let unknown = || unopened(BlobError::UnknownMaterial);
-        let arn = op.store().arn_by_handle(blob.handle).ok_or_else(unknown)?;
+        let store = op.store();
+        let arn = store
+            .arn_by_handle_in(blob.handle, op.region())
+            .ok_or_else(unknown)?;
+        if region_of(&arn) != op.region() {
+            let named = RefusedResource::Ciphertext(arn.to_string());
+            return Err(op.refuse(Denial::OtherAccount, op.action(), named));
+        }
         op.find_by_ciphertext(&arn).ok_or_else(unknown)
     }
 
@@ -263,7 +277,14 @@ impl Ciphertext {
                 None => unopened(BlobError::UnknownMaterial),
             });
         };
-        let plaintext = blob.open(material, cipher.context).map_err(unopened)?;
+        let mut plaintext = blob.open(material, cipher.context).map_err(unopened)?;
+        if let Some(backing) = &cipher.found.key.backing {
+            let key = Symmetric {
+                current: material,
+                found: cipher.found,
+            };
+            plaintext = custom_key_store::open(op, key, backing, cipher.context, plaintext)?;
+        }
         Ok(Some(Opened {
             plaintext,
             material_id: Some(&material.id),

@@ -55,11 +55,27 @@ pub(crate) enum Failure {
     InvalidCiphertext {
         cause: &'static str,
     },
+    /// Imported material that is not the same as before.
+    IncorrectKeyMaterial {
+        cause: &'static str,
+    },
+    InvalidImportToken,
+    ExpiredImportToken,
+    /// New material while other new material waits for its rotation.
+    MaterialPending {
+        arn: String,
+        new: String,
+        pending: String,
+    },
+    ReplicaExists {
+        arn: String,
+    },
     AliasExists {
         arn: String,
     },
     ReservedAlias,
     CustomKeyStoreNotFound,
+    KeyStore(StoreFault),
     MalformedPolicy(BadPolicy),
     LimitExceeded(Limit),
     Tag(TagFault),
@@ -172,6 +188,15 @@ pub(crate) enum Invalid {
     ContextWithAsymmetric,
     KeyIdRequired,
     Recipient(RecipientError),
+    ValidToMissing,
+    ValidToPast,
+    ValidToFar,
+    ValidToUnwanted,
+    MaterialIdOfNew,
+    CloudHsmMembers,
+    XksMembers,
+    StoreIdAndName,
+    StoreForOrigin,
 }
 
 /// Who may not do what, as the text needs it.
@@ -198,6 +223,7 @@ pub(crate) enum NotFound {
     Alias { arn: String },
     Policy,
     Grant { id: String },
+    Material { id: String },
 }
 
 impl From<NoReference> for Failure {
@@ -213,6 +239,50 @@ impl From<NoReference> for Failure {
 pub(crate) enum BadState {
     PendingDeletion,
     NotPendingDeletion,
+    PendingImport,
+    PendingReplicaDeletion,
+    Updating,
+    NoMaterialPending,
+    /// Its custom key store is not connected.
+    Unavailable,
+    /// What its external key store proxy did.
+    Proxy(&'static str),
+}
+
+/// What is wrong with a custom key store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreFault {
+    NameInUse,
+    ClusterInUse,
+    UriInUse,
+    InvalidState,
+    HasKeys,
+    ProxyUnreachable,
+    ProxyCredential,
+    ProxyResponse,
+    ProxyConfiguration,
+    XksKeyNotFound,
+    XksKeyInUse,
+    XksKeyConfiguration,
+}
+
+impl StoreFault {
+    fn code(self) -> &'static str {
+        match self {
+            Self::NameInUse => "CustomKeyStoreNameInUseException",
+            Self::ClusterInUse => "CloudHsmClusterInUseException",
+            Self::UriInUse => "XksProxyUriInUseException",
+            Self::InvalidState => "CustomKeyStoreInvalidStateException",
+            Self::HasKeys => "CustomKeyStoreHasCMKsException",
+            Self::ProxyUnreachable => "XksProxyUriUnreachableException",
+            Self::ProxyCredential => "XksProxyIncorrectAuthenticationCredentialException",
+            Self::ProxyResponse => "XksProxyInvalidResponseException",
+            Self::ProxyConfiguration => "XksProxyInvalidConfigurationException",
+            Self::XksKeyNotFound => "XksKeyNotFoundException",
+            Self::XksKeyInUse => "XksKeyAlreadyInUseException",
+            Self::XksKeyConfiguration => "XksKeyInvalidConfigurationException",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -238,12 +308,30 @@ pub(crate) enum TagFault {
 
 #[derive(Debug)]
 pub(crate) enum Unsupported {
-    Operation { name: &'static str },
-    Spec { spec: &'static str },
-    Algorithm { algorithm: &'static str },
+    Spec {
+        spec: &'static str,
+    },
+    /// Custom key stores hold symmetric keys of one Region.
+    InKeyStore,
+    /// The operation is not for keys of this origin.
+    OriginNotValid {
+        arn: String,
+        origin: &'static str,
+    },
+    NotPrimary {
+        arn: String,
+    },
+    AlreadyPrimary {
+        arn: String,
+    },
+    Wrapping {
+        algorithm: String,
+        spec: String,
+    },
+    Algorithm {
+        algorithm: &'static str,
+    },
     ExternalMu,
-    Origin { origin: &'static str },
-    MultiRegion,
 }
 
 impl Failure {
@@ -258,7 +346,10 @@ impl Failure {
             Self::AccessDenied(_) => "AccessDeniedException",
             Self::NotFound(_) => "NotFoundException",
             Self::Disabled { .. } => "DisabledException",
-            Self::InvalidState { .. } => "KMSInvalidStateException",
+            Self::InvalidState { .. } | Self::MaterialPending { .. } => "KMSInvalidStateException",
+            Self::IncorrectKeyMaterial { .. } => "IncorrectKeyMaterialException",
+            Self::InvalidImportToken => "InvalidImportTokenException",
+            Self::ExpiredImportToken => "ExpiredImportTokenException",
             Self::InvalidKeyUsage { .. } | Self::AlgorithmMismatch { .. } => {
                 "InvalidKeyUsageException"
             }
@@ -266,9 +357,10 @@ impl Failure {
             Self::InvalidSignature => "KMSInvalidSignatureException",
             Self::InvalidMac => "KMSInvalidMacException",
             Self::InvalidCiphertext { .. } => "InvalidCiphertextException",
-            Self::AliasExists { .. } => "AlreadyExistsException",
+            Self::AliasExists { .. } | Self::ReplicaExists { .. } => "AlreadyExistsException",
             Self::ReservedAlias => "InvalidAliasNameException",
             Self::CustomKeyStoreNotFound => "CustomKeyStoreNotFoundException",
+            Self::KeyStore(fault) => fault.code(),
             Self::MalformedPolicy(_) => "MalformedPolicyDocumentException",
             Self::LimitExceeded(_) => "LimitExceededException",
             Self::Tag(_) => "TagException",
@@ -325,11 +417,20 @@ impl Failure {
                 NotFound::Alias { arn } => format!("Alias {arn} is not found."),
                 NotFound::Policy => "No such policy exists".to_owned(),
                 NotFound::Grant { id } => format!("Grant ID {id} not found"),
+                NotFound::Material { id } => format!("Key material ID {id} not found"),
             },
             Self::Disabled { arn } => format!("{arn} is disabled."),
             Self::InvalidState { arn, state } => match state {
                 BadState::PendingDeletion => format!("{arn} is pending deletion."),
                 BadState::NotPendingDeletion => format!("{arn} is not pending deletion."),
+                BadState::PendingImport => format!("{arn} is pending import."),
+                BadState::PendingReplicaDeletion => format!("{arn} is pending replica deletion."),
+                BadState::Updating => format!("{arn} is updating."),
+                BadState::Unavailable => format!("{arn} is unavailable."),
+                BadState::Proxy(what) => format!("[drydock] {arn}: {what}."),
+                BadState::NoMaterialPending => {
+                    format!("No available key material pending rotation for the key: {arn}.")
+                }
             },
             Self::InvalidKeyUsage {
                 arn,
@@ -345,6 +446,10 @@ impl Failure {
                 "The key ID in the request does not identify a CMK that can perform this operation."
                     .to_owned()
             }
+            Self::MaterialPending { arn, new, pending } => format!(
+                "New key material (id: {new}) cannot be imported into KMS key {arn}, because another key material (id: {pending}) is pending rotation."
+            ),
+            Self::ReplicaExists { arn } => format!("Key {arn} already exists"),
             Self::AliasExists { arn } => {
                 format!("An alias with the name {arn} already exists")
             }
@@ -374,9 +479,13 @@ impl Failure {
             | Self::InvalidPublicKey
             | Self::UnsupportedForKey { .. }
             | Self::InvalidCiphertext { .. }
+            | Self::IncorrectKeyMaterial { .. }
+            | Self::InvalidImportToken
+            | Self::ExpiredImportToken
             | Self::InvalidGrantToken
             | Self::ReservedAlias
             | Self::CustomKeyStoreNotFound
+            | Self::KeyStore(_)
             | Self::Internal => return None,
         })
     }
@@ -384,7 +493,9 @@ impl Failure {
     /// What AWS would not tell: for the mock-only header, the log and `explain`.
     pub(crate) fn reason(&self) -> Option<String> {
         match self {
-            Self::InvalidCiphertext { cause } => Some((*cause).to_owned()),
+            Self::InvalidCiphertext { cause } | Self::IncorrectKeyMaterial { cause } => {
+                Some((*cause).to_owned())
+            }
             Self::InvalidPublicKey => {
                 Some("the public key is not a point of the key's curve in SPKI form".to_owned())
             }
@@ -475,6 +586,29 @@ impl fmt::Display for Invalid {
                 f.write_str("KeyId is required for ciphertexts of asymmetric KMS keys.")
             }
             Self::Recipient(error) => write!(f, "[drydock] {error}"),
+            Self::ValidToMissing => f.write_str(
+                "A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES",
+            ),
+            Self::ValidToPast => f.write_str("ValidTo must be in the future."),
+            Self::ValidToFar => f.write_str("ValidTo must be within 365 days."),
+            Self::ValidToUnwanted => f.write_str(
+                "A validTo date must not be set if the ExpirationModel is KEY_MATERIAL_DOES_NOT_EXPIRE",
+            ),
+            Self::CloudHsmMembers => f.write_str(
+                "[drydock] An AWS_CLOUDHSM key store takes CloudHsmClusterId, TrustAnchorCertificate and KeyStorePassword.",
+            ),
+            Self::XksMembers => f.write_str(
+                "[drydock] An EXTERNAL_KEY_STORE takes XksProxyUriEndpoint, XksProxyUriPath, XksProxyAuthenticationCredential, XksProxyConnectivity and, for VPC_ENDPOINT_SERVICE, XksProxyVpcEndpointServiceName.",
+            ),
+            Self::StoreIdAndName => f.write_str(
+                "[drydock] Only one of CustomKeyStoreId and CustomKeyStoreName can be specified.",
+            ),
+            Self::StoreForOrigin => f.write_str(
+                "[drydock] CustomKeyStoreId goes with Origin AWS_CLOUDHSM or EXTERNAL_KEY_STORE as its store's type is, XksKeyId with EXTERNAL_KEY_STORE.",
+            ),
+            Self::MaterialIdOfNew => f.write_str(
+                "KeyMaterialId must not be specified when ImportType is NEW_KEY_MATERIAL.",
+            ),
         }
     }
 }
@@ -496,9 +630,6 @@ impl fmt::Display for Limit {
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Operation { name } => {
-                write!(f, "[drydock] {name} is not available in this emulator.")
-            }
             Self::Spec { spec } => {
                 write!(
                     f,
@@ -512,15 +643,23 @@ impl fmt::Display for Unsupported {
             Self::ExternalMu => {
                 f.write_str("[drydock] MessageType EXTERNAL_MU is not available in this emulator.")
             }
-            Self::Origin { origin } => {
+            Self::InKeyStore => f.write_str(
+                "[drydock] Custom key stores hold symmetric encryption keys of a single Region.",
+            ),
+            Self::OriginNotValid { arn, origin } => {
                 write!(
                     f,
-                    "[drydock] Keys of origin {origin} are not available in this emulator."
+                    "{arn} origin is {origin} which is not valid for this operation."
                 )
             }
-            Self::MultiRegion => {
-                f.write_str("[drydock] Multi-Region keys are not available in this emulator.")
+            Self::NotPrimary { arn } => write!(f, "{arn} is not a multi-region primary key."),
+            Self::AlreadyPrimary { arn } => {
+                write!(f, "{arn} is already the multi-region primary key.")
             }
+            Self::Wrapping { algorithm, spec } => write!(
+                f,
+                "[drydock] Wrapping algorithm {algorithm} with {spec} is not available in this emulator."
+            ),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Call, Kms, Op, Operation, Reply};
+use super::{Call, Kms, Op, Operation, Reply, record};
 use crate::{
     faults::{Conditions, Faults, Injected, Planned, Workshop},
     recipient::{Recipient, Rules},
@@ -23,9 +23,10 @@ impl Kms {
             Some(injected) => {
                 let reply = injected_reply(&injected);
                 let operation = Operation::parse(call.operation);
-                let trail = Op::new(self, call, operation, Conditions::default()).into_trail();
+                let op = Op::new(self, call, operation, Conditions::default());
+                let region = op.region().to_owned();
                 let message = Some(injected.message.to_owned());
-                let record = self.record(call, operation, trail, &reply, message);
+                let record = record(call, operation, region, op.into_trail(), &reply, message);
                 (reply, record)
             }
             None => self.perform(call, planned.conditions()),

@@ -10,6 +10,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use nsm_sim::clock::UnixMillis;
 use serde_json::{Map, Value};
 
 use super::error::{Constraint, Failure, Malformed, Violation};
@@ -262,6 +263,19 @@ impl Fields {
             return None;
         }
         self.choice(name, parse, values)
+    }
+
+    /// An optional time, in seconds since 1970.
+    pub(crate) fn timestamp(&mut self, name: &str) -> Option<UnixMillis> {
+        let value = self.take(name)?;
+        let Some(seconds) = value.as_f64().filter(|seconds| seconds.is_finite()) else {
+            self.mistyped(&value, "Timestamp");
+            return None;
+        };
+        // Saturates: what lies before 1970 or after all time is refused later.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let millis = (seconds * 1000.0).round() as u64;
+        Some(UnixMillis(millis))
     }
 
     /// An optional whole number within bounds.

@@ -1,18 +1,18 @@
 //! Keys as a whole: create, describe, list, enable, disable, delete.
 //!
 //! Source of truth: the KMS service model; recorded `DescribeKey` answers;
-//! ground truth KMS §3 (lockout check) and §4. Does not model SM2 keys, keys of
-//! other origins, multi-Region keys, custom key stores: they are refused with a
-//! text that says so.
+//! ground truth KMS §3 (lockout check) and §4. Does not model SM2 keys:
+//! they are refused with a text that says so.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
 use super::{
+    custom_key_store,
     error::{BadState, Failure, Invalid, TagFault, Unsupported},
     fields::{DESCRIPTION, Fields, KEY_ID, POLICY, length},
-    grant, key_policy,
+    grant, import, key_policy, multi_region,
     op::{Aliases, Answer, Found, Op, answer, nothing, timestamp},
     tag,
 };
@@ -20,6 +20,7 @@ use crate::{
     keys::{
         arn::key_arn,
         key::{Key, KeyState, NewKey, Record, days_after},
+        multi_region::Family,
         spec::{KeySpec, KeyUsage, Origin},
     },
     policy::Facts,
@@ -42,6 +43,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         .choice("Origin", Origin::parse, ORIGINS)
         .unwrap_or(Origin::AwsKms);
     let key_store = fields.text("CustomKeyStoreId", length(1, 64));
+    let xks_key_id = fields.text("XksKeyId", custom_key_store::XKS_KEY_ID);
     let bypass = fields.flag("BypassPolicyLockoutSafetyCheck");
     let tags = tag::read(fields);
     let multi_region = fields.flag("MultiRegion");
@@ -77,27 +79,33 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
             spec: spec.name(),
         }));
     }
-    if origin != Origin::AwsKms || key_store.is_some() {
-        return Err(Failure::Unsupported(Unsupported::Origin {
-            origin: origin.name(),
-        }));
-    }
-    if multi_region {
-        return Err(Failure::Unsupported(Unsupported::MultiRegion));
-    }
 
     let policy = match &policy_text {
         Some(text) => key_policy::parse(text)?,
         None => op.store().default_policy(op.account()),
     };
+    let wish = custom_key_store::Wish {
+        origin,
+        store: key_store.as_deref(),
+        xks_key_id: xks_key_id.as_deref(),
+        spec,
+        multi_region,
+    };
+    let backing = custom_key_store::place(op, wish)?;
     let id = uuid::Builder::from_random_bytes(op.entropy().array()).into_uuid();
-    let arn: Arc<str> = key_arn(op.region(), op.account(), &id.to_string()).into();
+    let id = if multi_region {
+        format!("mrk-{}", id.simple())
+    } else {
+        id.to_string()
+    };
+    let arn: Arc<str> = key_arn(op.region(), op.account(), &id).into();
     let new = NewKey {
+        family: multi_region.then(|| Arc::new(Family::new(Arc::clone(&arn)))),
         arn,
         spec,
         usage,
         origin,
-        multi_region,
+        backing,
         created: op.now,
         description,
         policy,
@@ -115,11 +123,22 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         key_policy::must_not_lock_out(op, &found, &found.record)?;
     }
     op.store().insert(Arc::clone(&found.key));
+    if let Some(backing) = &found.key.backing {
+        op.key_stores().add_key(&backing.store, &found.key.arn);
+    }
     op.note_key(&found);
-    answer(&json!({ "KeyMetadata": metadata(&found.key, &found.record) }))
+    tell(op, &found)
 }
 
-fn checked_tags(tags: Option<Vec<(String, String)>>) -> Result<BTreeMap<String, String>, Failure> {
+fn tell(op: &Op<'_>, found: &Found) -> Answer {
+    let metadata = metadata(&found.key, &found.record);
+    let metadata = custom_key_store::amend(op, &found.key, metadata);
+    answer(&json!({ "KeyMetadata": metadata }))
+}
+
+pub(crate) fn checked_tags(
+    tags: Option<Vec<(String, String)>>,
+) -> Result<BTreeMap<String, String>, Failure> {
     let Some(tags) = tags else {
         return Ok(BTreeMap::new());
     };
@@ -136,7 +155,7 @@ pub(crate) fn describe(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     grant::check_tokens(tokens)?;
     let found = op.find(&key_id, Aliases::Accepted)?;
     op.authorize(&found, Facts::default())?;
-    answer(&json!({ "KeyMetadata": metadata(&found.key, &found.record) }))
+    tell(op, &found)
 }
 
 pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
@@ -165,7 +184,11 @@ fn set_state(op: &mut Op<'_>, fields: &mut Fields, state: KeyState) -> Answer {
     let found = find_for_management(op, fields)?;
     found.change(|record| {
         refuse_pending_deletion(&found, record)?;
-        record.state = state;
+        match record.state {
+            KeyState::PendingImport => return Err(found.in_state(BadState::PendingImport)),
+            KeyState::Updating { .. } => return Err(found.is_updating()),
+            _ => record.state = state,
+        }
         Ok(())
     })?;
     nothing()
@@ -186,32 +209,47 @@ pub(crate) fn schedule_deletion(op: &mut Op<'_>, fields: &mut Fields) -> Answer 
     };
     op.authorize(&found, facts)?;
     let at = days_after(op.now, window_days);
-    let state = KeyState::PendingDeletion { at, window_days };
+    // A primary key's window begins when its last replica is gone.
+    let has_replicas = !found.key.is_replica() && !op.store().relatives(&found.key).is_empty();
+    let state = if has_replicas {
+        KeyState::PendingReplicaDeletion { window_days }
+    } else {
+        KeyState::PendingDeletion { at, window_days }
+    };
     found.change(|record| {
         refuse_pending_deletion(&found, record)?;
         record.state = state;
         Ok(())
     })?;
-    op.store().plan_deletion(at, &found.key.arn);
-    answer(&json!({
+    let mut body = json!({
         "KeyId": &*found.key.arn,
-        "DeletionDate": timestamp(at),
         "KeyState": state.name(),
         "PendingWindowInDays": window_days,
-    }))
+    });
+    if let Some(members) = body.as_object_mut().filter(|_| !has_replicas) {
+        op.store().plan_deletion(at, &found.key.arn);
+        members.insert("DeletionDate".to_owned(), timestamp(at));
+    }
+    answer(&body)
 }
 
 pub(crate) fn cancel_deletion(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let found = find_for_management(op, fields)?;
     found.change(|record| match record.state {
-        KeyState::PendingDeletion { .. } => {
-            record.state = KeyState::Disabled;
+        KeyState::PendingDeletion { .. } | KeyState::PendingReplicaDeletion { .. } => {
+            let lacks_material = found.key.origin == Origin::External
+                && (record.current_import().is_none() || record.lacks_imports());
+            record.state = if lacks_material {
+                KeyState::PendingImport
+            } else {
+                KeyState::Disabled
+            };
             Ok(())
         }
-        KeyState::Enabled | KeyState::Disabled => Err(Failure::InvalidState {
-            arn: found.key.arn.to_string(),
-            state: BadState::NotPendingDeletion,
-        }),
+        KeyState::Enabled
+        | KeyState::Disabled
+        | KeyState::PendingImport
+        | KeyState::Updating { .. } => Err(found.in_state(BadState::NotPendingDeletion)),
     })?;
     answer(&json!({ "KeyId": &*found.key.arn }))
 }
@@ -243,7 +281,13 @@ fn find_for_management(op: &mut Op<'_>, fields: &mut Fields) -> Result<Found, Fa
 fn refuse_pending_deletion(found: &Found, record: &Record) -> Result<(), Failure> {
     match record.state {
         KeyState::PendingDeletion { .. } => Err(found.is_pending_deletion()),
-        KeyState::Enabled | KeyState::Disabled => Ok(()),
+        KeyState::PendingReplicaDeletion { .. } => {
+            Err(found.in_state(BadState::PendingReplicaDeletion))
+        }
+        KeyState::Enabled
+        | KeyState::Disabled
+        | KeyState::PendingImport
+        | KeyState::Updating { .. } => Ok(()),
     }
 }
 
@@ -262,7 +306,7 @@ pub(crate) fn metadata(key: &Key, record: &Record) -> Value {
         "KeyManager": "CUSTOMER",
         "CustomerMasterKeySpec": key.spec.name(),
         "KeySpec": key.spec.name(),
-        "MultiRegion": key.multi_region,
+        "MultiRegion": key.family.is_some(),
     });
     let Some(members) = metadata.as_object_mut() else {
         return metadata;
@@ -274,6 +318,26 @@ pub(crate) fn metadata(key: &Key, record: &Record) -> Value {
             "CurrentKeyMaterialId".to_owned(),
             current.material.id.as_str().into(),
         );
+    }
+    if let Some(configuration) = multi_region::configuration(key) {
+        members.insert("MultiRegionConfiguration".to_owned(), configuration);
+    }
+    if let Some(current) = record.current_import() {
+        // It is named even while it is not there.
+        members.insert(
+            "CurrentKeyMaterialId".to_owned(),
+            current.id.as_str().into(),
+        );
+        if current.material.is_some() {
+            let model = import::expiration_model(current.valid_to);
+            members.insert("ExpirationModel".to_owned(), model.into());
+        }
+        if let Some(valid_to) = current.valid_to {
+            members.insert("ValidTo".to_owned(), timestamp(valid_to));
+        }
+    }
+    if let KeyState::PendingReplicaDeletion { window_days } = record.state {
+        members.insert("PendingDeletionWindowInDays".to_owned(), window_days.into());
     }
     if let KeyState::PendingDeletion { at, .. } = record.state {
         members.insert("DeletionDate".to_owned(), timestamp(at));

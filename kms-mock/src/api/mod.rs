@@ -8,9 +8,10 @@
 //!
 //! Reading order: [`Kms`] (the front door), `operation` (what there is), `op`
 //! (what all operations share), then one file for each family: `key`, `alias`,
-//! `key_policy`, `rotation`, `tag`, `grant`, `crypt`, `data_key`, `random`,
-//! and with `usage` those of other keys: `sign`, `mac`, `public_key`,
-//! `data_key_pair`, `shared_secret`, `encapsulate`;
+//! `import`, `multi_region`, `custom_key_store`, `key_policy`, `rotation`, `tag`,
+//! `grant`, `crypt`, `data_key`, `random`, `last_usage`, and with `usage` those of
+//! other keys: `sign`, `mac`, `public_key`, `data_key_pair`, `shared_secret`,
+//! `encapsulate`;
 //! `fields` reads requests and `error` writes refusals.
 //!
 //! Of the key specs and algorithms these are not available, and answer
@@ -24,6 +25,7 @@
 
 mod alias;
 mod crypt;
+mod custom_key_store;
 mod data_key;
 mod data_key_pair;
 mod encapsulate;
@@ -31,9 +33,12 @@ mod error;
 mod faulty;
 mod fields;
 mod grant;
+mod import;
 mod key;
 mod key_policy;
+mod last_usage;
 mod mac;
+pub(crate) mod multi_region;
 mod op;
 mod operation;
 mod plant;
@@ -43,11 +48,46 @@ mod rotation;
 mod shared_secret;
 mod sign;
 mod tag;
+fn record(
+    call: &Call<'_>,
+    operation: Option<Operation>,
+    region: String,
+    trail: Trail,
+    reply: &Reply,
+    error_message: Option<String>,
+) -> AuditRecord {
+    AuditRecord {
+        request_id: call.request_id.to_owned(),
+        time: trail.now,
+        operation: call.operation.chars().take(64).collect(),
+        principal_arn: call.caller.principal.arn(),
+        key_arn: trail.key_arn,
+        attested: trail.document.is_some(),
+        error_code: reply.error_type.map(str::to_owned),
+        error_message,
+        reason: reply.reason.clone(),
+        decisions: trail.decisions,
+        faults: Vec::new(),
+        details: Details {
+            principal: call.caller.principal.clone(),
+            region,
+            user_agent: call.user_agent.chars().take(256).collect(),
+            source_ip: call.caller.source_ip.map(|ip| ip.to_string()),
+            read_only: operation.is_some_and(Operation::is_read_only),
+            document: trail.document,
+            encryption_context: trail.encryption_context,
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests;
 mod usage;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use nsm_sim::{clock::Clock, seed::WorldSeed};
 
@@ -60,7 +100,10 @@ pub(crate) use self::{faulty::injected_reply, plant::PlantedKey};
 use crate::{
     audit::{AuditLog, AuditRecord, Details},
     faults::Conditions,
-    keys::{entropy::Entropy, store::Store},
+    keys::{
+        custom_store::CustomKeyStores, entropy::Entropy, import::TokenKey, key::LastUse,
+        store::Store,
+    },
     principal::Caller,
     recipient::DocumentVerifier,
 };
@@ -72,13 +115,15 @@ pub struct Kms {
     settings: Settings,
     store: Store,
     entropy: Entropy,
+    token_key: OnceLock<TokenKey>,
+    key_stores: CustomKeyStores,
     audit: AuditLog,
 }
 
 /// How a KMS is set up.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The Region it serves.
+    /// The Region of calls that name none. There are keys in every Region.
     pub region: String,
     /// Its time.
     pub clock: Arc<dyn Clock>,
@@ -100,6 +145,8 @@ pub struct Call<'a> {
     pub operation: &'a str,
     /// The JSON body.
     pub body: &'a [u8],
+    /// The Region that the call was signed for; `None` for the KMS's own.
+    pub region: Option<&'a str>,
     /// Who calls.
     pub caller: &'a Caller,
     /// What the reply's `x-amzn-RequestId` will be.
@@ -133,6 +180,8 @@ impl Kms {
             settings,
             store: Store::new(),
             entropy,
+            token_key: OnceLock::new(),
+            key_stores: CustomKeyStores::default(),
             audit: AuditLog::default(),
         }
     }
@@ -172,40 +221,21 @@ impl Kms {
                 (reply, failure.message())
             }
         };
-        let record = self.record(call, operation, op.into_trail(), &reply, message);
-        (reply, record)
-    }
-
-    fn record(
-        &self,
-        call: &Call<'_>,
-        operation: Option<Operation>,
-        trail: Trail,
-        reply: &Reply,
-        error_message: Option<String>,
-    ) -> AuditRecord {
-        AuditRecord {
-            request_id: call.request_id.to_owned(),
-            time: trail.now,
-            operation: call.operation.chars().take(64).collect(),
-            principal_arn: call.caller.principal.arn(),
-            key_arn: trail.key_arn,
-            attested: trail.document.is_some(),
-            error_code: reply.error_type.map(str::to_owned),
-            error_message,
-            reason: reply.reason.clone(),
-            decisions: trail.decisions,
-            faults: Vec::new(),
-            details: Details {
-                principal: call.caller.principal.clone(),
-                region: self.settings.region.clone(),
-                user_agent: call.user_agent.chars().take(256).collect(),
-                source_ip: call.caller.source_ip.map(|ip| ip.to_string()),
-                read_only: operation.is_some_and(Operation::is_read_only),
-                document: trail.document,
-                encryption_context: trail.encryption_context,
-            },
+        let region = op.region().to_owned();
+        let trail = op.into_trail();
+        if reply.error_type.is_none()
+            && let Some(operation) = operation.filter(|it| last_usage::is_tracked(*it))
+        {
+            for key in &trail.keys {
+                key.note_use(LastUse {
+                    operation: operation.name(),
+                    at: trail.now,
+                    request_id: call.request_id.to_owned(),
+                });
+            }
         }
+        let record = record(call, operation, region, trail, &reply, message);
+        (reply, record)
     }
 
     /// The log of calls.

@@ -7,18 +7,18 @@
 //! Unknown and chosen: an operation that takes no alias answers one like any
 //! other text that is no key id.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::OnceCell, sync::Arc, time::Duration};
 
 use nsm_sim::clock::UnixMillis;
 use serde_json::Value;
 
 use super::{
-    Call, Kms, alias, crypt, data_key, data_key_pair, encapsulate,
+    Call, Kms, alias, crypt, custom_key_store, data_key, data_key_pair, encapsulate,
     error::{
         BadState, Constraint, Failure, Invalid, NotFound, Refusal, RefusedResource, Unsupported,
     },
     fields::{Fields, Page},
-    grant, key, key_policy, mac,
+    grant, import, key, key_policy, last_usage, mac, multi_region,
     operation::Operation,
     public_key, random, rotation, shared_secret, sign, tag,
 };
@@ -26,6 +26,7 @@ use crate::{
     faults::Conditions,
     keys::{
         arn::{KeyReference, account_of},
+        custom_store::CustomKeyStores,
         entropy::Entropy,
         key::{Key, KeyState, Record},
         store::Store,
@@ -48,6 +49,10 @@ pub(crate) struct Op<'a> {
     pub(crate) now: UnixMillis,
     pub(crate) body: &'a [u8],
     user_agent: &'a str,
+    region: &'a str,
+    pub(crate) request_id: &'a str,
+    /// Written when it is first asked for.
+    principal_arn: OnceCell<String>,
     operation: Option<Operation>,
     /// Grants younger than this are not seen yet.
     grants_hidden: Option<Duration>,
@@ -59,6 +64,8 @@ pub(crate) struct Op<'a> {
 pub(crate) struct Trail {
     pub(crate) now: UnixMillis,
     pub(crate) key_arn: Option<String>,
+    /// The keys that were found.
+    pub(crate) keys: Vec<Arc<Key>>,
     pub(crate) document: Option<VerifiedDocument>,
     pub(crate) encryption_context: Option<EncryptionContext>,
     pub(crate) decisions: Vec<Decision>,
@@ -102,11 +109,15 @@ impl<'a> Op<'a> {
             now,
             body: call.body,
             user_agent: call.user_agent,
+            region: call.region.unwrap_or(&kms.settings.region),
+            request_id: call.request_id,
+            principal_arn: OnceCell::new(),
             operation,
             grants_hidden: conditions.grants_hidden,
             trail: Trail {
                 now,
                 key_arn: None,
+                keys: Vec::new(),
                 document: None,
                 encryption_context: None,
                 decisions: Vec::new(),
@@ -156,6 +167,18 @@ impl<'a> Op<'a> {
                 data_key::generate_without_plaintext(self, fields)
             }
             O::GenerateRandom => random::generate(self, fields),
+            O::GetParametersForImport => import::parameters(self, fields),
+            O::ImportKeyMaterial => import::import(self, fields),
+            O::DeleteImportedKeyMaterial => import::delete(self, fields),
+            O::ReplicateKey => multi_region::replicate(self, fields),
+            O::UpdatePrimaryRegion => multi_region::update_primary(self, fields),
+            O::GetKeyLastUsage => last_usage::get(self, fields),
+            O::CreateCustomKeyStore => custom_key_store::create(self, fields),
+            O::DescribeCustomKeyStores => custom_key_store::describe(self, fields),
+            O::UpdateCustomKeyStore => custom_key_store::update(self, fields),
+            O::ConnectCustomKeyStore => custom_key_store::connect(self, fields),
+            O::DisconnectCustomKeyStore => custom_key_store::disconnect(self, fields),
+            O::DeleteCustomKeyStore => custom_key_store::delete(self, fields),
             O::Sign => sign::sign(self, fields),
             O::Verify => sign::verify(self, fields),
             O::GetPublicKey => public_key::get(self, fields),
@@ -168,21 +191,6 @@ impl<'a> Op<'a> {
             O::DeriveSharedSecret => shared_secret::derive(self, fields),
             O::Encapsulate => encapsulate::encapsulate(self, fields),
             O::Decapsulate => encapsulate::decapsulate(self, fields),
-            O::ConnectCustomKeyStore
-            | O::CreateCustomKeyStore
-            | O::DeleteCustomKeyStore
-            | O::DeleteImportedKeyMaterial
-            | O::DescribeCustomKeyStores
-            | O::DisconnectCustomKeyStore
-            | O::GetKeyLastUsage
-            | O::GetParametersForImport
-            | O::ImportKeyMaterial
-            | O::ReplicateKey
-            | O::UpdateCustomKeyStore
-            | O::UpdatePrimaryRegion => {
-                let name = operation.name();
-                Err(Failure::Unsupported(Unsupported::Operation { name }))
-            }
         }
     }
 
@@ -200,8 +208,9 @@ impl<'a> Op<'a> {
         decision.remarks().into_iter().next()
     }
 
+    /// The Region that the call was made to.
     pub(crate) fn region(&self) -> &'a str {
-        &self.kms.settings.region
+        self.region
     }
 
     pub(crate) fn account(&self) -> &'a str {
@@ -210,6 +219,15 @@ impl<'a> Op<'a> {
 
     pub(crate) fn store(&self) -> &'a Store {
         &self.kms.store
+    }
+
+    pub(crate) fn key_stores(&self) -> &'a CustomKeyStores {
+        &self.kms.key_stores
+    }
+
+    pub(crate) fn principal_arn(&self) -> &str {
+        self.principal_arn
+            .get_or_init(|| self.caller.principal.arn())
     }
 
     pub(crate) fn entropy(&self) -> &'a Entropy {
@@ -264,6 +282,7 @@ impl<'a> Op<'a> {
             return Err(self.nothing_there(&arn, |arn| NotFound::Key { arn }));
         };
         self.trail.key_arn.get_or_insert(arn);
+        self.trail.keys.push(Arc::clone(&key));
         Ok(Found {
             key,
             record,
@@ -276,11 +295,23 @@ impl<'a> Op<'a> {
     pub(crate) fn find_by_ciphertext(&mut self, arn: &str) -> Option<Found> {
         let (key, record) = self.store().key(arn, self.now, self.entropy())?;
         self.trail.key_arn.get_or_insert_with(|| arn.to_owned());
+        self.trail.keys.push(Arc::clone(&key));
         Some(Found {
             key,
             record,
             request_alias: None,
             by_ciphertext: true,
+        })
+    }
+
+    /// Finds a key by an ARN that no request named, whatever its Region.
+    pub(crate) fn find_related(&self, arn: &str) -> Option<Found> {
+        let (key, record) = self.store().key(arn, self.now, self.entropy())?;
+        Some(Found {
+            key,
+            record,
+            request_alias: None,
+            by_ciphertext: false,
         })
     }
 
@@ -297,7 +328,7 @@ impl<'a> Op<'a> {
     }
 
     /// The permission that most operations need: their own name.
-    fn action(&self) -> &'static str {
+    pub(crate) fn action(&self) -> &'static str {
         self.operation.map_or("kms:Unknown", Operation::permission)
     }
 
@@ -512,10 +543,15 @@ impl Found {
     /// Refuses a key that is not enabled.
     pub(crate) fn must_be_enabled(&self) -> Result<(), Failure> {
         match self.record.state {
-            KeyState::Enabled => Ok(()),
+            // A key can be used while its primary Region changes.
+            KeyState::Enabled | KeyState::Updating { .. } => Ok(()),
             KeyState::Disabled => Err(Failure::Disabled {
                 arn: self.key.arn.to_string(),
             }),
+            KeyState::PendingImport => Err(self.in_state(BadState::PendingImport)),
+            KeyState::PendingReplicaDeletion { .. } => {
+                Err(self.in_state(BadState::PendingReplicaDeletion))
+            }
             KeyState::PendingDeletion { .. } => Err(self.is_pending_deletion()),
         }
     }
@@ -523,7 +559,13 @@ impl Found {
     /// Refuses a key that waits for its deletion.
     pub(crate) fn must_not_be_pending_deletion(&self) -> Result<(), Failure> {
         match self.record.state {
-            KeyState::Enabled | KeyState::Disabled => Ok(()),
+            KeyState::Enabled
+            | KeyState::Disabled
+            | KeyState::PendingImport
+            | KeyState::Updating { .. } => Ok(()),
+            KeyState::PendingReplicaDeletion { .. } => {
+                Err(self.in_state(BadState::PendingReplicaDeletion))
+            }
             KeyState::PendingDeletion { .. } => Err(self.is_pending_deletion()),
         }
     }
@@ -537,10 +579,28 @@ impl Found {
     }
 
     pub(crate) fn is_pending_deletion(&self) -> Failure {
-        Failure::InvalidState {
+        self.in_state(BadState::PendingDeletion)
+    }
+
+    pub(crate) fn is_updating(&self) -> Failure {
+        self.in_state(BadState::Updating)
+    }
+
+    pub(crate) fn in_state(&self, state: BadState) -> Failure {
+        let arn = self.key.arn.to_string();
+        Failure::InvalidState { arn, state }
+    }
+
+    pub(crate) fn is_not_primary(&self) -> Failure {
+        let arn = self.key.arn.to_string();
+        Failure::Unsupported(Unsupported::NotPrimary { arn })
+    }
+
+    pub(crate) fn origin_is_not_valid(&self) -> Failure {
+        Failure::Unsupported(Unsupported::OriginNotValid {
             arn: self.key.arn.to_string(),
-            state: BadState::PendingDeletion,
-        }
+            origin: self.key.origin.name(),
+        })
     }
 }
 

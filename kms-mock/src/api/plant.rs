@@ -81,7 +81,8 @@ impl Kms {
             spec: KeySpec::SymmetricDefault,
             usage: KeyUsage::EncryptDecrypt,
             origin: Origin::AwsKms,
-            multi_region: false,
+            family: None,
+            backing: None,
             created: now,
             description: plan.description,
             policy,
@@ -128,9 +129,10 @@ impl Kms {
         Ok(arn)
     }
 
-    /// Forgets all keys, aliases and calls.
+    /// Forgets all keys, aliases, custom key stores and calls.
     pub fn reset(&self) {
         self.store.clear();
+        self.key_stores.clear();
         self.audit.clear();
     }
 }

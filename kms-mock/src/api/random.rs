@@ -7,6 +7,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
+    custom_key_store,
     error::{Failure, Invalid},
     fields::{Fields, length},
     op::{Answer, Op, answer},
@@ -25,8 +26,8 @@ pub(crate) fn generate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         ..Facts::default()
     };
     op.authorize_account("kms:GenerateRandom", facts)?;
-    if key_store.is_some() {
-        return Err(Failure::CustomKeyStoreNotFound);
+    if let Some(id) = key_store {
+        custom_key_store::must_give_random(op, &id)?;
     }
     let mut bytes = Zeroizing::new(vec![0; usize::try_from(count).unwrap_or_default()]);
     op.entropy().fill(&mut bytes);

@@ -10,14 +10,15 @@
 use serde_json::{Value, json};
 
 use super::{
-    error::{Failure, Limit},
-    fields::{Fields, KEY_ID},
+    error::{BadState, Failure, Limit},
+    fields::{Fields, KEY_ID, Page},
     op::{Aliases, Answer, Found, Op, answer, nothing, timestamp},
 };
 use crate::{
     keys::{
+        import::Import,
         key::{Automatic, Generation},
-        spec::RotationType,
+        spec::{Origin, RotationType},
     },
     policy::Facts,
 };
@@ -49,8 +50,8 @@ pub(crate) fn enable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         ..Facts::default()
     };
     let found = find(op, &key_id, facts)?;
+    must_rotate_automatically(&found)?;
     found.must_be_enabled()?;
-    must_rotate(&found)?;
     found.change(|record| {
         let same = record
             .rotation
@@ -61,19 +62,38 @@ pub(crate) fn enable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         }));
         Ok(())
     })?;
+    op.store().share(&found.key);
     nothing()
+}
+
+/// Only material that KMS makes itself can be replaced without being asked, and
+/// only in the primary Region.
+fn must_rotate_automatically(found: &Found) -> Result<(), Failure> {
+    must_rotate(found)?;
+    if found.key.origin != Origin::AwsKms {
+        return Err(found.origin_is_not_valid());
+    }
+    must_not_be_replica(found)
+}
+
+fn must_not_be_replica(found: &Found) -> Result<(), Failure> {
+    if found.key.is_replica() {
+        return Err(found.is_not_primary());
+    }
+    Ok(())
 }
 
 pub(crate) fn disable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     fields.finish()?;
     let found = find(op, &key_id, Facts::default())?;
+    must_rotate_automatically(&found)?;
     found.must_be_enabled()?;
-    must_rotate(&found)?;
     found.change(|record| {
         record.rotation.automatic = None;
         Ok(())
     })?;
+    op.store().share(&found.key);
     nothing()
 }
 
@@ -107,18 +127,45 @@ pub(crate) fn on_demand(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let found = find(op, &key_id, Facts::default())?;
     found.must_be_enabled()?;
     must_rotate(&found)?;
-    let handle = found.change(|record| {
+    if matches!(
+        found.key.origin,
+        Origin::CloudHsm | Origin::ExternalKeyStore
+    ) {
+        return Err(found.origin_is_not_valid());
+    }
+    must_not_be_replica(&found)?;
+    let is_external = found.key.origin == Origin::External;
+    found.change(|record| {
         if record.rotation.on_demand_count >= ON_DEMAND_MAX {
             let arn = found.key.arn.to_string();
             return Err(Failure::LimitExceeded(Limit::OnDemandRotations { arn }));
+        }
+        if is_external {
+            if !record.rotate_to_pending_import(op.now) {
+                return Err(found.in_state(BadState::NoMaterialPending));
+            }
+            record.rotation.on_demand_count += 1;
+            return Ok(());
         }
         record.rotation.on_demand_count += 1;
         let handle = record.rotate(found.key.id(), op.now, RotationType::OnDemand, op.entropy());
         // Known before it becomes current, so that no blob is ever a stranger.
         op.store().know_handle(handle, &found.key);
-        Ok(handle)
-    });
-    handle?;
+        Ok(())
+    })?;
+    if is_external {
+        for replica in op.store().relatives(&found.key) {
+            let result: Result<(), std::convert::Infallible> = replica.change(|record| {
+                record.rotate_to_pending_import(op.now);
+                Ok(())
+            });
+            match result {
+                Ok(()) => {}
+                Err(never) => match never {},
+            }
+        }
+    }
+    op.store().share(&found.key);
     answer(&json!({ "KeyId": &*found.key.arn }))
 }
 
@@ -138,8 +185,11 @@ pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let page = fields.page(100);
     fields.finish()?;
     let found = find(op, &key_id, Facts::default())?;
-    found.must_not_be_pending_deletion()?;
     must_rotate(&found)?;
+    found.must_not_be_pending_deletion()?;
+    if found.key.origin == Origin::External {
+        return list_imports(&found, &page, all);
+    }
     let materials = &found.record.materials;
     let entries: Vec<(String, &Generation)> = materials
         .iter()
@@ -154,6 +204,48 @@ pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         let is_current = Some(generation.material.handle) == current;
         entry(&found, generation, is_current)
     }))
+}
+
+fn list_imports(found: &Found, page: &Page, all: bool) -> Answer {
+    let imports = found.record.imports().iter().enumerate();
+    let entries: Vec<(String, &Import)> = imports
+        .filter(|(_, import)| all || import.rotated.is_some())
+        .map(|(at, import)| (format!("{at:06}"), import))
+        .collect();
+    let entries = super::op::after_in(page, entries, |(name, _)| name)?;
+    let cut = page.cut(entries, |(name, _)| name);
+    answer(&cut.to_json("Rotations", |(_, import)| import_entry(found, import)))
+}
+
+fn import_entry(found: &Found, import: &Import) -> Value {
+    let is_present = import.material.is_some();
+    let mut entry = json!({
+        "KeyId": &*found.key.arn,
+        "KeyMaterialId": import.id,
+        "ImportState": if is_present { "IMPORTED" } else { "PENDING_IMPORT" },
+        "KeyMaterialState": import.standing.name(),
+    });
+    let Some(members) = entry.as_object_mut() else {
+        return entry;
+    };
+    if let Some(description) = &import.description {
+        members.insert(
+            "KeyMaterialDescription".to_owned(),
+            description.as_str().into(),
+        );
+    }
+    if is_present {
+        let model = super::import::expiration_model(import.valid_to);
+        members.insert("ExpirationModel".to_owned(), model.into());
+    }
+    if let Some(valid_to) = import.valid_to {
+        members.insert("ValidTo".to_owned(), timestamp(valid_to));
+    }
+    if let Some((at, rotation_type)) = import.rotated {
+        members.insert("RotationDate".to_owned(), timestamp(at));
+        members.insert("RotationType".to_owned(), rotation_type.name().into());
+    }
+    entry
 }
 
 fn entry(found: &Found, generation: &Generation, is_current: bool) -> Value {

@@ -15,8 +15,11 @@ use zeroize::Zeroizing;
 
 use super::{
     arn::{account_of, region_of},
+    custom_store::Backing,
     entropy::Entropy,
+    import::Import,
     material::{Handle, SymmetricMaterial},
+    multi_region::Family,
     secret::Secret,
     spec::{KeySpec, KeyUsage, Origin, RotationType},
 };
@@ -32,12 +35,24 @@ pub(crate) struct Key {
     pub(crate) spec: KeySpec,
     pub(crate) usage: KeyUsage,
     pub(crate) origin: Origin,
-    pub(crate) multi_region: bool,
+    /// The related keys of a multi-Region key.
+    pub(crate) family: Option<Arc<Family>>,
+    /// The custom key store it is in.
+    pub(crate) backing: Option<Backing>,
     pub(crate) created: UnixMillis,
     record: RwLock<Arc<Record>>,
     /// Held while a change is computed, so that changes do not overtake.
     changing: Mutex<()>,
     grants: RwLock<BTreeMap<String, Arc<Grant>>>,
+    last_use: Mutex<Option<LastUse>>,
+}
+
+/// The last successful cryptographic operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LastUse {
+    pub(crate) operation: &'static str,
+    pub(crate) at: UnixMillis,
+    pub(crate) request_id: String,
 }
 
 /// What changes during a key's life.
@@ -55,6 +70,8 @@ pub(crate) struct Record {
     /// What any other key works with.
     pub(crate) secret: Option<Arc<Secret>>,
     pub(crate) rotation: Rotation,
+    /// What was imported, for keys of origin `EXTERNAL`; `materials` follows it.
+    pub(crate) imports: Option<Arc<[Import]>>,
 }
 
 /// Key material with how it came to be current.
@@ -70,7 +87,20 @@ pub(crate) struct Generation {
 pub(crate) enum KeyState {
     Enabled,
     Disabled,
-    PendingDeletion { at: UnixMillis, window_days: u32 },
+    /// Some imported material is not there, or none ever was.
+    PendingImport,
+    /// Its primary Region is changing; over when the clock has moved on.
+    Updating {
+        since: UnixMillis,
+    },
+    /// To be deleted, as soon as its replicas are.
+    PendingReplicaDeletion {
+        window_days: u32,
+    },
+    PendingDeletion {
+        at: UnixMillis,
+        window_days: u32,
+    },
 }
 
 impl KeyState {
@@ -78,6 +108,9 @@ impl KeyState {
         match self {
             Self::Enabled => "Enabled",
             Self::Disabled => "Disabled",
+            Self::PendingImport => "PendingImport",
+            Self::Updating { .. } => "Updating",
+            Self::PendingReplicaDeletion { .. } => "PendingReplicaDeletion",
             Self::PendingDeletion { .. } => "PendingDeletion",
         }
     }
@@ -120,7 +153,8 @@ pub(crate) struct NewKey {
     pub(crate) spec: KeySpec,
     pub(crate) usage: KeyUsage,
     pub(crate) origin: Origin,
-    pub(crate) multi_region: bool,
+    pub(crate) family: Option<Arc<Family>>,
+    pub(crate) backing: Option<Backing>,
     pub(crate) created: UnixMillis,
     pub(crate) description: String,
     pub(crate) policy: Arc<Policy>,
@@ -139,9 +173,12 @@ pub(crate) enum Settled {
 }
 
 impl Key {
-    /// A key with material of its own; `None` when the cryptographic library
-    /// fails. RSA takes up to seconds.
+    /// A key with material of its own, unless it is to be imported; `None` when
+    /// the cryptographic library fails. RSA takes up to seconds.
     pub(crate) fn new(new: NewKey, entropy: &Entropy) -> Option<Self> {
+        if new.origin == Origin::External {
+            return Some(Self::with(new, KeyState::PendingImport, Arc::new([]), None));
+        }
         let (materials, secret): (Arc<[Generation]>, _) = if new.spec.is_symmetric_encryption() {
             let first = Generation {
                 material: Arc::new(fresh_material(id_of(&new.arn), entropy)),
@@ -152,26 +189,103 @@ impl Key {
             let secret = Secret::generate(new.spec, new.usage, entropy)?;
             (Arc::new([]), Some(Arc::new(secret)))
         };
-        Some(Self {
+        Some(Self::with(new, KeyState::Enabled, materials, secret))
+    }
+
+    /// A replica of a multi-Region key.
+    pub(crate) fn replica(new: NewKey, primary: &Record) -> Self {
+        if new.origin != Origin::External {
+            let key = Self::with(
+                new,
+                KeyState::Enabled,
+                Arc::clone(&primary.materials),
+                primary.secret.clone(),
+            );
+            key.follow(|| Some(Arc::new(primary.clone())));
+            return key;
+        }
+        let key = Self::with(new, KeyState::PendingImport, Arc::new([]), None);
+        let result: Result<(), std::convert::Infallible> = key.change(|record| {
+            record.expect_imports_of(primary);
+            Ok(())
+        });
+        match result {
+            Ok(()) => key,
+            Err(never) => match never {},
+        }
+    }
+
+    fn with(
+        new: NewKey,
+        state: KeyState,
+        materials: Arc<[Generation]>,
+        secret: Option<Arc<Secret>>,
+    ) -> Self {
+        Self {
             record: RwLock::new(Arc::new(Record {
                 description: new.description.into(),
-                state: KeyState::Enabled,
+                state,
                 policy: new.policy,
                 tags: Arc::new(new.tags),
                 aliases: Arc::new([]),
                 materials,
                 secret,
                 rotation: Rotation::default(),
+                imports: (new.origin == Origin::External).then(|| Arc::new([]) as Arc<[Import]>),
             })),
             arn: new.arn,
             spec: new.spec,
             usage: new.usage,
             origin: new.origin,
-            multi_region: new.multi_region,
+            family: new.family,
+            backing: new.backing,
             created: new.created,
             changing: Mutex::new(()),
             grants: RwLock::new(BTreeMap::new()),
+            last_use: Mutex::new(None),
+        }
+    }
+
+    /// Whether the key is a replica of a multi-Region key.
+    pub(crate) fn is_replica(&self) -> bool {
+        let family = self.family.as_ref();
+        family.is_some_and(|family| !family.is_primary(&self.arn))
+    }
+
+    /// `MultiRegionKeyType`.
+    pub(crate) fn multi_region_type(&self) -> Option<&'static str> {
+        let family = self.family.as_ref()?;
+        Some(if family.is_primary(&self.arn) {
+            "PRIMARY"
+        } else {
+            "REPLICA"
         })
+    }
+
+    /// Takes over what a primary key shares with its replicas. `primary` is
+    /// asked at the moment of the change, so that nothing older overtakes.
+    pub(crate) fn follow(&self, primary: impl FnOnce() -> Option<Arc<Record>>) {
+        // An error means that the primary key is gone; then all stays as it is.
+        let _: Result<(), ()> = self.change(|record| {
+            let primary = primary().ok_or(())?;
+            record.rotation = primary.rotation;
+            if record.imports.is_none() {
+                record.materials = Arc::clone(&primary.materials);
+            }
+            Ok(())
+        });
+    }
+
+    pub(crate) fn last_use(&self) -> Option<LastUse> {
+        let last = self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone()
+    }
+
+    pub(crate) fn note_use(&self, use_: LastUse) {
+        let mut last = self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_none_or(|last| last.at <= use_.at) {
+            *last = Some(use_);
+        }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -213,10 +327,28 @@ impl Key {
                 Settled::AsItWas
             };
         }
+        let is_over = |state| matches!(state, KeyState::Updating { since } if now > since);
+        if is_over(record.state) || record.has_expired_import(now) {
+            let result: Result<(), std::convert::Infallible> = self.change(|record| {
+                if is_over(record.state) {
+                    record.state = KeyState::Enabled;
+                }
+                if record.has_expired_import(now) {
+                    record.expire_imports(now);
+                }
+                Ok(())
+            });
+            match result {
+                Ok(()) => {}
+                Err(never) => match never {},
+            }
+        }
+        // Replicas follow their primary key instead.
         if record
             .rotation
             .automatic
             .is_none_or(|automatic| now < automatic.next)
+            || self.is_replica()
         {
             return Settled::AsItWas;
         }
@@ -254,7 +386,7 @@ impl Key {
             spec: self.spec.name(),
             usage: self.usage.name(),
             origin: self.origin.name(),
-            multi_region_type: self.multi_region.then_some("PRIMARY"),
+            multi_region_type: self.multi_region_type(),
             aliases: &record.aliases,
             tags: &record.tags,
         }

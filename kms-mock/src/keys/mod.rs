@@ -4,19 +4,25 @@
 //!
 //! Reading order: `spec` (what kinds there are), `key` (one of them), `material`
 //! (a symmetric key's secret and the blobs made with it), `secret` (every other
-//! key's, with `pair`, `signing`, `oaep`, `agreement`, `kem` and `mac`), `arn` (how requests name it), `store`
+//! key's, with `pair`, `signing`, `oaep`, `agreement`, `kem` and `mac`), `import`
+//! (material from outside), `multi_region` (keys of several Regions that are one),
+//! `custom_store` and `xks` (keys elsewhere), `arn` (how requests name it), `store`
 //! (where all of them live), `entropy`.
 
 pub(crate) mod agreement;
 pub(crate) mod arn;
+pub(crate) mod custom_store;
 pub(crate) mod entropy;
+pub(crate) mod import;
 pub(crate) mod kem;
 pub(crate) mod key;
 pub(crate) mod mac;
 pub(crate) mod material;
+pub(crate) mod multi_region;
 pub(crate) mod oaep;
 pub(crate) mod pair;
 pub(crate) mod secret;
 pub(crate) mod signing;
 pub(crate) mod spec;
 pub(crate) mod store;
+pub(crate) mod xks;

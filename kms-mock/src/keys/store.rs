@@ -17,7 +17,7 @@ use nsm_sim::clock::UnixMillis;
 
 use super::{
     entropy::Entropy,
-    key::{Key, Record, Settled},
+    key::{Key, KeyState, Record, Settled, days_after},
     material::Handle,
 };
 use crate::policy::Policy;
@@ -86,20 +86,56 @@ impl Store {
         entropy: &Entropy,
     ) -> Option<(Arc<Key>, Arc<Record>)> {
         let key = self.keys.get(arn)?;
+        // What the calendar does to a primary key reaches its replicas.
+        if let Some(family) = &key.family
+            && !family.is_primary(arn)
+            && let Some(primary) = self.keys.get(&family.members().primary)
+        {
+            self.settle(&primary, now, entropy);
+        }
+        if !self.settle(&key, now, entropy) {
+            return None;
+        }
+        let record = key.record();
+        Some((key, record))
+    }
+
+    /// Lets the calendar act on a key; whether there still is one.
+    fn settle(&self, key: &Key, now: UnixMillis, entropy: &Entropy) -> bool {
         match key.settle(now, entropy) {
             Settled::AsItWas => {}
             Settled::Rotated(handles) => {
                 for handle in handles {
-                    self.know_handle(handle, &key);
+                    self.know_handle(handle, key);
                 }
+                self.share(key);
             }
             Settled::Deleted => {
-                self.remove(&key);
-                return None;
+                self.remove(key);
+                return false;
             }
         }
-        let record = key.record();
-        Some((key, record))
+        true
+    }
+
+    /// The related keys of a multi-Region key, but not itself.
+    pub(crate) fn relatives(&self, key: &Key) -> Vec<Arc<Key>> {
+        let Some(family) = &key.family else {
+            return Vec::new();
+        };
+        family
+            .members()
+            .all()
+            .filter(|arn| **arn != key.arn)
+            .filter_map(|arn| self.keys.get(&**arn))
+            .collect()
+    }
+
+    /// Gives the replicas of a primary key its material and rotation.
+    pub(crate) fn share(&self, primary: &Key) {
+        for replica in self.relatives(primary) {
+            replica.follow(|| Some(primary.record()));
+        }
     }
 
     /// Makes new material of a key findable from a blob.
@@ -110,6 +146,19 @@ impl Store {
     /// The ARN of the key that a blob's handle belongs to.
     pub(crate) fn arn_by_handle(&self, handle: &Handle) -> Option<Arc<str>> {
         self.handles.get(handle)
+    }
+
+    /// The same for a Region: the related key there, or else the key itself.
+    pub(crate) fn arn_by_handle_in(&self, handle: &Handle, region: &str) -> Option<Arc<str>> {
+        let arn = self.handles.get(handle)?;
+        if super::arn::region_of(&arn) == region {
+            return Some(arn);
+        }
+        let related = self.keys.get(&*arn).and_then(|key| {
+            let members = key.family.as_ref()?.members();
+            members.in_region(region).cloned()
+        });
+        Some(related.unwrap_or(arn))
     }
 
     /// Remembers when a key is to be deleted. A deletion that was cancelled
@@ -152,13 +201,40 @@ impl Store {
         let record = key.record();
         self.keys.remove(&*key.arn);
         write(&self.key_index).remove(&key.arn);
-        for generation in record.materials.iter() {
-            self.handles.remove(&generation.material.handle);
+        if let Some(family) = &key.family {
+            family.remove_replica(&key.arn);
         }
+        let relatives = self.relatives(key);
+        let materials = record.materials.iter().map(|g| g.material.handle);
+        for handle in materials.chain(record.imports().iter().map(|i| i.handle)) {
+            match relatives.first() {
+                Some(relative) => self.know_handle(handle, relative),
+                None => self.handles.remove(&handle),
+            }
+        }
+        self.last_replica_is_gone(&relatives, record.state);
         for name in record.aliases.iter() {
             let arn = super::arn::alias_arn(key.region(), key.account(), name);
             self.aliases.remove(arn.as_str());
             write(&self.alias_index).remove(arn.as_str());
+        }
+    }
+
+    /// A primary key that waits for its replicas begins its own window.
+    fn last_replica_is_gone(&self, relatives: &[Arc<Key>], deleted: KeyState) {
+        let ([primary], KeyState::PendingDeletion { at, .. }) = (relatives, deleted) else {
+            return;
+        };
+        let planned = primary.change(|record| match record.state {
+            KeyState::PendingReplicaDeletion { window_days } => {
+                let at = days_after(at, window_days);
+                record.state = KeyState::PendingDeletion { at, window_days };
+                Ok(at)
+            }
+            _ => Err(()),
+        });
+        if let Ok(at) = planned {
+            self.plan_deletion(at, &primary.arn);
         }
     }
 

@@ -16,6 +16,7 @@ use super::{
     sigv4::{self, Claim, ClaimError, PathEncoding, SKEW_MAX_MS, Signed, format_amz_date},
 };
 use crate::{
+    api::multi_region::is_region_name,
     builder::Auth,
     iam::{Iam, Identity},
 };
@@ -43,6 +44,9 @@ pub(crate) struct Gate<'a> {
 /// A caller, and the key that verified it if there was one to verify with.
 pub(crate) struct Authenticated {
     pub(crate) identity: Identity,
+    /// The Region that the request was signed for, whether or not there was a
+    /// key to verify with.
+    pub(crate) region: Option<String>,
     pub(crate) verified: Option<(Claim, Arc<hmac::Key>)>,
 }
 
@@ -109,13 +113,16 @@ impl Gate<'_> {
         body: &[u8],
     ) -> Result<Authenticated, Refusal> {
         let lenient = self.auth == Auth::Lenient;
-        let root = |account: &str| Authenticated {
+        let root = |account: &str, region: Option<&str>| Authenticated {
             identity: Identity::root(account),
+            region: region.filter(|it| is_region_name(it)).map(str::to_owned),
             verified: None,
         };
         let claim = match sigv4::claim(parts) {
             Ok(Some(claim)) => claim,
-            Ok(None) | Err(ClaimError::Algorithm) if lenient => return Ok(root(self.account)),
+            Ok(None) | Err(ClaimError::Algorithm) if lenient => {
+                return Ok(root(self.account, None));
+            }
             Ok(None) => return Err(Refusal::Unsigned),
             Err(error) => return Err(error.into()),
         };
@@ -126,6 +133,7 @@ impl Gate<'_> {
             }
             return Ok(root(
                 account_of(&claim.access_key_id).unwrap_or(self.account),
+                Some(&claim.scope.region),
             ));
         };
         self.check_scope(service, &claim)?;
@@ -169,6 +177,7 @@ impl Gate<'_> {
             .ok_or_else(|| Refusal::HolderGone { id: id() })?;
         Ok(Authenticated {
             identity,
+            region: Some(claim.scope.region.clone()),
             verified: Some((claim, signing_key)),
         })
     }
@@ -186,8 +195,8 @@ impl Gate<'_> {
                 expected,
             });
         }
-        // Sessions and identities are global; keys live in one Region.
-        if service == Service::Kms && claim.scope.region != self.region {
+        // Keys live in the Region that the request was signed for.
+        if service == Service::Kms && !is_region_name(&claim.scope.region) {
             return Err(Refusal::WrongRegion {
                 presented: claim.scope.region.clone(),
                 expected: self.region.to_owned(),

@@ -190,6 +190,7 @@ impl Edge {
             );
             return noted(answer, principal, Some(reason));
         };
+        let region = admitted.region;
         let caller = admitted.identity.into_caller(origin.peer.ip(), origin.tls);
         let user_agent = parts
             .headers
@@ -198,6 +199,7 @@ impl Edge {
         let call = Call {
             operation,
             body: &body,
+            region: region.as_deref(),
             caller: &caller,
             request_id,
             user_agent: user_agent.unwrap_or_default(),
@@ -521,7 +523,10 @@ fn is_form(parts: &Parts) -> bool {
 fn makes_a_key(operation: &str) -> bool {
     matches!(
         operation,
-        "CreateKey" | "GenerateDataKeyPair" | "GenerateDataKeyPairWithoutPlaintext"
+        "CreateKey"
+            | "GenerateDataKeyPair"
+            | "GenerateDataKeyPairWithoutPlaintext"
+            | "GetParametersForImport"
     )
 }
 

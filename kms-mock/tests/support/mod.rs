@@ -31,6 +31,7 @@ impl KmsHandler for Echo {
         let policies = call.caller.identity_policies.len();
         let answer = serde_json::json!({
             "operation": call.operation,
+            "region": call.region,
             "principal": call.caller.principal.arn(),
             "account": call.caller.principal.account(),
             "policies": policies,

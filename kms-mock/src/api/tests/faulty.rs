@@ -31,6 +31,7 @@ impl Weather {
     fn call_as(&self, caller: &Caller, operation: &str, body: &Value) -> Reply {
         let body = body.to_string();
         let call = Call {
+            region: None,
             operation,
             body: body.as_bytes(),
             caller,

@@ -5,11 +5,14 @@ mod attested;
 mod authorization;
 mod conditions;
 mod crypto;
+mod custom_key_store;
 mod errors;
 mod explained;
 mod faulty;
 mod hostile;
+mod import;
 mod keys;
+mod multi_region;
 mod openssl;
 mod pairs;
 
@@ -60,9 +63,14 @@ impl World {
     }
 
     fn raw(&self, caller: &Caller, operation: &str, body: &[u8]) -> Reply {
+        self.raw_in(None, caller, operation, body)
+    }
+
+    fn raw_in(&self, region: Option<&str>, caller: &Caller, operation: &str, body: &[u8]) -> Reply {
         self.kms.call(&Call {
             operation,
             body,
+            region,
             caller,
             request_id: "r",
             user_agent: "test",
@@ -70,7 +78,17 @@ impl World {
     }
 
     fn call_as(&self, caller: &Caller, operation: &str, body: Value) -> Result<Value, Refused> {
-        let reply = self.raw(caller, operation, body.to_string().as_bytes());
+        self.call_in(None, caller, operation, body)
+    }
+
+    fn call_in(
+        &self,
+        region: Option<&str>,
+        caller: &Caller,
+        operation: &str,
+        body: Value,
+    ) -> Result<Value, Refused> {
+        let reply = self.raw_in(region, caller, operation, body.to_string().as_bytes());
         let json: Value = if reply.body.is_empty() {
             Value::Null
         } else {

@@ -54,6 +54,7 @@ impl World {
 
     fn call(&self, caller: &Caller, operation: &str, body: &Value) -> Reply {
         self.kms.call(&Call {
+            region: None,
             operation,
             body: body.to_string().as_bytes(),
             caller,

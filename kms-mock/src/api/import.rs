@@ -1,0 +1,323 @@
+//! `GetParametersForImport`, `ImportKeyMaterial`, `DeleteImportedKeyMaterial`.
+//!
+//! Source of truth: the KMS service model; recorded answers and texts; AWS KMS
+//! developer guide, "Importing key material for AWS KMS keys". Material can be
+//! imported into symmetric encryption keys; keys of other specs can be created
+//! with origin `EXTERNAL` and stay pending.
+//!
+//! Unknown and chosen: the texts about `ValidTo` that were not recorded; new
+//! material is refused while older material is missing.
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use nsm_sim::clock::UnixMillis;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{
+    error::{BadState, Failure, Invalid, NotFound, Unsupported},
+    fields::{Fields, KEY_ID, Pattern, Text},
+    op::{Aliases, Answer, Found, Op, answer, timestamp},
+};
+use crate::{
+    keys::{
+        import::{
+            Arrival, IMPORT_BYTES_MAX, ImportRefused, TokenError, TokenKey, Wrapping, WrappingSpec,
+        },
+        key::days_after,
+        material::SymmetricMaterial,
+        spec::Origin,
+    },
+    policy::Facts,
+};
+
+const ALGORITHMS: &str = "[RSAES_OAEP_SHA_1, RSAES_OAEP_SHA_256, RSAES_PKCS1_V1_5, RSA_AES_KEY_WRAP_SHA_1, RSA_AES_KEY_WRAP_SHA_256, SM2PKE]";
+const SPECS: &str = "[RSA_2048, RSA_3072, RSA_4096, SM2]";
+const EXPIRATION_MODELS: &str = "[KEY_MATERIAL_EXPIRES, KEY_MATERIAL_DOES_NOT_EXPIRE]";
+const IMPORT_TYPES: &str = "[NEW_KEY_MATERIAL, EXISTING_KEY_MATERIAL]";
+/// How long a token is good for.
+const TOKEN_DAYS: u32 = 1;
+/// The farthest `ValidTo`.
+const VALID_DAYS_MAX: u32 = 365;
+
+const MATERIAL_ID: Text = Text {
+    min: 64,
+    max: 64,
+    pattern: Some(Pattern {
+        shown: "^[a-f0-9]+$",
+        fits: |text| {
+            !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        },
+    }),
+};
+const MATERIAL_DESCRIPTION: Text = Text {
+    min: 0,
+    max: 256,
+    pattern: Some(Pattern {
+        shown: "^[a-zA-Z0-9:/_\\s.-]+$",
+        fits: |text| {
+            !text.is_empty()
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || ":/_.-".contains(c) || c.is_whitespace())
+        },
+    }),
+};
+
+/// Wrapping algorithms and specs of the model that are not offered: PKCS #1 v1.5
+/// since 2023, SM2 outside China.
+fn known(names: &'static str) -> impl Fn(&str) -> Option<String> {
+    move |text| {
+        let mut all = names.trim_matches(['[', ']']).split(", ");
+        all.find(|name| *name == text).map(str::to_owned)
+    }
+}
+
+pub(crate) fn parameters(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let algorithm = fields
+        .required_choice("WrappingAlgorithm", known(ALGORITHMS), ALGORITHMS)
+        .unwrap_or_default();
+    let spec = fields
+        .required_choice("WrappingKeySpec", known(SPECS), SPECS)
+        .unwrap_or_default();
+    fields.finish()?;
+    let found = op.find(&key_id, Aliases::Refused)?;
+    let facts = Facts {
+        wrapping_algorithm: Some(&algorithm),
+        wrapping_key_spec: Some(&spec),
+        ..Facts::default()
+    };
+    op.authorize(&found, facts)?;
+    must_be_external(&found)?;
+    found.must_not_be_pending_deletion()?;
+    let (Some(wrapping), Some(wrapping_spec)) =
+        (Wrapping::parse(&algorithm), WrappingSpec::parse(&spec))
+    else {
+        return Err(Failure::Unsupported(Unsupported::Wrapping {
+            algorithm,
+            spec,
+        }));
+    };
+    let valid_to = days_after(op.now, TOKEN_DAYS);
+    let parameters = token_key(op)?
+        .issue(
+            &found.key.arn,
+            wrapping,
+            wrapping_spec,
+            valid_to,
+            op.entropy(),
+        )
+        .ok_or(Failure::Internal)?;
+    answer(&json!({
+        "KeyId": &*found.key.arn,
+        "ImportToken": BASE64.encode(parameters.token),
+        "PublicKey": BASE64.encode(parameters.public_key),
+        "ParametersValidTo": timestamp(valid_to),
+    }))
+}
+
+pub(crate) fn import(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let token = fields.required_blob("ImportToken", 1, IMPORT_BYTES_MAX);
+    let wrapped = fields.required_blob("EncryptedKeyMaterial", 1, IMPORT_BYTES_MAX);
+    let valid_to = fields.timestamp("ValidTo");
+    let expires = fields.choice(
+        "ExpirationModel",
+        known(EXPIRATION_MODELS),
+        EXPIRATION_MODELS,
+    );
+    let import_type = fields.choice("ImportType", known(IMPORT_TYPES), IMPORT_TYPES);
+    let description = fields.text("KeyMaterialDescription", MATERIAL_DESCRIPTION);
+    let material_id = fields.text("KeyMaterialId", MATERIAL_ID);
+    fields.finish()?;
+    let model = expires.as_deref().unwrap_or("KEY_MATERIAL_EXPIRES");
+    let found = op.find(&key_id, Aliases::Refused)?;
+    let facts = Facts {
+        expiration_model: Some(model),
+        ..Facts::default()
+    };
+    op.authorize(&found, facts)?;
+    must_be_external(&found)?;
+    found.must_not_be_pending_deletion()?;
+    check_valid_to(model, valid_to, op.now)?;
+    let is_new = match import_type.as_deref() {
+        Some(text) => text == "NEW_KEY_MATERIAL",
+        None => found.record.imports().is_empty(),
+    };
+    if is_new && material_id.is_some() {
+        return Err(Failure::Invalid(Invalid::MaterialIdOfNew));
+    }
+    let opened = token_key(op)?.open(&token, &found.key.arn, op.now);
+    let wrapping_key = opened.map_err(|error| match error {
+        TokenError::Invalid => Failure::InvalidImportToken,
+        TokenError::Expired => Failure::ExpiredImportToken,
+    })?;
+    let material = wrapping_key
+        .unwrap(&wrapped)
+        .ok_or(Failure::InvalidCiphertext {
+            cause: "the key material was not wrapped under this token's public key and algorithm",
+        })?;
+    if !found.key.spec.is_symmetric_encryption() {
+        return Err(Failure::Unsupported(Unsupported::Spec {
+            spec: found.key.spec.name(),
+        }));
+    }
+    let wrong = |cause| Failure::IncorrectKeyMaterial { cause };
+    let secret = <[u8; 32]>::try_from(material.as_slice())
+        .map(Zeroizing::new)
+        .map_err(|_| wrong("a symmetric encryption key has 32 bytes"))?;
+    let material = Arc::new(SymmetricMaterial::new(&secret, found.key.id()));
+    if material_id.is_some_and(|id| id != material.id) {
+        return Err(wrong("the material has another KeyMaterialId"));
+    }
+    let (id, handle) = (material.id.clone(), material.handle);
+    let arrival = Arrival {
+        material,
+        valid_to,
+        description,
+    };
+    if is_new {
+        import_new(op, &found, arrival)?;
+    } else {
+        let imported = found.key.change(|record| record.import_again(arrival));
+        imported.map_err(|refused| explain(&found, &id, refused))?;
+    }
+    op.store().know_handle(handle, &found.key);
+    spread(op, &found, &id, is_new);
+    answer(&json!({ "KeyId": &*found.key.arn, "KeyMaterialId": id }))
+}
+
+fn import_new(op: &Op<'_>, found: &Found, arrival: Arrival) -> Result<(), Failure> {
+    if found.key.is_replica() {
+        return Err(found.is_not_primary());
+    }
+    let has_replicas = !op.store().relatives(&found.key).is_empty();
+    let id = arrival.material.id.clone();
+    found.change(|record| {
+        let is_missing_some = record
+            .imports()
+            .iter()
+            .any(|import| import.material.is_none());
+        if is_missing_some {
+            return Err(found.in_state(BadState::PendingImport));
+        }
+        record
+            .import_new(arrival, has_replicas)
+            .map_err(|refused| explain(found, &id, refused))
+    })
+}
+
+fn explain(found: &Found, new: &str, refused: ImportRefused) -> Failure {
+    match refused {
+        ImportRefused::NotTheSame => Failure::IncorrectKeyMaterial {
+            cause: "no such material was imported into this key before",
+        },
+        ImportRefused::NotNew => Failure::IncorrectKeyMaterial {
+            cause: "the material was imported into this key before, it is not new",
+        },
+        ImportRefused::OtherIsPending { pending } => Failure::MaterialPending {
+            arn: found.key.arn.to_string(),
+            new: new.to_owned(),
+            pending,
+        },
+    }
+}
+
+/// Tells the related keys of other Regions about material.
+fn spread(op: &Op<'_>, found: &Found, id: &str, is_new: bool) {
+    let relatives = op.store().relatives(&found.key);
+    if is_new {
+        for replica in &relatives {
+            let primary = found.key.record();
+            let result: Result<(), std::convert::Infallible> = replica.change(|record| {
+                record.expect_imports_of(&primary);
+                Ok(())
+            });
+            match result {
+                Ok(()) => {}
+                Err(never) => match never {},
+            }
+        }
+    }
+    let all = || relatives.iter().chain([&found.key]);
+    if all().all(|key| key.record().has_import(id)) {
+        for key in all() {
+            let result: Result<(), std::convert::Infallible> = key.change(|record| {
+                record.import_is_everywhere(id);
+                Ok(())
+            });
+            match result {
+                Ok(()) => {}
+                Err(never) => match never {},
+            }
+        }
+    }
+}
+
+pub(crate) fn delete(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let material_id = fields.text("KeyMaterialId", MATERIAL_ID);
+    fields.finish()?;
+    let found = op.find(&key_id, Aliases::Refused)?;
+    op.authorize(&found, Facts::default())?;
+    must_be_external(&found)?;
+    let forgotten = found.change(|record| {
+        let forgotten = record.forget_import(material_id.as_deref());
+        match (forgotten, &material_id) {
+            (None, Some(id)) => Err(Failure::NotFound(NotFound::Material { id: id.clone() })),
+            (forgotten, _) => Ok(forgotten),
+        }
+    })?;
+    let mut body = json!({ "KeyId": &*found.key.arn });
+    if let (Some(id), Some(members)) = (forgotten, body.as_object_mut()) {
+        members.insert("KeyMaterialId".to_owned(), id.into());
+    }
+    answer(&body)
+}
+
+fn must_be_external(found: &Found) -> Result<(), Failure> {
+    match found.key.origin {
+        Origin::External => Ok(()),
+        _ => Err(found.origin_is_not_valid()),
+    }
+}
+
+fn check_valid_to(
+    model: &str,
+    valid_to: Option<UnixMillis>,
+    now: UnixMillis,
+) -> Result<(), Failure> {
+    let fault = match (model, valid_to) {
+        ("KEY_MATERIAL_EXPIRES", None) => Invalid::ValidToMissing,
+        ("KEY_MATERIAL_EXPIRES", Some(at)) if at <= now => Invalid::ValidToPast,
+        ("KEY_MATERIAL_EXPIRES", Some(at)) if at > days_after(now, VALID_DAYS_MAX) => {
+            Invalid::ValidToFar
+        }
+        ("KEY_MATERIAL_EXPIRES", Some(_)) | (_, None) => return Ok(()),
+        (_, Some(_)) => Invalid::ValidToUnwanted,
+    };
+    Err(Failure::Invalid(fault))
+}
+
+/// The key that seals tokens, made when the first is asked for.
+fn token_key<'a>(op: &Op<'a>) -> Result<&'a TokenKey, Failure> {
+    if let Some(key) = op.kms.token_key.get() {
+        return Ok(key);
+    }
+    let secret = Zeroizing::new(op.entropy().array());
+    let key = TokenKey::new(&secret).ok_or(Failure::Internal)?;
+    Ok(op.kms.token_key.get_or_init(|| key))
+}
+
+/// What a description of a key or its material says about a length of life.
+pub(crate) fn expiration_model(valid_to: Option<UnixMillis>) -> &'static str {
+    match valid_to {
+        Some(_) => "KEY_MATERIAL_EXPIRES",
+        None => "KEY_MATERIAL_DOES_NOT_EXPIRE",
+    }
+}
