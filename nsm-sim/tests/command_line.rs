@@ -185,3 +185,41 @@ fn verify_accepts_a_real_document_as_of_its_own_time() {
         text(&now)
     );
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn run_takes_its_enclave_from_a_profile_and_names_the_line_that_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("enclave.toml");
+    let explain = |lines: &str, flags: &[&str]| {
+        std::fs::write(&file, lines).unwrap();
+        let args = [&["run", "--explain", "--profile", path(&file)], flags].concat();
+        let output = nsm_sim(&args, b"");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), error)
+    };
+    let good = "role_arn = \"arn:aws:iam::123456789012:role/R\"\nregion = \"eu-west-1\"\nseed = 7\nvariance = \"random\"\n";
+    let (passes, told) = explain(good, &[]);
+    let seed = WorldSeed::from_u64(7).to_hex();
+    assert!(passes && told.contains(&seed), "{told}");
+    for (line, says) in [
+        (
+            "role_arn = \"arn:aws:sts::123456789012:assumed-role/R/s\"",
+            "names a session",
+        ),
+        ("region = \"Ireland\"", "no Region"),
+        ("instance_id = \"i-7\"", "no instance id"),
+        ("clock = \"noon\"", "no clock"),
+        ("variance = \"some\"", "no variance"),
+        ("signing_certificate = \"none.pem\"", "none.pem"),
+        ("pcr9 = \"00\"", "pcr9"),
+    ] {
+        let (passes, told) = explain(line, &[]);
+        assert!(!passes && told.contains(says), "{line}: {told}");
+    }
+    // A flag wins over the line that would be refused.
+    let (passes, told) = explain("region = \"Ireland\"", &["--region", "us-east-1"]);
+    assert!(passes, "{told}");
+    let run = nsm_sim(&["run", "--profile", path(&file)], b"");
+    assert!(!run.status.success());
+}

@@ -15,6 +15,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+
+use super::profile;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use der::Decode as _;
 use nsm_sim::{
     attestation::variance::Variance,
     clock::{Clock as _, SettableClock, UnixMillis},
@@ -56,12 +60,14 @@ pub(super) struct Hardware<'a> {
     pub(super) debug: bool,
     pub(super) seed: Option<&'a str>,
     pub(super) clock: &'a str,
+    pub(super) variance: Variance,
 }
 
 /// An NSM with these measurements.
 ///
 /// # Errors
-/// If seed, clock or instance id cannot be read.
+/// If seed, clock, instance id, role ARN or Region cannot be read.
+#[allow(clippy::print_stderr)] // what makes varied documents repeat
 pub(super) fn device(
     measurements: Measurements,
     hardware: &Hardware<'_>,
@@ -71,16 +77,23 @@ pub(super) fn device(
         None => WorldSeed::random(),
     };
     let clock = clock(hardware.clock)?;
-    let profile = Profile {
+    let declared = Profile {
         measurements,
-        role_arn: hardware.role_arn.map(ToOwned::to_owned),
+        role_arn: hardware
+            .role_arn
+            .map(profile::role_arn)
+            .transpose()?
+            .map(ToOwned::to_owned),
         instance_id: instance_id(hardware.instance_id)?,
-        region: hardware.region.to_owned(),
+        region: profile::region(hardware.region)?.to_owned(),
         debug: hardware.debug,
         created: clock.now(),
         enclave_nonce: nonce(hardware.seed.is_some()),
     };
-    let module = NitroSecureModule::new(profile, &seed, Variance::default());
+    let module = NitroSecureModule::new(declared, &seed, hardware.variance);
+    if hardware.variance == Variance::Random {
+        eprintln!("nsm-sim: documents vary by --seed {}", seed.to_hex());
+    }
     Ok(Box::new(Device {
         module,
         clock,
@@ -142,6 +155,23 @@ pub(super) fn pcr(name: &str, text: &str) -> anyhow::Result<[u8; 48]> {
     hex::decode_to_slice(text, &mut value)
         .with_context(|| format!("--{name} takes 96 hex digits, not `{text}`"))?;
     Ok(value)
+}
+
+/// PCR8 of an image signed with the PEM certificate in `file`.
+///
+/// # Errors
+/// If the file cannot be read or holds no certificate.
+pub(super) fn measure_certificate(file: &Path) -> anyhow::Result<[u8; 48]> {
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let body: Option<String> = text
+        .split_once("-----BEGIN CERTIFICATE-----")
+        .and_then(|(_, rest)| rest.split_once("-----END CERTIFICATE-----"))
+        .map(|(body, _)| body.split_ascii_whitespace().collect());
+    let der = body.and_then(|body| STANDARD.decode(body).ok());
+    let der = der
+        .filter(|der| x509_cert::Certificate::from_der(der).is_ok())
+        .with_context(|| format!("{} holds no PEM certificate", file.display()))?;
+    Ok(Measurements::of(&der))
 }
 
 /// Measurements of a program that is in no image.

@@ -7,5 +7,7 @@ pub(crate) mod eif;
 #[cfg(target_os = "linux")]
 mod enclave;
 #[cfg(target_os = "linux")]
+mod profile;
+#[cfg(target_os = "linux")]
 pub(crate) mod run;
 pub(crate) mod verify;

@@ -6,6 +6,7 @@
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use nsm_sim::{
+    attestation::variance::Variance,
     device::Measurements,
     runner::{
         self, Network, NsmDevice, Settings, World,
@@ -14,7 +15,10 @@ use nsm_sim::{
     },
 };
 
-use super::enclave::{self, Hardware};
+use super::{
+    enclave::{self, Hardware},
+    profile::EnclaveProfile,
+};
 
 /// Run a program as if it were inside a Nitro Enclave: /dev/nsm and AF_VSOCK
 /// appear, the network ends at loopback. Needs no privileges. The exit code is
@@ -27,6 +31,10 @@ pub(crate) struct Args {
     /// The program's CID; 3 is the parent instance (no NSM, the machine's network).
     #[arg(long, default_value_t = switchboard::ENCLAVE_CID)]
     cid: u32,
+    /// Declare the enclave in a file: what the flags below say, under the same names
+    /// with `_` for `-`. A flag wins over the file.
+    #[arg(long, value_name = "FILE.toml")]
+    profile: Option<PathBuf>,
     /// Take measurements from this image and, without a command, run its application.
     #[arg(long, value_name = "FILE")]
     eif: Option<PathBuf>,
@@ -42,29 +50,31 @@ pub(crate) struct Args {
     /// PCR8, of a signed image.
     #[arg(long, value_name = "HEX", requires = "pcr0")]
     pcr8: Option<String>,
+    /// PEM certificate that the image is said to be signed with (PCR8).
+    #[arg(long, value_name = "FILE", conflicts_with = "pcr8")]
+    signing_certificate: Option<PathBuf>,
     /// IAM role of the parent instance (PCR3).
     #[arg(long, value_name = "ARN")]
     role_arn: Option<String>,
     /// Id of the parent instance (PCR4, module id).
     #[arg(long, value_name = "ID")]
     instance_id: Option<String>,
-    /// Region of the parent instance.
-    #[arg(long, default_value = "us-east-1")]
-    region: String,
+    /// Region of the parent instance [default: us-east-1].
+    #[arg(long)]
+    region: Option<String>,
     /// Debug mode: PCR0 to PCR2 are zero.
     #[arg(long)]
     debug: bool,
     /// Make the same world again: a number or 64 hex digits.
     #[arg(long, value_name = "N|HEX")]
     seed: Option<String>,
-    /// The NSM's clock: system, an RFC 3339 time, or a shift in seconds.
-    #[arg(
-        long,
-        value_name = "system|TIME|+S|-S",
-        default_value = "system",
-        allow_hyphen_values = true
-    )]
-    clock: String,
+    /// The NSM's clock: system (the default), an RFC 3339 time, or a shift in seconds.
+    #[arg(long, value_name = "system|TIME|+S|-S", allow_hyphen_values = true)]
+    clock: Option<String>,
+    /// Form of attestation documents: definite (until 2025), indefinite (today's,
+    /// the default), or random among the two by seed, which is then printed.
+    #[arg(long, value_name = "definite|indefinite|random")]
+    variance: Option<Variance>,
     /// No /dev/nsm.
     #[arg(long)]
     no_nsm: bool,
@@ -96,7 +106,7 @@ pub(crate) struct Args {
     #[arg(long)]
     stats: bool,
     /// The program and its arguments.
-    #[arg(last = true, value_name = "CMD", required_unless_present_any = ["eif", "explain"])]
+    #[arg(last = true, value_name = "CMD", required_unless_present_any = ["eif", "explain", "profile"])]
     command: Vec<OsString>,
 }
 
@@ -108,6 +118,7 @@ enum NetworkArg {
 
 #[allow(clippy::print_stderr, clippy::print_stdout)] // what is asked for, and why a run failed
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let args = args.with_profile()?;
     let mut settings = Settings::new(args.command.clone());
     settings.world = args.world.clone();
     settings.cid = args.cid;
@@ -159,6 +170,39 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
+impl Args {
+    /// With the profile's lines where the command line says nothing.
+    fn with_profile(mut self) -> anyhow::Result<Self> {
+        let Some(file) = &self.profile else {
+            return Ok(self);
+        };
+        let profile = EnclaveProfile::read(file)?;
+        let variance = profile.variance()?;
+        let seed = profile.seed_text();
+        // What measures the image is one thing, and so is who signed it.
+        if self.eif.is_none() && self.pcr0.is_none() {
+            (self.eif, self.pcr0) = (profile.eif, profile.pcr0);
+            (self.pcr1, self.pcr2) = (profile.pcr1, profile.pcr2);
+        }
+        if self.pcr8.is_none() && self.signing_certificate.is_none() {
+            self.pcr8 = profile.pcr8;
+            self.signing_certificate = profile.signing_certificate;
+        }
+        self.role_arn = self.role_arn.or(profile.role_arn);
+        self.instance_id = self.instance_id.or(profile.instance_id);
+        self.region = self.region.or(profile.region);
+        self.debug |= profile.debug.unwrap_or(false);
+        self.clock = self.clock.or(profile.clock);
+        self.seed = self.seed.or(seed);
+        self.variance = self.variance.or(variance);
+        anyhow::ensure!(
+            self.eif.is_some() || !self.command.is_empty() || self.explain,
+            "nothing to run: the profile has no eif, and no command is given"
+        );
+        Ok(self)
+    }
+}
+
 /// The NSM of this run, with explicit registers, those of the image, or those of
 /// the program file itself.
 fn build_device(args: &Args, image: Option<Measurements>) -> anyhow::Result<Box<dyn NsmDevice>> {
@@ -167,28 +211,30 @@ fn build_device(args: &Args, image: Option<Measurements>) -> anyhow::Result<Box<
             pcr0: enclave::pcr("pcr0", pcr0)?,
             pcr1: enclave::pcr("pcr1", pcr1)?,
             pcr2: enclave::pcr("pcr2", pcr2)?,
-            pcr8: args
-                .pcr8
-                .as_deref()
-                .map(|pcr8| enclave::pcr("pcr8", pcr8))
-                .transpose()?,
+            pcr8: None,
         }),
         _ => None,
     };
-    let measurements = match (explicit.or(image), args.command.first()) {
+    let mut measurements = match (explicit.or(image), args.command.first()) {
         (Some(measurements), _) => measurements,
         (None, Some(program)) => enclave::measure_program(program)?,
         (None, None) => Measurements::of_one_part(b""), // --explain of no program
     };
+    if let Some(pcr8) = &args.pcr8 {
+        measurements.pcr8 = Some(enclave::pcr("pcr8", pcr8)?);
+    } else if let Some(file) = &args.signing_certificate {
+        measurements.pcr8 = Some(enclave::measure_certificate(file)?);
+    }
     enclave::device(
         measurements,
         &Hardware {
             role_arn: args.role_arn.as_deref(),
             instance_id: args.instance_id.as_deref(),
-            region: &args.region,
+            region: args.region.as_deref().unwrap_or("us-east-1"),
             debug: args.debug,
             seed: args.seed.as_deref(),
-            clock: &args.clock,
+            clock: args.clock.as_deref().unwrap_or("system"),
+            variance: args.variance.unwrap_or_default(),
         },
     )
 }
