@@ -514,4 +514,6 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod tests;
