@@ -1,7 +1,7 @@
 //! `cargo ci gate`: everything that has to hold before a change lands, quickest
 //! first.
 
-use crate::{conformance, demo, deny, docs, lints, step::Step, tests};
+use crate::{conformance, demo, deny, docs, fuzz, lints, step::Step, tests};
 
 pub(crate) const STEPS: &[Step] = &[
     lints::FORMAT,
@@ -12,4 +12,5 @@ pub(crate) const STEPS: &[Step] = &[
     demo::TEXT,
     demo::JSON,
     conformance::STEP,
+    fuzz::STEP,
 ];

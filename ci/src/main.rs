@@ -10,6 +10,7 @@ mod conformance;
 mod demo;
 mod deny;
 mod docs;
+mod fuzz;
 mod gate;
 mod lints;
 mod step;
@@ -36,6 +37,8 @@ enum Verb {
     Demo,
     /// The demo exactly as the README has it: a release build.
     ReleaseDemo,
+    /// Every fuzz target, a minute in all.
+    FuzzSmoke,
     /// The conformance suites, with a JUnit report in `target/ci`.
     Conformance,
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
             Verb::Deny => step::run_all(&[deny::STEP], &workspace),
             Verb::Demo => step::run_all(&[demo::TEXT, demo::JSON], &workspace),
             Verb::ReleaseDemo => step::run_all(&[demo::RELEASE], &workspace),
+            Verb::FuzzSmoke => step::run_all(&[fuzz::STEP], &workspace),
             Verb::Conformance => step::run_all(&[conformance::STEP], &workspace),
         }
     };

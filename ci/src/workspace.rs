@@ -1,6 +1,10 @@
 //! Where things are.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::Context as _;
 
@@ -24,6 +28,11 @@ impl Workspace {
         let target = env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| root.join("target"), |target| root.join(target));
         Ok(Self { root, target })
+    }
+
+    /// Where cargo builds.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
     }
 
     /// The folder of logs and reports.

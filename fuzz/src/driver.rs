@@ -135,7 +135,7 @@ impl Driver {
         let file = self.folder.join(format!("{}-{hash:016x}.input", self.name));
         match File::create(&file).and_then(|mut file| file.write_all(input)) {
             Ok(()) => println!(
-                "again: cargo run --manifest-path fuzz/Cargo.toml -- {} --replay {}",
+                "again: cargo run --target-dir target --manifest-path fuzz/Cargo.toml -- {} --replay {}",
                 self.name,
                 file.display()
             ),
