@@ -77,6 +77,35 @@ fn the_exit_code_is_the_programs_or_128_plus_its_signal() {
 }
 
 #[test]
+fn a_program_needs_no_dashes_before_it_and_keeps_the_flags_after_it() {
+    let stage = Stage::new("dashes");
+    for user in users() {
+        let run = |words: &[&str]| {
+            let mut command = stage.command(user, &stage.path("nsm-sim"));
+            command.args(["run", "--no-nsm", "--world", &stage.world()]);
+            command.args(words).output().unwrap()
+        };
+        assert!(run(&["true"]).status.success(), "{user:?}");
+        for words in [
+            &["echo", "--cid", "3", "--", "-x"][..],
+            &["--", "echo", "--cid", "3", "--", "-x"],
+        ] {
+            let output = run(words);
+            assert_eq!(output.stdout, b"--cid 3 -- -x\n", "{}", said(&output));
+        }
+        for words in [&["--cidd", "3", "true"][..], &["-x", "true"], &[]] {
+            let output = run(words);
+            assert_eq!(
+                output.status.code(),
+                Some(2),
+                "{words:?}: {}",
+                said(&output)
+            );
+        }
+    }
+}
+
+#[test]
 fn a_program_that_cannot_run_gives_the_codes_of_a_shell_and_says_why() {
     let stage = Stage::new("missing");
     fs::write(stage.path("elf32"), b"\x7fELF\x01\x01\x01\0and so on").unwrap();

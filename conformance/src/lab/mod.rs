@@ -254,6 +254,8 @@ impl Lab {
                 "--eif",
             ])
             .arg(&self.image)
+            // The program in the image is linked to this machine's libraries.
+            .args(["--root", "host"])
             .args([
                 "--role-arn",
                 &Role::Parent.arn(),

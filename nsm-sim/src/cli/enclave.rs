@@ -2,16 +2,17 @@
 //! of an enclave image.
 //!
 //! Truth: NSM §3.12 for what is measured. Does not model the boot: an image's
-//! kernel and first ramdisk are measured, not run; its application runs with its
-//! working directory in the unpacked root file system and this machine's
-//! libraries, without a change of root.
+//! kernel and first ramdisk are measured, not run. Its application runs in the
+//! unpacked root file system or, where that cannot be entered, beside it: with
+//! its working directory there and this machine's libraries.
 
 use std::{
     collections::hash_map::RandomState,
     ffi::OsString,
     fs,
     hash::{BuildHasher as _, Hasher as _},
-    path::Path,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail};
@@ -185,7 +186,7 @@ pub(super) fn measure_program(program: &OsString) -> anyhow::Result<Measurements
     Ok(Measurements::of_one_part(&content))
 }
 
-fn find(program: &Path) -> Option<std::path::PathBuf> {
+fn find(program: &Path) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return Some(program.to_owned());
     }
@@ -199,8 +200,11 @@ fn find(program: &Path) -> Option<std::path::PathBuf> {
 pub(super) struct Unpacked {
     pub(super) command: Vec<OsString>,
     pub(super) environment: Vec<(OsString, OsString)>,
+    /// Its root file system.
+    pub(super) root: PathBuf,
     /// Removed when dropped: keep it until the run has ended.
-    pub(super) folder: tempfile::TempDir,
+    #[expect(dead_code, reason = "held for its drop")]
+    folder: tempfile::TempDir,
 }
 
 /// Measures the image in `file` and, if asked, unpacks its application.
@@ -222,7 +226,13 @@ pub(super) fn image(file: &Path, start: bool) -> anyhow::Result<(Measurements, O
         .prefix("nsm-sim-")
         .tempdir()
         .context("a folder for the application; set TMPDIR to one that can be written")?;
-    unpack(&application.rootfs, folder.path())
+    // A folder within, so that the image's root may be open to all its users
+    // while the folder around it is ours alone.
+    let root = folder.path().join("rootfs");
+    fs::create_dir(&root)
+        .and_then(|()| fs::set_permissions(&root, fs::Permissions::from_mode(0o755)))
+        .with_context(|| format!("making {}", root.display()))?;
+    unpack(&application.rootfs, &root)
         .with_context(|| format!("unpacking the application of {}", file.display()))?;
     let unpacked = Unpacked {
         command: application.cmd.into_iter().map(Into::into).collect(),
@@ -231,6 +241,7 @@ pub(super) fn image(file: &Path, start: bool) -> anyhow::Result<(Measurements, O
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))
             .collect(),
+        root,
         folder,
     };
     Ok((measurements, Some(unpacked)))

@@ -9,7 +9,7 @@ use nsm_sim::{
     attestation::variance::Variance,
     device::Measurements,
     runner::{
-        self, Network, NsmDevice, Settings, World,
+        self, ImageRoot, Network, NsmDevice, RootError, Settings, StartError, World,
         bridge::{Forward, Publish},
         switchboard,
     },
@@ -38,6 +38,12 @@ pub(crate) struct Args {
     /// Take measurements from this image and, without a command, run its application.
     #[arg(long, value_name = "FILE")]
     eif: Option<PathBuf>,
+    /// Root file system of the image's application: its own `image` (libraries
+    /// and all; takes root or user namespaces), this machine's `host` (working
+    /// directory in the unpacked image), or `auto`: the image's where that can be.
+    #[arg(long, value_enum, default_value_t = RootArg::Auto, requires = "eif",
+          conflicts_with = "command")]
+    root: RootArg,
     /// PCR0, 96 hex digits.
     #[arg(long, value_name = "HEX", requires_all = ["pcr1", "pcr2"])]
     pcr0: Option<String>,
@@ -105,14 +111,21 @@ pub(crate) struct Args {
     /// Print at the end how often each system call was trapped.
     #[arg(long)]
     stats: bool,
-    /// The program and its arguments.
-    #[arg(last = true, value_name = "CMD", required_unless_present_any = ["eif", "explain", "profile"])]
+    /// The program and its arguments, after our own flags.
+    #[arg(trailing_var_arg = true, value_name = "CMD", required_unless_present_any = ["eif", "explain", "profile"])]
     command: Vec<OsString>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum NetworkArg {
     Loopback,
+    Host,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum RootArg {
+    Auto,
+    Image,
     Host,
 }
 
@@ -141,7 +154,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(application) = &application {
         settings.command.clone_from(&application.command);
         settings.environment = Some(application.environment.clone());
-        settings.directory = Some(application.folder.path().to_owned());
+        settings.directory = Some(application.root.clone());
+        if let Err(error) = enter_root(&mut settings, args.root) {
+            eprintln!("nsm-sim: {error}; --root host needs neither");
+            return Ok(ExitCode::from(StartError::Root(error).exit_code()));
+        }
     }
     settings.publish.clone_from(&args.publish);
     settings.forward.clone_from(&args.forward);
@@ -201,6 +218,28 @@ impl Args {
         );
         Ok(self)
     }
+}
+
+/// Moves the application from its folder into its root, if asked and possible.
+#[allow(clippy::print_stderr)] // the operator has to know which libraries it is run with
+fn enter_root(settings: &mut Settings, wanted: RootArg) -> Result<(), RootError> {
+    let Some(folder) = settings.directory.clone() else {
+        return Ok(());
+    };
+    if wanted == RootArg::Host {
+        return Ok(());
+    }
+    match ImageRoot::prepare(&folder) {
+        Ok(root) => {
+            settings.root = Some(root);
+            settings.directory = Some("/".into());
+        }
+        Err(error) if wanted == RootArg::Auto => {
+            eprintln!("nsm-sim: running beside the image's root, with this machine's: {error}");
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// The NSM of this run, with explicit registers, those of the image, or those of

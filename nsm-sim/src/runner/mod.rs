@@ -7,7 +7,7 @@
 //! Not a sandbox, and no confidentiality: it is a test instrument.
 //!
 //! Reading order: [`run()`] (a run from start to end), `spawn` and `signals`
-//! (its process), `bpf` (what is trapped), `traps` (the loop), `nsmdev` and
+//! (its process), `root` (an image's own root file system), `bpf` (what is trapped), `traps` (the loop), `nsmdev` and
 //! `paths` (the NSM), `sockets`, `vsock` and [`switchboard`] (AF_VSOCK),
 //! `network`, [`bridge`] (for unsupervised programs), and below them `notif`, `mem`, `procfd`, `sys` (the kernel).
 //!
@@ -24,6 +24,7 @@ mod notif;
 mod nsmdev;
 mod paths;
 mod procfd;
+mod root;
 mod run;
 mod signals;
 mod sockets;
@@ -34,5 +35,6 @@ mod traps;
 mod vsock;
 
 pub use nsmdev::{Delivery, NsmDevice};
+pub use root::{ImageRoot, RootError};
 pub use run::{Finished, Network, Settings, StartError, run};
 pub use switchboard::{VsockAddr, World};

@@ -13,7 +13,7 @@ use std::{
     os::{
         fd::OwnedFd,
         unix::{
-            ffi::OsStringExt as _,
+            ffi::OsStrExt as _,
             fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
         },
     },
@@ -84,15 +84,9 @@ impl Shown {
         let base = if path.starts_with(b"/") {
             Vec::new()
         } else if dirfd == libc::AT_FDCWD {
-            fs::read_link(format!("/proc/{tid}/cwd"))
-                .ok()?
-                .into_os_string()
-                .into_vec()
+            in_its_root(tid, "cwd")?
         } else {
-            fs::read_link(format!("/proc/{tid}/fd/{dirfd}"))
-                .ok()?
-                .into_os_string()
-                .into_vec()
+            in_its_root(tid, &format!("fd/{dirfd}"))?
         };
         let path = normalised(&base, path);
         let (_, node) = NODES.iter().find(|(name, _)| name.as_bytes() == path)?;
@@ -181,6 +175,15 @@ impl Node {
             Err(libc::EACCES)
         }
     }
+}
+
+/// Where a link of `/proc/TID` leads, as the thread would say it: below its own
+/// root, which is not ours in an image.
+fn in_its_root(tid: i32, link: &str) -> Option<Vec<u8>> {
+    let leads = fs::read_link(format!("/proc/{tid}/{link}")).ok()?;
+    let root = fs::read_link(format!("/proc/{tid}/root")).ok()?;
+    let inside = leads.strip_prefix(root).unwrap_or(&leads);
+    Some(inside.as_os_str().as_bytes().to_vec())
 }
 
 fn errno(result: io::Result<OwnedFd>) -> Result<OwnedFd, i32> {

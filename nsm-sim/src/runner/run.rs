@@ -30,6 +30,7 @@ use super::{
     nsmdev::{self, NsmDevice},
     paths::{self, Shown},
     procfd::Callers,
+    root::{ImageRoot, RootError},
     signals::{self, Blocked},
     spawn::{self, Become, Child, ChildFailure, Plan, SpawnError},
     switchboard::{ENCLAVE_CID, PARENT_CID, World},
@@ -58,7 +59,9 @@ pub struct Settings {
     pub command: Vec<OsString>,
     /// The whole environment; `None` passes ours on.
     pub environment: Option<Vec<(OsString, OsString)>>,
-    /// Working directory; `None` stays in ours.
+    /// The root file system it sees; `None` for ours.
+    pub root: Option<ImageRoot>,
+    /// Working directory, in the root it sees; `None` stays in ours.
     pub directory: Option<PathBuf>,
     /// The NSM behind `/dev/nsm`; `None` for a machine without one.
     pub device: Option<Box<dyn NsmDevice>>,
@@ -100,6 +103,7 @@ impl Settings {
             cid: ENCLAVE_CID,
             command,
             environment: None,
+            root: None,
             directory: None,
             device: None,
             vsock: true,
@@ -122,6 +126,12 @@ impl Settings {
     pub fn conditions(&self) -> Vec<String> {
         let enclave = self.is_enclave();
         let mut lines = vec![format!("world {}, CID {}", self.world, self.cid)];
+        lines.push(match &self.root {
+            Some(_) => "root: the image's, with /tmp fresh and /proc, /sys and device nodes the \
+                        machine's"
+                .to_owned(),
+            None => "root: the machine's".to_owned(),
+        });
         lines.push(match (&self.device, paths::has_nsm_placeholder()) {
             (None, _) => "no /dev/nsm".to_owned(),
             (Some(_), true) => "/dev/nsm: the placeholder made of /dev/null".to_owned(),
@@ -235,6 +245,9 @@ pub enum StartError {
         /// What we are.
         expected: &'static str,
     },
+    /// The image's root file system cannot be entered.
+    #[error("{0}")]
+    Root(RootError),
     /// The working directory cannot be entered.
     #[error("cannot enter {directory}: {error}")]
     Directory {
@@ -477,6 +490,10 @@ fn start_error(error: SpawnError, settings: &Settings) -> StartError {
         SpawnError::Child(ChildFailure::Filter(libc::EINVAL | libc::ENOSYS)) => StartError::Kernel,
         SpawnError::Child(ChildFailure::Filter(errno)) => StartError::Filter(os(errno)),
         SpawnError::Child(ChildFailure::Vsock(errno)) => StartError::Vsock(os(errno)),
+        SpawnError::Child(ChildFailure::Root(errno)) => StartError::Root(RootError::Forbidden {
+            step: "for the program",
+            error: os(errno),
+        }),
         SpawnError::Child(ChildFailure::Limits(errno)) => StartError::Limits(os(errno)),
         SpawnError::Child(ChildFailure::Directory(errno)) => StartError::Directory {
             directory: settings
@@ -506,6 +523,7 @@ fn plan(
     then: Become,
 ) -> Result<Plan, StartError> {
     Ok(Plan {
+        root: settings.root.as_ref().map(|root| root.entrance().clone()),
         filter: bpf::program(arch, wanted),
         wait_killable: settings.wait_killable,
         try_vsock: wanted.vsock,
@@ -530,7 +548,11 @@ fn program(settings: &Settings, arch: &Arch) -> Result<Become, StartError> {
         .find(|(name, _)| name == "PATH")
         .map(|(_, path)| path.as_os_str());
     let candidates = candidates(program, path);
-    refuse_foreign(&candidates, arch)?;
+    let outside: Vec<_> = match &settings.root {
+        Some(root) => candidates.iter().map(|path| root.outside(path)).collect(),
+        None => candidates.clone(),
+    };
+    refuse_foreign(&outside, arch)?;
     let variable = |(name, value): &(OsString, OsString)| {
         c_string([name.as_bytes(), b"=", value.as_bytes()].concat())
     };

@@ -19,7 +19,7 @@ use std::{
     sync::atomic::{AtomicI32, Ordering},
 };
 
-use super::sys;
+use super::{root::Entrance, sys};
 
 /// What the child becomes once the supervisor is ready.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub(crate) enum Become {
 /// Everything the child needs, made before it exists.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    /// The root to change to; `None` keeps ours.
+    pub(crate) root: Option<Entrance>,
     pub(crate) filter: Vec<libc::sock_filter>,
     /// Ask for WAIT_KILLABLE_RECV.
     pub(crate) wait_killable: bool,
@@ -69,12 +71,14 @@ const AT_VSOCK: i32 = 2;
 const AT_DIRECTORY: i32 = 3;
 const AT_LIMITS: i32 = 4;
 const AT_EXEC: i32 = 5;
+const AT_ROOT: i32 = 6;
 
 /// What the child failed at, with the errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChildFailure {
     Filter(i32),
     Vsock(i32),
+    Root(i32),
     Directory(i32),
     Limits(i32),
     Exec(i32),
@@ -152,6 +156,7 @@ impl SharedProgress {
         }
         Some(match progress.stage.load(Ordering::SeqCst) {
             AT_FILTER | AT_WAITING => ChildFailure::Filter(errno),
+            AT_ROOT => ChildFailure::Root(errno),
             AT_VSOCK => ChildFailure::Vsock(errno),
             AT_DIRECTORY => ChildFailure::Directory(errno),
             AT_LIMITS => ChildFailure::Limits(errno),
@@ -335,6 +340,13 @@ fn become_supervised(
     };
     // SAFETY: no arguments, reads a thread-local int.
     let errno = || unsafe { *libc::__errno_location() };
+
+    // Before the filter, which would trap our own preparations.
+    if let Some(root) = &plan.root
+        && let Err(obstacle) = root.enter()
+    {
+        fail(AT_ROOT, obstacle.errno);
+    }
 
     // SAFETY: each call below takes integers, or pointers to memory prepared by
     // the parent that this process holds a copy of; none touches the heap or a

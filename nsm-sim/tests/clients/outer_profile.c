@@ -1,6 +1,6 @@
 /* outer_profile DENIAL… -- CMD…: runs CMD under a seccomp filter as a container
  * runtime would install it, with EPERM for the calls named: vsock (socket of
- * AF_VSOCK), pidfd_getfd, process_vm, seccomp. x86-64 and aarch64. */
+ * AF_VSOCK), pidfd_getfd, process_vm, seccomp, unshare. x86-64 and aarch64. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -38,6 +38,8 @@ int main(int argc, char **argv)
 			deny(SYS_process_vm_writev);
 		} else if (!strcmp(argv[i], "seccomp")) {
 			deny(SYS_seccomp);
+		} else if (!strcmp(argv[i], "unshare")) {
+			deny(SYS_unshare);
 		} else {
 			return 2;
 		}
