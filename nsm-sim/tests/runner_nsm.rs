@@ -1,5 +1,5 @@
-//! `/dev/nsm` for unmodified programs: the driver's rules, asked by C and
-//! Python programs of a device that answers each request with "re:" and the
+//! `/dev/nsm` for unmodified programs: the driver's rules, asked by C, Rust,
+//! Go and Python programs of a device that answers each request with "re:" and the
 //! request itself.
 //!
 //! The device lives in this test program only: a test starts the program again
@@ -154,6 +154,7 @@ fn supervises_as_told() {
         .split(|byte| *byte == b'\n')
         .map(|word| OsString::from_vec(word.to_vec()));
     let mut settings = Settings::new(words.collect());
+    settings.world = format!("nsm-{}", std::process::id()).parse().unwrap();
     settings.device = Some(Box::new(Echo::default()));
     settings.wait_killable = std::env::var_os(OLD_KERNEL).is_none();
     let finished = runner::run(settings).unwrap();
@@ -184,6 +185,29 @@ fn a_static_program_finds_the_drivers_rules() {
     for user in users() {
         let said = succeeds(&mut supervised(&stage, user, &[&program]));
         assert!(said.contains("0 rules broken"), "{user:?}: {said}");
+    }
+}
+
+#[test]
+fn a_static_rust_program_is_served() {
+    let stage = Stage::new("nsm-static");
+    let program = stage.compile_rust("nsm_static").display().to_string();
+    for user in users() {
+        let said = succeeds(&mut supervised(&stage, user, &[&program]));
+        assert!(said.contains("asked and answered"), "{user:?}: {said}");
+    }
+}
+
+#[test]
+fn a_go_program_is_served_while_its_garbage_is_collected() {
+    let stage = Stage::new("nsm-go");
+    let Some(program) = stage.compile_go("nsm_go") else {
+        return;
+    };
+    let program = program.display().to_string();
+    for user in users() {
+        let said = succeeds(&mut supervised(&stage, user, &[&program]));
+        assert!(said.contains("asked and answered"), "{user:?}: {said}");
     }
 }
 

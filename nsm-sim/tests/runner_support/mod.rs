@@ -72,6 +72,51 @@ impl Stage {
         program
     }
 
+    /// Compiles `tests/clients/NAME.rs`, which needs no crates, as a static program.
+    pub(crate) fn compile_rust(&self, name: &str) -> PathBuf {
+        let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+        let mut compiler = Command::new(rustc);
+        compiler.args([
+            "--edition",
+            "2024",
+            "-O",
+            "-C",
+            "target-feature=+crt-static",
+        ]);
+        self.compiled_by(compiler, &format!("{name}.rs"), name)
+    }
+
+    /// Compiles `tests/clients/NAME.go`, if there is Go.
+    pub(crate) fn compile_go(&self, name: &str) -> Option<PathBuf> {
+        if let Err(error) = Command::new("go").arg("version").output() {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "CI must have Go ({error}): apt-get install golang-go, or any Go on PATH"
+            );
+            println!("skipped: no Go on PATH ({error})");
+            return None;
+        }
+        let mut compiler = Command::new("go");
+        compiler
+            .arg("build")
+            .env("CGO_ENABLED", "0")
+            .env("GO111MODULE", "off")
+            .env("GOTOOLCHAIN", "local")
+            .env("GOFLAGS", "")
+            .env("GOCACHE", self.path("go-cache"))
+            .env("GOPATH", self.path("go-path"));
+        Some(self.compiled_by(compiler, &format!("{name}.go"), name))
+    }
+
+    fn compiled_by(&self, mut compiler: Command, source: &str, name: &str) -> PathBuf {
+        let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+        let program = self.path(name);
+        compiler.arg("-o").arg(&program).arg(clients.join(source));
+        let compiled = compiler.output().unwrap();
+        assert!(compiled.status.success(), "{source}: {}", said(&compiled));
+        program
+    }
+
     /// The test's own world.
     pub(crate) fn world(&self) -> String {
         format!("{}-{}", self.name, std::process::id())
