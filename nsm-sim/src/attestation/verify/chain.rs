@@ -34,17 +34,67 @@ pub(super) fn is_certificate(der: &[u8]) -> bool {
     Certificate::from_der(der).is_ok()
 }
 
-/// Verifies the chain at `now` (unix seconds) and returns the leaf's public key.
-/// The caller has compared `cabundle[0]` with its pins.
-pub(super) fn verify(
-    leaf: &[u8],
-    cabundle: &[Vec<u8>],
-    now: u64,
-) -> Result<[u8; POINT_BYTES], VerifyError> {
+/// A chain that was found good at one time, with all it takes to judge it at
+/// another.
+pub(super) struct Chain {
+    pub(super) leaf_key: [u8; POINT_BYTES],
+    /// Root first.
+    validity: Vec<Validity>,
+}
+
+impl Chain {
+    /// Whether all of its certificates are valid at `now` (unix seconds): the
+    /// only one of [`verify`]'s questions whose answer changes.
+    pub(super) fn is_valid_at(&self, now: u64) -> Result<(), VerifyError> {
+        self.validity
+            .iter()
+            .try_for_each(|certificate| certificate.includes(now))
+    }
+}
+
+/// When one certificate is valid, unix seconds, both ends included.
+#[derive(Clone, Copy)]
+struct Validity {
+    place: Place,
+    not_before: u64,
+    not_after: u64,
+}
+
+impl Validity {
+    fn includes(self, now: u64) -> Result<(), VerifyError> {
+        let Self {
+            place,
+            not_before,
+            not_after,
+        } = self;
+        let at = UnixMillis::from_secs;
+        if now < not_before {
+            return Err(VerifyError::NotYetValid {
+                place,
+                not_before: at(not_before),
+                now: at(now),
+            });
+        }
+        if now > not_after {
+            return Err(VerifyError::Expired {
+                place,
+                not_after: at(not_after),
+                now: at(now),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Verifies the chain at `now` (unix seconds). The caller has compared
+/// `cabundle[0]` with its pins.
+pub(super) fn verify(leaf: &[u8], cabundle: &[Vec<u8>], now: u64) -> Result<Chain, VerifyError> {
+    let mut validity = Vec::with_capacity(cabundle.len() + 1);
     let mut issuer: Option<Link<'_>> = None;
     for (index, der) in cabundle.iter().enumerate() {
         let link = Link::read(der, Place::Cabundle(index))?;
-        link.is_valid_at(now)?;
+        validity.push(link.validity());
+        link.validity().includes(now)?;
         // Authorities between this one and the leaf.
         link.may_issue(cabundle.len() - 1 - index)?;
         if let Some(issuer) = &issuer {
@@ -53,12 +103,16 @@ pub(super) fn verify(
         issuer = Some(link);
     }
     let leaf = Link::read(leaf, Place::Leaf)?;
-    leaf.is_valid_at(now)?;
+    validity.push(leaf.validity());
+    leaf.validity().includes(now)?;
     leaf.may_sign_documents()?;
     if let Some(issuer) = &issuer {
         leaf.is_issued_by(issuer)?;
     }
-    Ok(leaf.key)
+    Ok(Chain {
+        leaf_key: leaf.key,
+        validity,
+    })
 }
 
 /// One certificate, read.
@@ -141,27 +195,13 @@ impl<'a> Link<'a> {
         })
     }
 
-    fn is_valid_at(&self, now: u64) -> Result<(), VerifyError> {
-        let place = self.place;
+    fn validity(&self) -> Validity {
         let validity = self.certificate.tbs_certificate().validity();
-        let not_before = validity.not_before.to_unix_duration().as_secs();
-        let not_after = validity.not_after.to_unix_duration().as_secs();
-        let at = UnixMillis::from_secs;
-        if now < not_before {
-            return Err(VerifyError::NotYetValid {
-                place,
-                not_before: at(not_before),
-                now: at(now),
-            });
+        Validity {
+            place: self.place,
+            not_before: validity.not_before.to_unix_duration().as_secs(),
+            not_after: validity.not_after.to_unix_duration().as_secs(),
         }
-        if now > not_after {
-            return Err(VerifyError::Expired {
-                place,
-                not_after: at(not_after),
-                now: at(now),
-            });
-        }
-        Ok(())
     }
 
     fn may_issue(&self, authorities_below: usize) -> Result<(), VerifyError> {

@@ -13,6 +13,7 @@
 //! whether a document is recent, carries the right nonce or the right PCRs is
 //! the caller's question.
 
+mod cache;
 mod cbor;
 mod chain;
 mod error;
@@ -20,7 +21,7 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use aws_lc_rs::{
     digest::{SHA256, digest},
@@ -50,12 +51,26 @@ const AWS_ROOT_G1: [u8; 32] = [
 ];
 
 /// Verifies documents that chain to one of its pinned roots.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// It remembers the chains it has verified, and so do its clones: of a leaf's
+/// second document it checks the certificates' validity and the document's
+/// signature, and nothing that cannot have changed.
+#[derive(Clone, Debug)]
 pub struct Verifier {
     /// SHA-256 of the DER of each root.
     roots: Vec<[u8; 32]>,
     field_bytes_max: usize,
+    chains: Arc<cache::Chains>,
 }
+
+/// Two verifiers are equal that give the same answers.
+impl PartialEq for Verifier {
+    fn eq(&self, other: &Self) -> bool {
+        self.roots == other.roots && self.field_bytes_max == other.field_bytes_max
+    }
+}
+
+impl Eq for Verifier {}
 
 /// What a verified document says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,10 +115,7 @@ impl Verifier {
     /// Trusts AWS's root G1, pinned by the SHA-256 of its DER.
     #[must_use]
     pub fn aws() -> Self {
-        Self {
-            roots: vec![AWS_ROOT_G1],
-            field_bytes_max: FIELD_BYTES_MAX,
-        }
+        Self::trusting(vec![AWS_ROOT_G1])
     }
 
     /// Trusts one root certificate.
@@ -111,11 +123,7 @@ impl Verifier {
     /// # Errors
     /// [`VerifyError::RootUnreadable`] if `root` is no X.509 certificate.
     pub fn with_root_der(root: &[u8]) -> Result<Self, VerifyError> {
-        Self {
-            roots: Vec::new(),
-            field_bytes_max: FIELD_BYTES_MAX,
-        }
-        .and_root_der(root)
+        Self::trusting(Vec::new()).and_root_der(root)
     }
 
     /// Trusts one root certificate, given as PEM with a single block.
@@ -148,9 +156,14 @@ impl Verifier {
 
     /// Trusts a root that this process wrote itself.
     pub(crate) fn pinned_to(root: &[u8]) -> Self {
+        Self::trusting(vec![sha256(root)])
+    }
+
+    fn trusting(roots: Vec<[u8; 32]>) -> Self {
         Self {
-            roots: vec![sha256(root)],
+            roots,
             field_bytes_max: FIELD_BYTES_MAX,
+            chains: Arc::default(),
         }
     }
 
@@ -198,12 +211,12 @@ impl Verifier {
         if !self.roots.contains(&root) {
             return Err(VerifyError::UnknownRoot { sha256: root });
         }
-        let leaf_key = chain::verify(
+        let chain = self.chains.verified(
             &content.certificate,
             &content.cabundle,
             now(&content).as_secs(),
         )?;
-        UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, leaf_key)
+        UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &chain.leaf_key)
             .verify(&signed.sig_structure(), signed.signature)
             .map_err(|_| VerifyError::CoseSignature)?;
         Ok(content)

@@ -82,13 +82,18 @@ fn written(levels: &[Level]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Verifies a good payload under the chain.
-fn verdict(levels: &[Level]) -> Result<AttestationDocument, VerifyError> {
-    let chain = written(levels);
+/// A good payload under the chain `written` of `levels`.
+fn document(levels: &[Level], chain: &[Vec<u8>]) -> Vec<u8> {
     let (leaf, cabundle) = chain.split_last().unwrap();
     let cabundle: Vec<&[u8]> = cabundle.iter().map(Vec::as_slice).collect();
     let payload = payload(&good_entries(&chain_entries(leaf, &cabundle)));
-    let document = sign(&payload, &levels.last().unwrap().key.key).unwrap();
+    sign(&payload, &levels.last().unwrap().key.key).unwrap()
+}
+
+/// Verifies a good payload under the chain.
+fn verdict(levels: &[Level]) -> Result<AttestationDocument, VerifyError> {
+    let chain = written(levels);
+    let document = document(levels, &chain);
     Verifier::pinned_to(&chain[0]).verify(&document, UnixMillis::from_secs(NOW))
 }
 
@@ -706,4 +711,116 @@ fn roots_to_pin_must_be_certificates() {
         Verifier::with_root_pem(&pem::encode(&root)),
         Ok(Verifier::pinned_to(&root))
     );
+}
+
+#[test]
+fn a_known_chain_is_refused_once_expired_and_before_its_time_as_a_new_one_is() {
+    let mut levels = good(4);
+    levels[2].from = NOW as i64 - 50;
+    levels[3].to = NOW as i64 + 50;
+    let chain = written(&levels);
+    let document = document(&levels, &chain);
+    let verifier = Verifier::pinned_to(&chain[0]);
+    let at = UnixMillis::from_secs;
+    verifier.verify(&document, at(NOW)).unwrap();
+    assert_eq!(verifier.chains.len(), 1, "the chain is known from here on");
+    for now in [NOW - 50, NOW + 50] {
+        verifier.verify(&document, at(now)).unwrap();
+    }
+    assert_eq!(
+        verifier.verify(&document, at(NOW + 51)),
+        Err(VerifyError::Expired {
+            place: Place::Cabundle(3),
+            not_after: at(NOW + 50),
+            now: at(NOW + 51),
+        })
+    );
+    for now in [NOW - 101, NOW - 100, NOW - 51, NOW + 51, NOW + 101] {
+        let refusal = verifier.verify(&document, at(now)).unwrap_err();
+        let anew = Verifier::pinned_to(&chain[0]).verify(&document, at(now));
+        assert_eq!(Err(refusal), anew, "{now}");
+    }
+}
+
+#[test]
+fn a_changed_leaf_misses_the_known_chains_and_is_verified_in_full() {
+    let levels = good(4);
+    let chain = written(&levels);
+    let verifier = Verifier::pinned_to(&chain[0]);
+    let now = UnixMillis::from_secs(NOW);
+    verifier.verify(&document(&levels, &chain), now).unwrap();
+    // Bytes all over the leaf; the document's own signature is good.
+    for at in (0..chain[4].len()).step_by(5) {
+        let mut changed = chain.clone();
+        changed[4][at] ^= 1;
+        assert!(
+            verifier.verify(&document(&levels, &changed), now).is_err(),
+            "byte {at}"
+        );
+    }
+    assert_eq!(verifier.chains.len(), 1, "no refused chain is kept");
+}
+
+#[test]
+fn a_known_chain_is_of_no_use_to_a_document_that_another_key_signed() {
+    let mut levels = good(4);
+    let chain = written(&levels);
+    let verifier = Verifier::pinned_to(&chain[0]);
+    let now = UnixMillis::from_secs(NOW);
+    verifier.verify(&document(&levels, &chain), now).unwrap();
+    levels.last_mut().unwrap().key = Authority::new(&WorldSeed::from_u64(2), "other", Vec::new());
+    assert_eq!(
+        verifier.verify(&document(&levels, &chain), now),
+        Err(VerifyError::CoseSignature)
+    );
+}
+
+#[test]
+fn a_chain_known_under_one_root_is_refused_by_a_verifier_of_another() {
+    let levels = good(4);
+    let chain = written(&levels);
+    let document = document(&levels, &chain);
+    let now = UnixMillis::from_secs(NOW);
+    let verifier = Verifier::pinned_to(&chain[0]);
+    verifier.verify(&document, now).unwrap();
+    let stranger = Verifier {
+        roots: vec![[0; 32]],
+        ..verifier
+    };
+    assert!(matches!(
+        stranger.verify(&document, now),
+        Err(VerifyError::UnknownRoot { .. })
+    ));
+}
+
+#[test]
+fn threads_share_what_is_known() {
+    let levels = good(4);
+    let chain = written(&levels);
+    let document = document(&levels, &chain);
+    let verifier = Verifier::pinned_to(&chain[0]);
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            let (verifier, document) = (verifier.clone(), &document);
+            threads.spawn(move || {
+                for _ in 0..20 {
+                    let now = UnixMillis::from_secs(NOW);
+                    verifier.verify(document, now).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(verifier.chains.len(), 1);
+}
+
+#[test]
+fn the_oldest_of_too_many_known_chains_is_forgotten() {
+    let mut levels = good(1);
+    let chains = cache::Chains::default();
+    for n in 0..cache::CHAINS_MAX + 3 {
+        levels[1].subject = name(&[(oid::CN, &format!("leaf {n}"))]);
+        let chain = written(&levels);
+        chains.verified(&chain[1], &chain[..1], NOW).unwrap();
+    }
+    assert_eq!(chains.len(), cache::CHAINS_MAX);
 }
