@@ -1,17 +1,24 @@
 //! Every stage of the main job, apart and as a whole: attestation, document
-//! verification, attested Decrypt over the wire, envelope, image, inference,
-//! and the flow with its processes.
+//! verification and envelope in process, the NSM through the runner, image and
+//! inference, attested Decrypt over the wire, and the flow with its processes;
+//! the promises at the end.
 //!
-//! `cargo bench -p benches` prints medians with their spread; compare runs of
-//! one machine only.
+//! `cargo bench -p benches` prints times with their spread; compare runs of one
+//! machine only.
 
 #![allow(missing_docs)] // criterion's macros make the items
+#![allow(clippy::print_stdout)] // the table of promises
 
-use std::hint::black_box;
+use std::{hint::black_box, path::Path, time::Duration};
 
 use aws_sdk_kms::{
     primitives::Blob,
     types::{DataKeySpec, KeyEncryptionMechanism, RecipientInfo},
+};
+use benches::{
+    operations::OPERATIONS,
+    promises,
+    runner::{REQUESTS, Runner},
 };
 use conformance::{
     demo::SAMPLE,
@@ -21,64 +28,48 @@ use conformance::{
         hospital, image,
     },
 };
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use enclave_app::{
     enclave::keys::RecipientKey,
-    envelope::{self, DataKey, Envelope},
     image::{Limits, decode, preprocess},
     model::Model,
 };
 use nsm_sim::{
-    attestation::{pki::Pki, verify::Verifier},
+    attestation::pki::Pki,
     clock::{Clock as _, SettableClock, SystemClock},
     seed::WorldSeed,
 };
 
-fn nsm(c: &mut Criterion) {
-    let seed = WorldSeed::from_u64(1);
-    let key = RecipientKey::generate().expect("a key");
-    let request = benches::attestation_request(key.public_der());
-    let mut module = benches::module(&seed);
-    let mut group = c.benchmark_group("nsm");
-    group.bench_function("Attestation, in process", |b| {
-        b.iter(|| module.handle(SystemClock.now(), black_box(&request)));
-    });
-    group.bench_function("GetRandom, in process", |b| {
-        b.iter(|| module.handle(SystemClock.now(), black_box(b"\x69GetRandom")));
-    });
-    let document = benches::document(&seed, key.public_der());
-    let verifier = Verifier::with_root_pem(&Pki::new(&seed, benches::REGION).root_pem())
-        .expect("a simulated root");
-    group.bench_function("document verified", |b| {
-        b.iter(|| {
-            verifier
-                .verify(black_box(&document), SystemClock.now())
-                .expect("it verifies")
-        });
-    });
+/// Everything of the NSM, its documents and envelopes, each beside its floor.
+fn in_process(c: &mut Criterion) {
+    let mut group = c.benchmark_group("in process");
+    for operation in OPERATIONS {
+        let mut run = operation.prepared();
+        group.bench_function(operation.name, |b| b.iter(&mut run));
+    }
     group.finish();
 }
 
-fn envelopes(c: &mut Criterion) {
-    let data_key = DataKey::from_slice(&[7; 32]).expect("32 bytes");
-    let context = envelope::request_context(&[("purpose".to_owned(), "bench".to_owned())].into())
-        .expect("a context");
-    let plaintext = vec![0x5a; 1 << 20];
-    let sealed = envelope::seal(&data_key, &[1; 184], &context, &plaintext);
-    let mut group = c.benchmark_group("envelope");
-    group.throughput(Throughput::Bytes(plaintext.len() as u64));
-    group.bench_function("seal 1 MiB", |b| {
-        b.iter(|| envelope::seal(&data_key, &[1; 184], &context, black_box(&plaintext)));
-    });
-    group.bench_function("open 1 MiB", |b| {
-        b.iter(|| {
-            let envelope = Envelope::parse(&sealed.metadata).expect("an envelope");
-            envelope
-                .open(&data_key, black_box(&sealed.body))
-                .expect("opened")
+/// NSM requests of a program under `nsm-sim run`, and the start of a run.
+fn under_the_runner(c: &mut Criterion) {
+    let runner = runner();
+    let mut group = c.benchmark_group("nsm-sim run");
+    group.sample_size(10);
+    for name in REQUESTS {
+        group.bench_function(name, |b| {
+            b.iter_custom(|runs| runner.asked(name, runs).expect("the client runs"));
         });
-    });
+    }
+    for (name, plain) in [("start of true", false), ("start of true, plain", true)] {
+        group.bench_function(name, |b| {
+            b.iter(|| runner.ran_true(plain).expect("true is true"));
+        });
+    }
     group.finish();
+}
+
+fn runner() -> Runner {
+    Runner::locate(Path::new(env!("CARGO_BIN_EXE_operations")))
 }
 
 fn analysis(c: &mut Criterion) {
@@ -87,7 +78,7 @@ fn analysis(c: &mut Criterion) {
     let digest = hospital::sha256(image::MODEL);
     let model = Model::load(image::MODEL, &digest).expect("the model loads");
     let mut group = c.benchmark_group("analysis");
-    group.sample_size(20);
+    group.sample_size(10);
     group.bench_function("decode the sample (JPEG 2000, 1955x1841)", |b| {
         b.iter(|| decode(black_box(SAMPLE), &Limits::default()).expect("it decodes"));
     });
@@ -134,11 +125,16 @@ fn attested_decrypt(c: &mut Criterion) {
             .expect("a blob");
         (cloud, blob)
     });
-    let document = Blob::new(benches::document(&seed, key.public_der()));
+    // KMS looks at a document's age, so these are of today.
+    let document = |enclave| {
+        let now = SystemClock.now();
+        Blob::new(benches::document(&seed, enclave, now, key.public_der()))
+    };
+    let known = document(0);
     let client = cloud.kms(Role::Parent).expect("a client");
-    let call = || {
+    let call = |document: Blob| {
         let recipient = RecipientInfo::builder()
-            .attestation_document(document.clone())
+            .attestation_document(document)
             .key_encryption_algorithm(KeyEncryptionMechanism::RsaesOaepSha256)
             .build();
         client
@@ -150,9 +146,31 @@ fn attested_decrypt(c: &mut Criterion) {
             .send()
     };
     let mut group = c.benchmark_group("kms");
-    group.bench_function("attested Decrypt, aws-sdk-kms over TLS", |b| {
+    group.bench_function("attested Decrypt of a known enclave, over TLS", |b| {
         b.to_async(&runtime)
-            .iter(|| async { call().await.expect("KMS answers") });
+            .iter(|| async { call(known.clone()).await.expect("KMS answers") });
+    });
+    let mut enclave = 0_u16;
+    group.bench_function("attested Decrypt of a new enclave, over TLS", |b| {
+        b.to_async(&runtime).iter_batched(
+            || {
+                enclave = enclave.wrapping_add(1);
+                document(enclave)
+            },
+            |document| async { call(document).await.expect("KMS answers") },
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("DescribeKey (the transport alone), over TLS", |b| {
+        let client = cloud.kms(Role::Uploader).expect("a client");
+        b.to_async(&runtime).iter(|| async {
+            client
+                .describe_key()
+                .key_id(cloud.input_key_arn())
+                .send()
+                .await
+                .expect("KMS answers")
+        });
     });
     group.finish();
 }
@@ -168,7 +186,7 @@ fn flow(c: &mut Criterion) {
     });
     let mut number = 0;
     let mut group = c.benchmark_group("flow");
-    group.sample_size(20);
+    group.sample_size(10);
     group.bench_function("one radiograph, from upload to reading", |b| {
         b.iter(|| {
             number += 1;
@@ -199,5 +217,20 @@ fn flow(c: &mut Criterion) {
     });
 }
 
-criterion_group!(suites, nsm, envelopes, analysis, attested_decrypt, flow);
+/// Prints the promises as this machine holds them now; `operations promises`
+/// judges them.
+fn promised(_: &mut Criterion) {
+    println!("\npromises");
+    promises::check(&runner(), |promise| println!("{promise}")).expect("the client runs");
+}
+
+criterion_group! {
+    name = suites;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .sample_size(50)
+        .nresamples(10_000);
+    targets = in_process, under_the_runner, analysis, attested_decrypt, flow, promised
+}
 criterion_main!(suites);

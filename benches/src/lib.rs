@@ -1,10 +1,20 @@
-//! The stopwatch. The suites are in `benches/drydock.rs`; this library makes
-//! what several of them need, outside of what is timed.
+//! The stopwatch. Times are in `benches/drydock.rs` (criterion), instruction
+//! counts and the check of the promises in the `operations` binary; this library
+//! makes what they share, outside of what is measured.
+//!
+//! Reading order: [`operations`] (what is measured in process), [`runner`] (the
+//! same requests by a program under `nsm-sim run`), [`instructions`] and
+//! [`promises`] (the two tables).
+
+pub mod instructions;
+pub mod operations;
+pub mod promises;
+pub mod runner;
 
 use aws_nitro_enclaves_nsm_api::api::{Request, Response};
 use nsm_sim::{
     attestation::variance::Variance,
-    clock::{Clock as _, SystemClock},
+    clock::UnixMillis,
     device::{Measurements, NitroSecureModule, Profile},
     seed::WorldSeed,
 };
@@ -12,9 +22,9 @@ use nsm_sim::{
 /// The Region of every benchmark.
 pub const REGION: &str = "us-east-1";
 
-/// A booted NSM of the world `seed`.
+/// The NSM of an enclave of the world `seed`, created at `created`.
 #[must_use]
-pub fn module(seed: &WorldSeed) -> NitroSecureModule {
+pub fn module(seed: &WorldSeed, enclave_nonce: u16, created: UnixMillis) -> NitroSecureModule {
     let profile = Profile {
         measurements: Measurements {
             pcr0: [0xa0; 48],
@@ -29,8 +39,8 @@ pub fn module(seed: &WorldSeed) -> NitroSecureModule {
         instance_id: "i-0d12d0c40000d0c4d".to_owned(),
         region: REGION.to_owned(),
         debug: false,
-        created: SystemClock.now(),
-        enclave_nonce: 1,
+        created,
+        enclave_nonce,
     };
     NitroSecureModule::new(profile, seed, Variance::default())
 }
@@ -51,13 +61,18 @@ pub fn attestation_request(public_key: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An attestation document of the world `seed`, for `public_key`.
+/// An attestation document of such an NSM, written at `now` for `public_key`.
 ///
 /// # Panics
 /// If the NSM answers anything else.
 #[must_use]
-pub fn document(seed: &WorldSeed, public_key: &[u8]) -> Vec<u8> {
-    let reply = module(seed).handle(SystemClock.now(), &attestation_request(public_key));
+pub fn document(
+    seed: &WorldSeed,
+    enclave_nonce: u16,
+    now: UnixMillis,
+    public_key: &[u8],
+) -> Vec<u8> {
+    let reply = module(seed, enclave_nonce, now).handle(now, &attestation_request(public_key));
     match ciborium::from_reader(reply.as_slice()) {
         Ok(Response::Attestation { document }) => document,
         other => panic!("Attestation answered {other:?}"),

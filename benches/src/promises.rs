@@ -1,0 +1,198 @@
+//! The promises about speed, measured against each other in one go.
+//!
+//! What is compared is interleaved round by round, so that a machine that slows
+//! down slows both sides; the figure is the median over the rounds. The numbers
+//! promised are those of `SPECIFICATION.md`.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    operations::Operation,
+    runner::{RunError, Runner},
+};
+
+/// Rounds of everything in process and through the runner.
+const ROUNDS: usize = 15;
+
+/// Starts of a process, plain and under the runner in turn.
+const STARTS: usize = 25;
+
+/// One promise and what was measured.
+#[derive(Clone, Debug)]
+pub struct Promise {
+    /// What is promised.
+    pub what: String,
+    /// The figure measured.
+    pub measured: f64,
+    /// The most it may be.
+    pub at_most: f64,
+    /// Of both.
+    pub unit: &'static str,
+}
+
+impl Promise {
+    /// Whether the figure holds it.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.measured <= self.at_most
+    }
+}
+
+impl fmt::Display for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            what,
+            measured,
+            at_most,
+            unit,
+        } = self;
+        let verdict = if self.is_held() { "held" } else { "MISSED" };
+        write!(
+            f,
+            "{what:<58} {measured:>9.2} {unit:<3} at most {at_most:>5} {unit:<3} {verdict}"
+        )
+    }
+}
+
+/// Measures every promise and gives each to `print` as it is ready; whether all
+/// were held.
+///
+/// # Errors
+/// When nothing runs under `nsm-sim`.
+pub fn check(runner: &Runner, mut print: impl FnMut(&Promise)) -> Result<bool, RunError> {
+    let mut all_held = true;
+    let mut judge = |promise: Promise| {
+        all_held &= promise.is_held();
+        print(&promise);
+    };
+    for (what, name, floor, at_most) in [
+        (
+            "Attestation over one P-384 signature of the p384 crate",
+            "attestation",
+            "p384-signature",
+            1.3,
+        ),
+        (
+            "document of a new chain over 5 ECDSA verifications",
+            "document-new-chain",
+            "ecdsa-verify-5",
+            1.25,
+        ),
+        (
+            "document of a known chain over 1 ECDSA verification",
+            "document-known-chain",
+            "ecdsa-verify-1",
+            1.25,
+        ),
+    ] {
+        judge(Promise {
+            what: what.to_owned(),
+            measured: ratio(name, floor),
+            at_most,
+            unit: "x",
+        });
+    }
+    for name in ["describe-pcr", "describe-nsm", "get-random", "extend-pcr"] {
+        judge(Promise {
+            what: format!("{name}, in process"),
+            measured: micros(time_of(name, 2000)),
+            at_most: 5.0,
+            unit: "µs",
+        });
+    }
+    for name in ["describe-pcr", "describe-nsm", "get-random"] {
+        let times: Result<Vec<f64>, RunError> = (0..ROUNDS)
+            .map(|_| {
+                runner
+                    .asked(name, 2000)
+                    .map(|time| micros(time.div_f64(2000.0)))
+            })
+            .collect();
+        judge(Promise {
+            what: format!("{name}, through `nsm-sim run`"),
+            measured: median(times?),
+            at_most: 25.0,
+            unit: "µs",
+        });
+    }
+    let starts: Result<Vec<f64>, RunError> = (0..STARTS)
+        .map(|_| {
+            let (under, plain) = (runner.ran_true(false)?, runner.ran_true(true)?);
+            Ok((under.as_secs_f64() - plain.as_secs_f64()) * 1e3)
+        })
+        .collect();
+    judge(Promise {
+        what: "`nsm-sim run true` over `true`".to_owned(),
+        measured: median(starts?),
+        at_most: 10.0,
+        unit: "ms",
+    });
+    Ok(all_held)
+}
+
+/// The time of one `name` in times of `floor`, round by round.
+fn ratio(name: &str, floor: &str) -> f64 {
+    let (mut run, mut floor) = (prepared(name), prepared(floor));
+    let rounds = (0..ROUNDS)
+        .map(|_| batch(&mut run, 20).as_secs_f64() / batch(&mut floor, 20).as_secs_f64());
+    median(rounds.collect())
+}
+
+fn time_of(name: &str, runs: u32) -> Duration {
+    let mut run = prepared(name);
+    let rounds = (0..ROUNDS).map(|_| batch(&mut run, runs).as_secs_f64());
+    Duration::from_secs_f64(median(rounds.collect()) / f64::from(runs))
+}
+
+fn prepared(name: &str) -> Box<dyn FnMut()> {
+    Operation::named(name)
+        .unwrap_or_else(|| panic!("there is no operation {name}"))
+        .prepared()
+}
+
+fn batch(run: &mut dyn FnMut(), runs: u32) -> Duration {
+    let start = Instant::now();
+    for _ in 0..runs {
+        run();
+    }
+    start.elapsed()
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures
+        .get(figures.len() / 2)
+        .copied()
+        .unwrap_or(f64::INFINITY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_is_held_up_to_its_limit() {
+        let promise = |measured| Promise {
+            what: "work".to_owned(),
+            measured,
+            at_most: 5.0,
+            unit: "µs",
+        };
+        assert!(promise(5.0).is_held());
+        assert!(!promise(5.1).is_held());
+        assert!(promise(5.1).to_string().ends_with("MISSED"));
+        assert!(!promise(median(Vec::new())).is_held());
+    }
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+    }
+}
