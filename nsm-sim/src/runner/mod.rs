@@ -7,9 +7,32 @@
 //! Not a sandbox, and no confidentiality: it is a test instrument.
 //!
 //! Reading order: [`run()`] (a run from start to end), `spawn` and `signals`
-//! (its process), `root` (an image's own root file system), `bpf` (what is trapped), `traps` (the loop), `nsmdev` and
+//! (its process), `root` (an image's own root file system), `bpf` (what is
+//! trapped), `traps` (the loop), `nsmdev` and
 //! `paths` (the NSM), `sockets`, `vsock` and [`switchboard`] (AF_VSOCK),
 //! `network`, [`bridge`] (for unsupervised programs), and below them `notif`, `mem`, `procfd`, `sys` (the kernel).
+//!
+//! # Known differences
+//!
+//! What a program can see that it would not see in an enclave.
+//!
+//! | what | there | here |
+//! |---|---|---|
+//! | `poll` of a socket whose non-blocking connect failed | `POLLOUT`, `POLLERR` | `POLLOUT`, `POLLHUP`; `SO_ERROR` is the same |
+//! | connect to a CID that nobody has | not established for an enclave; `ENODEV` without a transport to the outside | `ECONNRESET`, as where nobody listens |
+//! | unknown `ioctl` of a vsock socket | `EOPNOTSUPP` | `ENOTTY` |
+//! | close of a vsock socket with bytes on their way | may lose them | they arrive |
+//! | `read` of an open `/dev/nsm` | `EINVAL` | end of file |
+//! | `fstat` of an open `/dev/nsm` | a misc device | `/dev/null` (1:3), which answers NSM requests too |
+//! | `/dev/nsm` in a listing of `/dev`, by symbolic link, or opened with `O_PATH` | found | not found, unless there is a placeholder |
+//! | 127.0.0.1 | the enclave's own | the machine's, servers and all |
+//! | `/proc` and `/sys` | the enclave's | the machine's |
+//! | users, in an image's root entered without privileges | any | root alone |
+//! | `--memory-mib` | of the whole enclave | of each process's data |
+//! | `io_uring` | the kernel's | `ENOSYS` |
+//! | set-user-id programs | work | gain nothing |
+//! | `prctl(PR_SET_DUMPABLE, 0)` | works | succeeds and does nothing |
+//! | 32-bit programs | work | are refused, or see nothing of ours |
 //!
 //! The whole of the project's `unsafe` lives in this module: it *is* made of
 //! system calls that no safe crate covers.
