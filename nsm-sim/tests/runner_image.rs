@@ -9,8 +9,9 @@ mod runner_support;
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use nsm_sim::eif::{
@@ -43,11 +44,16 @@ fn image(stage: &Stage) -> PathBuf {
         Entry::file("rootfs/etc/motd", "of the image\n"),
     ])
     .unwrap();
+    eif(stage, &application)
+}
+
+/// An image with this application ramdisk.
+fn eif(stage: &Stage, application: &[u8]) -> PathBuf {
     let init = write_cpio(&[Entry::executable("init", "")]).unwrap();
     let eif = EifBuilder::new(b"no kernel", "quiet")
         .metadata(reproducible_metadata("app", "1"))
         .ramdisk(&init)
-        .ramdisk(&application)
+        .ramdisk(application)
         .build()
         .unwrap();
     let file = stage.path("app.eif");
@@ -90,6 +96,46 @@ fn an_image_runs_in_its_own_root_with_the_devices_of_an_enclave() {
             assert_eq!(output.status.code(), Some(7), "{user:?}: {}", said(&output));
             assert!(output.stderr.is_empty(), "{user:?}: {}", said(&output));
         }
+    }
+}
+
+#[test]
+fn an_image_in_its_own_root_calls_its_parent() {
+    let stage = Stage::new("image-calls");
+    let talk = fs::read(stage.compile("vsock_talk")).unwrap();
+    let application = write_cpio(&[
+        Entry::file("cmd", "/talk\ntalk\n3\n8000\n20\n20000\n"),
+        Entry::file("env", ""),
+        Entry::directory("rootfs"),
+        Entry::executable("rootfs/talk", talk),
+    ])
+    .unwrap();
+    let file = eif(&stage, &application);
+    for user in users() {
+        if !may_change_root(&stage, user) {
+            continue;
+        }
+        let mut parent = stage.run(user, &["--cid", "3"]);
+        parent
+            .arg(stage.path("vsock_talk"))
+            .args(["serve", "8000", "20"])
+            .stdout(Stdio::piped());
+        let mut parent = parent.spawn().unwrap();
+        let mut lines = BufReader::new(parent.stdout.take().unwrap());
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        let output = run(&stage, user, &file, &["--root", "image"])
+            .output()
+            .unwrap();
+        if !output.status.success() {
+            parent.kill().unwrap();
+        }
+        let mut served = String::new();
+        lines.read_to_string(&mut served).unwrap();
+        parent.wait().unwrap();
+        assert!(output.status.success(), "{user:?}: {}", said(&output));
+        assert_eq!(served, "first caller has cid 16\nserved\n", "{user:?}");
     }
 }
 
