@@ -1,27 +1,22 @@
-//! Policy documents as IAM stores them, and the small evaluator that STS and IAM
-//! calls themselves need: may this caller create a role, may it assume that one.
+//! Policy documents as IAM stores them: their text, what IAM asks of their form,
+//! and what they mean to the one evaluator.
 //!
-//! Source of truth: AWS IAM user guide, "IAM JSON policy elements reference" and
-//! "Policy evaluation logic". KMS authorization does not happen here: KMS gets
-//! the parsed [`Policy`] and evaluates it in full. Of conditions only
-//! `StringEquals` and `StringLike` on the keys of `Context` are understood; a
-//! statement with any other condition never allows and always denies.
+//! Source of truth: AWS IAM user guide, "IAM JSON policy elements reference", for
+//! which elements a user's or role's policy and a trust policy must and must not
+//! have. What they allow is decided by [`crate::policy::decide`], for STS and IAM
+//! calls as for KMS's.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::{
-    policy::{Policy, PolicyError, PolicyKind},
-    principal::Principal,
-};
+use crate::policy::{Policy, PolicyError, PolicyKind};
 
 /// A policy document that was accepted: its text and what it means.
 #[derive(Clone, Debug)]
 pub struct Document {
     text: Arc<str>,
     policy: Arc<Policy>,
-    statements: Arc<[Statement]>,
 }
 
 /// Why a policy document was refused.
@@ -60,21 +55,15 @@ impl Document {
     /// # Errors
     /// [`DocumentError`], the cause of IAM's MalformedPolicyDocument.
     pub fn identity(text: &str) -> Result<Self, DocumentError> {
-        let statements = statements(text)?;
-        for (statement, parsed) in statements.iter().enumerate() {
-            let problem = match parsed {
-                Statement {
-                    principal: Some(_), ..
-                } => "Policy document should not specify a principal",
-                Statement { actions: None, .. } => "Policy statement must contain actions",
-                Statement {
-                    resources: None, ..
-                } => "Policy statement must contain resources",
-                _ => continue,
-            };
-            return Err(DocumentError::Statement { statement, problem });
-        }
-        Self::accept(text, statements, PolicyKind::Identity)
+        Self::accept(text, PolicyKind::Identity, |statement| {
+            if statement.principal {
+                return Some("Policy document should not specify a principal");
+            }
+            if !statement.action {
+                return Some("Policy statement must contain actions");
+            }
+            (!statement.resource).then_some("Policy statement must contain resources")
+        })
     }
 
     /// Reads a role's trust policy (with `Principal`, without `Resource`).
@@ -82,32 +71,32 @@ impl Document {
     /// # Errors
     /// [`DocumentError`], the cause of IAM's MalformedPolicyDocument.
     pub fn trust(text: &str) -> Result<Self, DocumentError> {
-        let statements = statements(text)?;
-        for (statement, parsed) in statements.iter().enumerate() {
-            let problem = match parsed {
-                Statement {
-                    principal: None, ..
-                } => "AssumeRole policy must contain a principal",
-                Statement { actions: None, .. } => "AssumeRole policy must contain actions",
-                Statement {
-                    resources: Some(_), ..
-                } => "Has prohibited field Resource",
-                _ => continue,
-            };
-            return Err(DocumentError::Statement { statement, problem });
-        }
-        Self::accept(text, statements, PolicyKind::Trust)
+        Self::accept(text, PolicyKind::Trust, |statement| {
+            if !statement.principal {
+                return Some("AssumeRole policy must contain a principal");
+            }
+            if !statement.action {
+                return Some("AssumeRole policy must contain actions");
+            }
+            statement
+                .resource
+                .then_some("Has prohibited field Resource")
+        })
     }
 
     fn accept(
         text: &str,
-        statements: Vec<Statement>,
         kind: PolicyKind,
+        problem: impl Fn(&Elements) -> Option<&'static str>,
     ) -> Result<Self, DocumentError> {
+        for (statement, elements) in elements(text)?.iter().enumerate() {
+            if let Some(problem) = problem(elements) {
+                return Err(DocumentError::Statement { statement, problem });
+            }
+        }
         Ok(Self {
             text: text.into(),
             policy: Arc::new(Policy::parse(text, kind)?),
-            statements: statements.into(),
         })
     }
 
@@ -117,215 +106,21 @@ impl Document {
         &self.text
     }
 
-    /// The document as KMS evaluates it.
+    /// The document as it is evaluated.
     #[must_use]
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }
 }
 
-/// The condition keys that STS and IAM calls publish here.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Context<'a> {
-    pub(crate) external_id: Option<&'a str>,
-    pub(crate) role_session_name: Option<&'a str>,
-    pub(crate) principal_arn: Option<&'a str>,
+/// Which elements a statement has, negated or not.
+struct Elements {
+    principal: bool,
+    action: bool,
+    resource: bool,
 }
 
-/// What identity policies say together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Allow,
-    ImplicitDeny,
-    ExplicitDeny,
-}
-
-/// What a trust policy says about a caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
-    /// Names the caller itself: that is enough within the account.
-    Caller,
-    /// Names the caller's account: its own policies must allow too.
-    Account,
-    Nobody,
-    ExplicitDeny,
-}
-
-/// Decides `action` on `resource` by identity policies.
-pub(crate) fn decide<'d>(
-    documents: impl IntoIterator<Item = &'d Document>,
-    action: &str,
-    resource: &str,
-    context: Context<'_>,
-) -> Verdict {
-    let mut verdict = Verdict::ImplicitDeny;
-    for statement in documents
-        .into_iter()
-        .flat_map(|document| document.statements.iter())
-    {
-        if !statement.is_about(action, Some(resource)) {
-            continue;
-        }
-        match (statement.effect, statement.conditions.hold(context)) {
-            (Effect::Deny, Some(true) | None) => return Verdict::ExplicitDeny,
-            (Effect::Allow, Some(true)) => verdict = Verdict::Allow,
-            _ => {}
-        }
-    }
-    verdict
-}
-
-/// What `document`, a trust policy, says about `caller` doing `action`.
-pub(crate) fn trusts(
-    document: &Document,
-    caller: &Principal,
-    action: &str,
-    context: Context<'_>,
-) -> Trust {
-    let mut trust = Trust::Nobody;
-    for statement in document.statements.iter() {
-        let named = match &statement.principal {
-            Some(principals) => principals.name(caller),
-            None => continue,
-        };
-        if named == Trust::Nobody || !statement.is_about(action, None) {
-            continue;
-        }
-        match (statement.effect, statement.conditions.hold(context)) {
-            (Effect::Deny, Some(true) | None) => return Trust::ExplicitDeny,
-            (Effect::Allow, Some(true)) if trust != Trust::Caller => trust = named,
-            _ => {}
-        }
-    }
-    trust
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Effect {
-    Allow,
-    Deny,
-}
-
-#[derive(Clone, Debug)]
-struct Statement {
-    effect: Effect,
-    principal: Option<Principals>,
-    actions: Option<Patterns>,
-    resources: Option<Patterns>,
-    conditions: Conditions,
-}
-
-/// `Action` or, negated, `NotAction`; the same for resources.
-#[derive(Clone, Debug)]
-struct Patterns {
-    patterns: Vec<String>,
-    negated: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Principals {
-    Everybody,
-    Aws(Vec<String>),
-    /// Services, federations, NotPrincipal: nobody who calls here.
-    Others,
-}
-
-#[derive(Clone, Debug)]
-struct Conditions(Vec<Condition>);
-
-#[derive(Clone, Debug)]
-enum Condition {
-    Equals { key: String, values: Vec<String> },
-    Like { key: String, values: Vec<String> },
-    Unknown,
-}
-
-impl Statement {
-    fn is_about(&self, action: &str, resource: Option<&str>) -> bool {
-        let action_matches = self.actions.as_ref().is_some_and(|actions| {
-            let action = action.to_ascii_lowercase();
-            actions.any(|pattern| wildcard(&pattern.to_ascii_lowercase(), &action))
-        });
-        let resource_matches = match (resource, &self.resources) {
-            (Some(resource), Some(patterns)) => patterns.any(|pattern| wildcard(pattern, resource)),
-            (None, None) => true,
-            _ => false,
-        };
-        action_matches && resource_matches
-    }
-}
-
-impl Patterns {
-    fn any(&self, matches: impl Fn(&str) -> bool) -> bool {
-        self.patterns.iter().any(|pattern| matches(pattern)) != self.negated
-    }
-}
-
-impl Principals {
-    fn name(&self, caller: &Principal) -> Trust {
-        let names = match self {
-            Self::Everybody => return Trust::Caller,
-            Self::Others => return Trust::Nobody,
-            Self::Aws(names) => names,
-        };
-        let account_root = format!("arn:aws:iam::{}:root", caller.account());
-        let (arn, role_arn) = (caller.arn(), caller.role_arn());
-        let mut trust = Trust::Nobody;
-        for name in names {
-            if *name == account_root || name == caller.account() {
-                trust = Trust::Account;
-            } else if name == "*" || *name == arn || *name == role_arn {
-                return Trust::Caller;
-            }
-        }
-        trust
-    }
-}
-
-impl Conditions {
-    /// `None` if a condition is not understood and no other one fails.
-    fn hold(&self, context: Context<'_>) -> Option<bool> {
-        let mut known = true;
-        for condition in &self.0 {
-            let held = match condition {
-                Condition::Unknown => {
-                    known = false;
-                    continue;
-                }
-                Condition::Equals { key, values } => context
-                    .value(key)
-                    .is_some_and(|got| values.iter().any(|value| value == got)),
-                Condition::Like { key, values } => context
-                    .value(key)
-                    .is_some_and(|got| values.iter().any(|v| wildcard(v, got))),
-            };
-            if !held {
-                return Some(false);
-            }
-        }
-        known.then_some(true)
-    }
-}
-
-impl<'a> Context<'a> {
-    fn value(self, key: &str) -> Option<&'a str> {
-        match key {
-            "sts:externalid" => self.external_id,
-            "sts:rolesessionname" => self.role_session_name,
-            "aws:principalarn" => self.principal_arn,
-            _ => None,
-        }
-    }
-
-    fn knows(key: &str) -> bool {
-        matches!(
-            key,
-            "sts:externalid" | "sts:rolesessionname" | "aws:principalarn"
-        )
-    }
-}
-
-fn statements(text: &str) -> Result<Vec<Statement>, DocumentError> {
+fn elements(text: &str) -> Result<Vec<Elements>, DocumentError> {
     if text.len() > DOCUMENT_BYTES_MAX {
         return Err(DocumentError::TooLarge {
             max: DOCUMENT_BYTES_MAX,
@@ -340,122 +135,17 @@ fn statements(text: &str) -> Result<Vec<Statement>, DocumentError> {
     if list.is_empty() || list.len() > STATEMENTS_MAX {
         return Err(DocumentError::Syntax);
     }
-    list.iter()
-        .enumerate()
-        .map(|(statement, value)| read_statement(value, statement))
-        .collect()
-}
-
-fn read_statement(value: &Value, statement: usize) -> Result<Statement, DocumentError> {
-    let wrong = |problem| DocumentError::Statement { statement, problem };
-    let effect = match value.get("Effect").and_then(Value::as_str) {
-        Some("Allow") => Effect::Allow,
-        Some("Deny") => Effect::Deny,
-        _ => return Err(wrong("Effect must be Allow or Deny")),
+    let has = |statement: &Value, names: [&str; 2]| {
+        names.iter().any(|name| statement.get(name).is_some())
     };
-    let patterns = |plain: &str, negated: &str| match (value.get(plain), value.get(negated)) {
-        (None, None) => Ok(None),
-        (Some(list), None) => strings(list).map(|p| {
-            Some(Patterns {
-                patterns: p,
-                negated: false,
-            })
-        }),
-        (None, Some(list)) => strings(list).map(|p| {
-            Some(Patterns {
-                patterns: p,
-                negated: true,
-            })
-        }),
-        (Some(_), Some(_)) => None.ok_or(()),
-    };
-    let principal = match (value.get("Principal"), value.get("NotPrincipal")) {
-        (None, None) => None,
-        (Some(Value::String(all)), None) if all == "*" => Some(Principals::Everybody),
-        (Some(Value::Object(kinds)), None) => Some(match kinds.get("AWS") {
-            Some(names) => {
-                Principals::Aws(strings(names).map_err(|()| wrong("Invalid principal"))?)
-            }
-            None => Principals::Others,
-        }),
-        (None, Some(_)) => Some(Principals::Others),
-        _ => return Err(wrong("Invalid principal")),
-    };
-    Ok(Statement {
-        effect,
-        principal,
-        actions: patterns("Action", "NotAction").map_err(|()| wrong("Invalid action"))?,
-        resources: patterns("Resource", "NotResource").map_err(|()| wrong("Invalid resource"))?,
-        conditions: read_conditions(value.get("Condition"))
-            .map_err(|()| wrong("Invalid condition"))?,
-    })
-}
-
-fn read_conditions(value: Option<&Value>) -> Result<Conditions, ()> {
-    let mut conditions = Vec::new();
-    let Some(value) = value else {
-        return Ok(Conditions(conditions));
-    };
-    for (operator, keys) in value.as_object().ok_or(())? {
-        for (key, values) in keys.as_object().ok_or(())? {
-            let key = key.to_ascii_lowercase();
-            conditions.push(match (operator.as_str(), strings(values)) {
-                ("StringEquals" | "ArnEquals", Ok(values)) if Context::knows(&key) => {
-                    Condition::Equals { key, values }
-                }
-                ("StringLike" | "ArnLike", Ok(values)) if Context::knows(&key) => {
-                    Condition::Like { key, values }
-                }
-                _ => Condition::Unknown,
-            });
-        }
-    }
-    Ok(Conditions(conditions))
-}
-
-/// One string or a list of strings.
-fn strings(value: &Value) -> Result<Vec<String>, ()> {
-    match value {
-        Value::String(one) => Ok(vec![one.clone()]),
-        Value::Array(list) => list
-            .iter()
-            .map(|item| item.as_str().map(str::to_owned).ok_or(()))
-            .collect(),
-        _ => Err(()),
-    }
-}
-
-/// Whether `text` matches `pattern` with `*` and `?`; linear in both for one
-/// star at a time, never exponential.
-fn wildcard(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while let Some(&byte) = text.get(t) {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(&expected) if expected == b'?' || expected == byte => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((star_p, star_t)) => {
-                    star = Some((star_p, star_t + 1));
-                    p = star_p + 1;
-                    t = star_t + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern
-        .get(p..)
-        .unwrap_or_default()
+    Ok(list
         .iter()
-        .all(|byte| *byte == b'*')
+        .map(|statement| Elements {
+            principal: has(statement, ["Principal", "NotPrincipal"]),
+            action: has(statement, ["Action", "NotAction"]),
+            resource: has(statement, ["Resource", "NotResource"]),
+        })
+        .collect())
 }
 
 #[cfg(test)]
@@ -463,97 +153,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn user() -> Principal {
-        Principal::User {
-            account: "111122223333".into(),
-            path_name: "alice".into(),
-        }
-    }
-
-    fn trust(principal: &str) -> Document {
-        Document::trust(&format!(
-            r#"{{"Statement":{{"Effect":"Allow","Principal":{principal},"Action":"sts:AssumeRole"}}}}"#
-        ))
-        .unwrap()
-    }
-
-    #[test]
-    fn a_trust_policy_names_a_caller_its_account_or_nobody() {
-        let table = [
-            (r#""*""#, Trust::Caller),
-            (
-                r#"{"AWS":"arn:aws:iam::111122223333:user/alice"}"#,
-                Trust::Caller,
-            ),
-            (
-                r#"{"AWS":"arn:aws:iam::111122223333:root"}"#,
-                Trust::Account,
-            ),
-            (r#"{"AWS":["111122223333"]}"#, Trust::Account),
-            (
-                r#"{"AWS":"arn:aws:iam::111122223333:user/bob"}"#,
-                Trust::Nobody,
-            ),
-            (r#"{"Service":"ec2.amazonaws.com"}"#, Trust::Nobody),
-        ];
-        for (principal, expected) in table {
-            let got = trusts(
-                &trust(principal),
-                &user(),
-                "sts:AssumeRole",
-                Context::default(),
-            );
-            assert_eq!(got, expected, "{principal}");
-        }
-        let other = trusts(
-            &trust(r#""*""#),
-            &user(),
-            "sts:TagSession",
-            Context::default(),
-        );
-        assert_eq!(other, Trust::Nobody);
-    }
-
-    #[test]
-    fn an_external_id_must_be_presented() {
-        let document = Document::trust(
-            r#"{"Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},
-                "Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"x1"}}}]}"#,
-        )
-        .unwrap();
-        let with = |external_id| {
-            let context = Context {
-                external_id,
-                ..Context::default()
-            };
-            trusts(&document, &user(), "sts:AssumeRole", context)
-        };
-        assert_eq!(with(None), Trust::Nobody);
-        assert_eq!(with(Some("x2")), Trust::Nobody);
-        assert_eq!(with(Some("x1")), Trust::Account);
-    }
-
-    #[test]
-    fn an_unknown_condition_never_allows_and_always_denies() {
-        let document = |effect: &str| {
-            Document::identity(&format!(
-                r#"{{"Statement":{{"Effect":"{effect}","Action":"iam:*","Resource":"*",
-                    "Condition":{{"IpAddress":{{"aws:SourceIp":"10.0.0.0/8"}}}}}}}}"#
-            ))
-            .unwrap()
-        };
-        let decide = |documents: &[Document]| {
-            decide(
-                documents,
-                "iam:CreateRole",
-                "arn:aws:iam::1:role/r",
-                Context::default(),
-            )
-        };
-        assert_eq!(decide(&[document("Allow")]), Verdict::ImplicitDeny);
-        assert_eq!(decide(&[document("Deny")]), Verdict::ExplicitDeny);
-    }
 
     #[test]
     fn documents_that_iam_refuses_are_refused() {
@@ -584,22 +183,6 @@ mod tests {
         fn no_document_makes_the_reader_panic(text in r#"\{"Statement":[\[\]{}":,A-Za-z*]{0,80}\}"#) {
             let _ = Document::identity(&text);
             let _ = Document::trust(&text);
-        }
-
-        #[test]
-        fn wildcards_agree_with_a_naive_matcher(pattern in "[ab*?]{0,8}", text in "[ab]{0,8}") {
-            fn naive(p: &[u8], t: &[u8]) -> bool {
-                match (p.split_first(), t.split_first()) {
-                    (None, None) => true,
-                    (Some((b'*', rest)), _) => {
-                        naive(rest, t) || t.split_first().is_some_and(|(_, t)| naive(p, t))
-                    }
-                    (Some((b'?', p)), Some((_, t))) => naive(p, t),
-                    (Some((a, p)), Some((b, t))) => a == b && naive(p, t),
-                    _ => false,
-                }
-            }
-            prop_assert_eq!(wildcard(&pattern, &text), naive(pattern.as_bytes(), text.as_bytes()));
         }
     }
 }

@@ -8,6 +8,8 @@
 pub mod credentials;
 pub mod document;
 mod query;
+#[cfg(test)]
+mod tests;
 mod xml;
 
 use std::{
@@ -22,16 +24,13 @@ use nsm_sim::{
 };
 use rand_chacha::ChaCha20Rng;
 
+use self::credentials::{AccessKey, Holder, long_term, temporary, unique_id};
 pub use self::{
     credentials::Credentials,
     document::{Document, DocumentError},
 };
-use self::{
-    credentials::{AccessKey, Holder, long_term, temporary, unique_id},
-    document::{Context, Trust, Verdict, decide, trusts},
-};
 use crate::{
-    policy::Policy,
+    policy::{Decision, Denial, Facts, Outcome, Policy, PolicySource, Request, Resource, decide},
     principal::{Caller, Principal},
 };
 
@@ -240,6 +239,11 @@ struct Account {
 }
 
 impl Iam {
+    /// The time in this world.
+    pub(crate) fn now(&self) -> UnixMillis {
+        self.clock.now()
+    }
+
     /// No identities yet. With a seed, ids and keys repeat from run to run.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, seed: Option<&WorldSeed>) -> Self {
@@ -503,8 +507,8 @@ impl Iam {
             .role_by_arn(request.role_arn)
             .ok_or_else(|| denied(""))?;
         caller
-            .may_assume(&role, &account, request)
-            .map_err(denied)?;
+            .may_assume(&role, &account, request, self.clock.now())
+            .map_err(|because| denied(&because))?;
         let chained = matches!(caller.principal, Principal::AssumedRole { .. });
         if chained && request.duration > Duration::from_secs(3600) {
             let limit = "1 hour session limit for roles assumed by role chaining.";
@@ -676,44 +680,26 @@ impl Identity {
     }
 
     /// Whether the caller's own policies allow `action` on `resource`.
-    pub(crate) fn authorize(&self, action: &str, resource: &str) -> Result<(), IamError> {
-        self.allowed(action, resource, Context::default())
-            .map_err(|because| IamError::AccessDenied {
+    pub(crate) fn authorize(
+        &self,
+        action: &str,
+        resource: &str,
+        now: UnixMillis,
+    ) -> Result<(), IamError> {
+        let resource_of = Resource::Other {
+            arn: resource,
+            account: self.principal.account(),
+        };
+        let decision = self.decide(action, resource_of, &Facts::default(), None, now);
+        match decision.outcome {
+            Outcome::Denied(denial) => Err(IamError::AccessDenied {
                 caller: self.principal.arn(),
                 action: action.to_owned(),
                 resource: resource.to_owned(),
-                because,
-            })
-    }
-
-    fn allowed(&self, action: &str, resource: &str, context: Context<'_>) -> Result<(), String> {
-        if let Principal::Root { .. } = self.principal {
-            return Ok(()); // an account's root user may do everything in it
-        }
-        let layers = [
-            ("identity-based", Some(&self.documents)),
-            ("session", {
-                (!self.session_documents.is_empty()).then_some(&self.session_documents)
+                because: format!(" {}", denial.because(action)),
             }),
-        ];
-        for (layer, documents) in layers {
-            let Some(documents) = documents else { continue };
-            match decide(documents, action, resource, context) {
-                Verdict::Allow => {}
-                Verdict::ImplicitDeny => {
-                    return Err(format!(
-                        " because no {layer} policy allows the {action} action"
-                    ));
-                }
-                Verdict::ExplicitDeny => {
-                    let article = if layer == "session" { "a" } else { "an" };
-                    return Err(format!(
-                        " with an explicit deny in {article} {layer} policy"
-                    ));
-                }
-            }
+            Outcome::Allowed(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether trust policy and own policies let the caller assume `role`.
@@ -722,28 +708,54 @@ impl Identity {
         role: &Role,
         role_account: &str,
         request: &AssumeRole<'_>,
-    ) -> Result<(), &'static str> {
-        let arn = self.principal.role_arn();
-        let context = Context {
-            external_id: request.external_id,
-            role_session_name: Some(request.session_name),
-            principal_arn: Some(&arn),
+        now: UnixMillis,
+    ) -> Result<(), String> {
+        let mut others = vec![("sts:rolesessionname", request.session_name)];
+        others.extend(request.external_id.map(|id| ("sts:externalid", id)));
+        let facts = Facts {
+            others: &others,
+            ..Facts::default()
         };
-        let own = || self.allowed("sts:AssumeRole", &role.arn, context).is_ok();
-        let denied_by_own = || {
-            self.allowed("sts:AssumeRole", &role.arn, context)
-                .is_err_and(|because| because.contains("explicit deny"))
+        let resource = Resource::Other {
+            arn: &role.arn,
+            account: role_account,
         };
-        let same_account = self.principal.account() == role_account;
-        match trusts(&role.trust, &self.principal, "sts:AssumeRole", context) {
-            Trust::ExplicitDeny => Err(" with an explicit deny in the role trust policy"),
-            Trust::Nobody => Err(" because no role trust policy allows the sts:AssumeRole action"),
-            Trust::Caller if same_account && !denied_by_own() => Ok(()),
-            Trust::Caller | Trust::Account if own() => Ok(()),
-            Trust::Caller | Trust::Account => {
-                Err(" because no identity-based policy allows the sts:AssumeRole action")
+        let action = "sts:AssumeRole";
+        let trust = Some(role.trust.policy());
+        match self.decide(action, resource, &facts, trust, now).outcome {
+            Outcome::Allowed(_) => Ok(()),
+            Outcome::Denied(Denial::NoResourcePolicy | Denial::OtherAccount) => Err(format!(
+                " because no role trust policy allows the {action} action"
+            )),
+            Outcome::Denied(Denial::ExplicitDeny(PolicySource::Resource)) => {
+                Err(" with an explicit deny in the role trust policy".to_owned())
             }
+            Outcome::Denied(denial) => Err(format!(" {}", denial.because(action))),
         }
+    }
+
+    fn decide(
+        &self,
+        action: &str,
+        resource: Resource<'_>,
+        facts: &Facts<'_>,
+        trust: Option<&Arc<Policy>>,
+        now: UnixMillis,
+    ) -> Decision {
+        let parsed = |documents: &[Document]| -> Vec<Arc<Policy>> {
+            documents.iter().map(|it| Arc::clone(it.policy())).collect()
+        };
+        let mut caller = Caller::new(self.principal.clone());
+        caller.identity_policies = parsed(&self.documents);
+        caller.session_policies = parsed(&self.session_documents);
+        let request = Request {
+            caller: &caller,
+            action,
+            resource,
+            facts,
+            now,
+        };
+        decide(&request, trust, Vec::new)
     }
 }
 

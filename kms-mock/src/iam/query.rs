@@ -137,7 +137,8 @@ fn dispatch(
         Err(_) => format!("arn:aws:iam::{account}:role/{name}"),
     };
     let user_arn = |name: &str| format!("arn:aws:iam::{account}:user/{name}");
-    let authorize = |resource: &str| caller.authorize(&format!("iam:{action}"), resource);
+    let authorize =
+        |resource: &str| caller.authorize(&format!("iam:{action}"), resource, iam.now());
     let done = |namespace: &str, result: Option<&mut dyn FnMut(&mut Xml)>| {
         let mut xml = Xml::default();
         xml.root(&format!("{action}Response"), namespace, |xml| {

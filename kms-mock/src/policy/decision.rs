@@ -267,7 +267,13 @@ impl Denial {
             Named::Arn(arn) | Named::Ciphertext(arn) => format!(" on resource: {arn}"),
             Named::Nothing => String::new(),
         };
-        let because = match self {
+        let because = self.because(action);
+        format!("User: {caller_arn} is not authorized to perform: {action}{on} {because}")
+    }
+
+    /// The last part of AWS's sentence.
+    pub(crate) fn because(self, action: &str) -> String {
+        match self {
             Self::ExplicitDeny(source) => {
                 let article = if source == PolicySource::Identity {
                     "an"
@@ -285,9 +291,8 @@ impl Denial {
             Self::NoSessionPolicy => {
                 format!("because no session policy allows the {action} action")
             }
-            Self::OtherAccount => unreachable!("answered above"),
-        };
-        format!("User: {caller_arn} is not authorized to perform: {action}{on} {because}")
+            Self::OtherAccount => "because no resource-based policies allow access".to_owned(),
+        }
     }
 
     fn name(self) -> String {
