@@ -235,9 +235,11 @@ fn ctrl_c_reaches_the_program_once() {
     };
     // A terminal of its own, as a shell gives to a foreground job.
     let script = r#"
-import os, pty, sys, time
+import os, pty, signal, sys, time
 pid, master = pty.fork()
 if pid == 0:
+    # Whoever runs the tests in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(sys.argv[1], sys.argv[1:])
 out = b""
 while b"ready" not in out:

@@ -6,7 +6,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -124,18 +124,30 @@ impl Stage {
 
     /// `program` started as `user`.
     pub(crate) fn command(&self, user: User, program: &Path) -> Command {
-        let mut command = match user {
-            User::Own => Command::new(program),
-            User::Nobody => {
-                let mut command = Command::new("setpriv");
-                command
-                    .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-                    .args(["--inh-caps=-all", "--bounding-set=-all"])
-                    .arg(program);
-                command
-            }
+        // Whoever runs the tests in the background has these ignored, and what is
+        // ignored at the start no shell can trap.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT,QUIT,HUP");
+        match user {
+            User::Own => command.arg(program),
+            User::Nobody => command
+                .args([
+                    "setpriv",
+                    "--reuid",
+                    "65534",
+                    "--regid",
+                    "65534",
+                    "--clear-groups",
+                ])
+                .args(["--inh-caps=-all", "--bounding-set=-all"])
+                .arg(program),
         };
-        command.current_dir("/").stdin(Stdio::null());
+        // A group of its own, as a shell gives: one without a parent in its session
+        // is orphaned, and the kernel then ignores SIGTSTP.
+        command
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .process_group(0);
         command
     }
 
