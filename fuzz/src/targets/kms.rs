@@ -139,6 +139,7 @@ impl World {
 
     fn call(&self, operation: &str, body: &[u8]) -> Reply {
         self.kms.call(&Call {
+            region: None,
             operation,
             body,
             caller: &self.root,
