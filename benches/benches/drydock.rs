@@ -212,16 +212,7 @@ fn flow(c: &mut Criterion) {
                         .await
                         .expect("uploaded");
                 parent.submit(&uploaded.objects).await.expect("done");
-                hospital::read(
-                    &lab.cloud,
-                    &uploaded,
-                    &lab.verifier,
-                    &lab.measurements,
-                    &parent_pcr3(),
-                    lab.now(),
-                )
-                .await
-                .expect("read")
+                lab.read(&uploaded).await.expect("read")
             })
         });
     });

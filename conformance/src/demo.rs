@@ -175,17 +175,12 @@ async fn analyse(lab: &Lab, parent: &mut Parent, uploaded: &Uploaded) -> anyhow:
             describe(&outcome)
         );
     }
-    let pcr3 = crate::lab::cloud::parent_pcr3();
-    let work = hospital::read(
-        &lab.cloud,
-        uploaded,
-        &lab.verifier,
-        &lab.measurements,
-        &pcr3,
-        lab.now(),
-    );
     lab.timeline
-        .time(Actor::Clinician, "receipt verified, result decrypted", work)
+        .time(
+            Actor::Clinician,
+            "receipt verified, result decrypted",
+            lab.read(uploaded),
+        )
         .await
 }
 

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use conformance::lab::{JobStatus, Lab, Mode, Options, cloud::parent_pcr3, hospital};
+use conformance::lab::{JobStatus, Lab, Mode, Options, hospital};
 use serde::Deserialize;
 
 /// How far a probability may lie from onnxruntime's on Pillow's resize.
@@ -70,16 +70,7 @@ async fn every_corpus_radiograph_comes_back_with_onnxruntimes_probabilities() {
             .unwrap();
         let outcome = parent.submit(&uploaded.objects).await.unwrap();
         assert_eq!(outcome.status, JobStatus::Done, "{name}: {outcome:?}");
-        let reading = hospital::read(
-            &lab.cloud,
-            &uploaded,
-            &lab.verifier,
-            &lab.measurements,
-            &parent_pcr3(),
-            lab.now(),
-        )
-        .await
-        .unwrap();
+        let reading = lab.read(&uploaded).await.unwrap();
         let found = reading
             .report
             .findings

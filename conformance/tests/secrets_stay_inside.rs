@@ -8,7 +8,7 @@ use conformance::{
     demo::SAMPLE,
     lab::{
         ENCLAVE_CID, JobStatus, Lab, Mode, Options, PARENT_CID, Wiring,
-        cloud::{BUCKET, Role, parent_pcr3},
+        cloud::{BUCKET, Role},
         hospital::{self, OBJECT_BYTES_MAX},
         image::{BRIDGE_PORT, JOB_PORT},
         wiretap::{Haystack, Recording, Tap},
@@ -75,16 +75,7 @@ async fn neither_plaintext_nor_data_keys_pass_the_parent_or_the_vsock() {
     assert_eq!(outcome.status, JobStatus::Done, "{outcome:?}");
     enclave.stop().await.unwrap();
     parent.stop().await.unwrap();
-    let reading = hospital::read(
-        &lab.cloud,
-        &uploaded,
-        &lab.verifier,
-        &lab.measurements,
-        &parent_pcr3(),
-        lab.now(),
-    )
-    .await
-    .unwrap();
+    let reading = lab.read(&uploaded).await.unwrap();
 
     let streams = recording.streams();
     let seen = Haystack::new(&streams);

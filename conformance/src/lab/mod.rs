@@ -36,7 +36,7 @@ use tokio::{
 
 use self::{
     cloud::{Cloud, REGION, Role},
-    hospital::JobObjects,
+    hospital::{JobObjects, Reading, Uploaded},
     image::{BRIDGE_PORT, Configuration, JOB_PORT},
     process::Process,
     programs::Programs,
@@ -284,13 +284,34 @@ impl Lab {
     /// # Errors
     /// If it ends early or does not become ready; quotes what it said.
     pub async fn start_parent(&self) -> anyhow::Result<Parent> {
+        self.start_parent_wired(&self.wiring()).await
+    }
+
+    /// How a parent of this world is wired: straight to its cloud and enclave.
+    #[must_use]
+    pub fn wiring(&self) -> Wiring {
         let cloud = self.cloud.address();
-        self.start_parent_wired(&Wiring {
+        Wiring {
             kms: cloud,
             s3: cloud,
             bridge_port: BRIDGE_PORT,
             enclave_cid: ENCLAVE_CID,
-        })
+        }
+    }
+
+    /// What the clinician reads: see [`hospital::read`].
+    ///
+    /// # Errors
+    /// If result or receipt is missing or does not hold.
+    pub async fn read(&self, uploaded: &Uploaded) -> anyhow::Result<Reading> {
+        hospital::read(
+            &self.cloud,
+            uploaded,
+            &self.verifier,
+            &self.measurements,
+            &cloud::parent_pcr3(),
+            self.now(),
+        )
         .await
     }
 

@@ -17,10 +17,9 @@ use crate::{
     case::{Judge, Judged},
     demo,
     lab::{
-        ENCLAVE_CID, JobOutcome, JobStatus, Lab, Mode, Options, Parent, Wiring,
-        cloud::{BUCKET, Cloud, REGION, Role, parent_pcr3},
+        JobOutcome, JobStatus, Lab, Mode, Options, Parent, Wiring,
+        cloud::{BUCKET, Cloud, REGION, Role},
         hospital::{self, JobObjects, OBJECT_BYTES_MAX, Uploaded},
-        image::BRIDGE_PORT,
         process::Process,
     },
     suites::Plan,
@@ -193,8 +192,14 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) async fn set(options: Options) -> anyhow::Result<Self> {
         let lab = Lab::start(options).await?;
+        let wiring = lab.wiring();
+        Self::on(lab, &wiring, Mode::Production).await
+    }
+
+    /// The programs in a world that may be prepared, wired and started otherwise.
+    pub(super) async fn on(lab: Lab, wiring: &Wiring, mode: Mode) -> anyhow::Result<Self> {
         let (parent, enclave) =
-            tokio::try_join!(lab.start_parent(), lab.start_enclave(Mode::Production))?;
+            tokio::try_join!(lab.start_parent_wired(wiring), lab.start_enclave(mode))?;
         Ok(Self {
             lab,
             parent,
@@ -232,31 +237,13 @@ impl Stage {
         .await
     }
 
-    pub(super) async fn read(&self, uploaded: &Uploaded) -> anyhow::Result<hospital::Reading> {
-        let Lab {
-            cloud,
-            verifier,
-            measurements,
-            ..
-        } = &self.lab;
-        hospital::read(
-            cloud,
-            uploaded,
-            verifier,
-            measurements,
-            &parent_pcr3(),
-            self.lab.now(),
-        )
-        .await
-    }
-
     pub(super) async fn done(&mut self, uploaded: &Uploaded) -> anyhow::Result<hospital::Reading> {
         let outcome = self.parent.submit(&uploaded.objects).await?;
         ensure!(
             outcome.status == JobStatus::Done,
             "the job ended with {outcome:?}"
         );
-        self.read(uploaded).await
+        self.lab.read(uploaded).await
     }
 
     pub(super) async fn refused(&mut self, uploaded: &Uploaded, code: &str) -> anyhow::Result<()> {
@@ -350,7 +337,7 @@ async fn receipt(stage: &mut Stage) -> anyhow::Result<()> {
         .get(BUCKET, &second.objects.receipt_key(), OBJECT_BYTES_MAX)
         .await?;
     s3.put(BUCKET, &first.objects.receipt_key(), other).await?;
-    match stage.read(&first).await {
+    match stage.lab.read(&first).await {
         Ok(_) => bail!("a receipt of another result was accepted"),
         Err(error) => ensure!(error.to_string().contains("another result"), "{error:#}"),
     }
@@ -474,13 +461,8 @@ async fn empty(stage: &mut Stage) -> anyhow::Result<()> {
 
 async fn debug_mode() -> anyhow::Result<()> {
     let lab = Lab::start(Options::default()).await?;
-    let (parent, enclave) = tokio::try_join!(lab.start_parent(), lab.start_enclave(Mode::Debug))?;
-    let mut stage = Stage {
-        lab,
-        parent,
-        enclave,
-        jobs: 0,
-    };
+    let wiring = lab.wiring();
+    let mut stage = Stage::on(lab, &wiring, Mode::Debug).await?;
     let uploaded = stage.upload(demo::SAMPLE).await?;
     stage.refused(&uploaded, "kms_refused").await?;
     stage.strike().await
@@ -497,14 +479,8 @@ async fn other_image() -> anyhow::Result<()> {
         other.pcr1 == lab.measurements.pcr1,
         "a changed word changed PCR1"
     );
-    let (parent, enclave) =
-        tokio::try_join!(lab.start_parent(), lab.start_enclave(Mode::Production))?;
-    let mut stage = Stage {
-        lab,
-        parent,
-        enclave,
-        jobs: 0,
-    };
+    let wiring = lab.wiring();
+    let mut stage = Stage::on(lab, &wiring, Mode::Production).await?;
     let uploaded = stage.upload(demo::SAMPLE).await?;
     stage.refused(&uploaded, "kms_refused").await?;
     stage.strike().await
@@ -516,20 +492,9 @@ async fn unreachable_kms() -> anyhow::Result<()> {
     let closed = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
     let wiring = Wiring {
         kms: closed,
-        s3: lab.cloud.address(),
-        bridge_port: BRIDGE_PORT,
-        enclave_cid: ENCLAVE_CID,
+        ..lab.wiring()
     };
-    let (parent, enclave) = tokio::try_join!(
-        lab.start_parent_wired(&wiring),
-        lab.start_enclave(Mode::Production)
-    )?;
-    let mut stage = Stage {
-        lab,
-        parent,
-        enclave,
-        jobs: 0,
-    };
+    let mut stage = Stage::on(lab, &wiring, Mode::Production).await?;
     let uploaded = stage.upload(demo::SAMPLE).await?;
     stage.refused(&uploaded, "kms_unreachable").await?;
     stage.strike().await

@@ -343,17 +343,8 @@ impl Tapped {
             bridge_port: TAPPED_BRIDGE_PORT,
             enclave_cid: TAP_CID,
         };
-        let (parent, enclave) = tokio::try_join!(
-            lab.start_parent_wired(&wiring),
-            lab.start_enclave(Mode::Production)
-        )?;
         Ok(Self {
-            stage: Stage {
-                lab,
-                parent,
-                enclave,
-                jobs: 0,
-            },
+            stage: Stage::on(lab, &wiring, Mode::Production).await?,
             recording,
             secrets: Vec::new(),
             _taps: [kms_tap, s3_tap, job_tap, bridge_tap],
@@ -442,7 +433,7 @@ impl Tapped {
         match outcome.status {
             JobStatus::Refused => nothing_stored(&self.stage.lab.cloud, &uploaded.objects).await,
             JobStatus::Failed => bail!("the job ended with {outcome:?}"),
-            JobStatus::Done => match self.stage.read(&uploaded).await {
+            JobStatus::Done => match self.stage.lab.read(&uploaded).await {
                 Ok(_) => bail!("a result under a foreign key was opened"),
                 Err(_) => self.sealed_under_no_known_key(&uploaded).await,
             },
@@ -657,20 +648,9 @@ async fn impostor() -> anyhow::Result<()> {
     faults.add(Fault::new(Kind::Answer(Hostile::ForgedCms)));
     let wiring = Wiring {
         kms: impostor.address(),
-        s3: lab.cloud.address(),
-        bridge_port: BRIDGE_PORT,
-        enclave_cid: ENCLAVE_CID,
+        ..lab.wiring()
     };
-    let (parent, enclave) = tokio::try_join!(
-        lab.start_parent_wired(&wiring),
-        lab.start_enclave(Mode::Production)
-    )?;
-    let mut stage = Stage {
-        lab,
-        parent,
-        enclave,
-        jobs: 0,
-    };
+    let mut stage = Stage::on(lab, &wiring, Mode::Production).await?;
     let uploaded = stage.upload(demo::SAMPLE).await?;
     stage.refused(&uploaded, "kms_unreachable").await?;
     let records = impostor.mock().kms().audit().records();
