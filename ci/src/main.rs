@@ -37,7 +37,7 @@ enum Verb {
     Demo,
     /// The demo exactly as the README has it: a release build.
     ReleaseDemo,
-    /// Every fuzz target, a minute in all.
+    /// Every fuzz target, a minute each.
     FuzzSmoke,
     /// The conformance suites, with a JUnit report in `target/ci`.
     Conformance,

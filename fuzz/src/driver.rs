@@ -2,7 +2,8 @@
 //!
 //! The input in progress is always in a file, so that not even a crash of the
 //! process loses it. A second thread ends a run that takes too long and a process
-//! that grows too large.
+//! that grows too large. A panic counts in whichever thread it happens: a server's
+//! own threads catch theirs.
 
 use std::{
     fs::{self, File},
@@ -12,10 +13,10 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -23,11 +24,15 @@ use anyhow::Context as _;
 
 use crate::{
     random::Random,
+    stop,
     targets::{Target, Verdict},
 };
 
 /// How often the watch looks.
 const WATCH: Duration = Duration::from_millis(100);
+
+/// What is shown of a panic, which may print whole inputs.
+const CAUSE_CHARS_MAX: usize = 2000;
 
 /// What a run may cost.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +60,8 @@ impl Driver {
         })
     }
 
-    /// Runs until `runs` are done, or `time` is over if no number is given.
+    /// Runs until `runs` are done, or `time` is over if no number is given, or the
+    /// end is asked for.
     pub(crate) fn fuzz(
         &self,
         target: &mut dyn Target,
@@ -78,10 +84,13 @@ impl Driver {
         };
         let begin = Instant::now();
         let watch = Watch::start(self, begin, current.clone());
-        std::panic::set_hook(Box::new(|_| {})); // told once, below
+        let elsewhere = Elsewhere::watch(thread::current().id());
         let mut tally = Tally::default();
         let last = runs.map_or(u64::MAX, |runs| from.saturating_add(runs));
         for run in from..last {
+            if stop::asked() {
+                break;
+            }
             let input = target.generate(&mut Random::of_run(seed, run));
             if let Err(error) = scratch.hold(&input) {
                 eprintln!(
@@ -99,18 +108,27 @@ impl Driver {
             let verdict = catch_unwind(AssertUnwindSafe(|| target.run(&input)));
             let took = begin.elapsed().saturating_sub(at);
             watch.rests();
+            let verdict = verdict
+                .map_err(|cause| message(cause.as_ref()))
+                .and_then(|verdict| elsewhere.take().map_or(Ok(verdict), Err));
             match verdict {
                 Ok(verdict) => tally.add(verdict, input.len(), took, run),
                 Err(cause) => {
-                    let cause = message(cause.as_ref());
-                    println!("{:<16} run {run} of seed {seed}: {cause}", self.name);
+                    let shown: String = cause.chars().take(CAUSE_CHARS_MAX).collect();
+                    println!("{:<16} run {run} of seed {seed}: {shown}", self.name);
                     self.keep(&input);
                     return ExitCode::FAILURE;
                 }
             }
         }
         let _ = fs::remove_file(current);
-        println!("{}", tally.line(self.name, begin.elapsed()));
+        let remark = target
+            .remark()
+            .map_or_else(String::new, |it| format!(", {it}"));
+        println!("{}{remark}", tally.line(self.name, begin.elapsed()));
+        if stop::asked() {
+            return ExitCode::from(stop::INTERRUPTED);
+        }
         ExitCode::SUCCESS
     }
 
@@ -232,12 +250,39 @@ fn memory(line: &str) -> u64 {
         .map_or(0, |kib| kib << 10)
 }
 
-fn message(cause: &(dyn std::any::Any + Send)) -> &str {
+fn message(cause: &(dyn std::any::Any + Send)) -> String {
     cause
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| cause.downcast_ref::<&str>().copied())
         .unwrap_or("it panics")
+        .to_owned()
+}
+
+/// The first panic of a thread that is not the target's own.
+#[derive(Clone, Default)]
+struct Elsewhere(Arc<Mutex<Option<String>>>);
+
+impl Elsewhere {
+    /// Silences the panics of this process and notes those of threads other than
+    /// `own`, whose panics are caught and told anyway.
+    fn watch(own: ThreadId) -> Self {
+        let noted = Self::default();
+        let hook = noted.clone();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = thread::current();
+            if thread.id() != own {
+                let name = thread.name().unwrap_or("without a name");
+                let mut first = hook.0.lock().unwrap_or_else(PoisonError::into_inner);
+                first.get_or_insert_with(|| format!("a thread {name}: {panic}"));
+            }
+        }));
+        noted
+    }
+
+    fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// The figures of a target.

@@ -9,16 +9,13 @@ mod driver;
 mod mutate;
 mod nsm_requests;
 mod random;
+mod several;
+mod stop;
 mod targets;
 
-use std::{
-    env,
-    path::PathBuf,
-    process::{Command, ExitCode},
-    time::{Duration, Instant},
-};
+use std::{env, ffi::OsString, path::PathBuf, process::ExitCode, thread, time::Duration};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use clap::Parser as _;
 
 use driver::{Bounds, Driver};
@@ -34,12 +31,15 @@ struct Args {
     /// Print the targets and do nothing.
     #[arg(long)]
     list: bool,
-    /// Seconds over all targets together.
+    /// Seconds of each target.
     #[arg(long, value_name = "S", default_value_t = 60.0)]
-    seconds: f64,
+    seconds_each: f64,
     /// Runs of each target, in place of a time.
-    #[arg(long, value_name = "N", conflicts_with = "seconds")]
+    #[arg(long, value_name = "N", conflicts_with = "seconds_each")]
     runs: Option<u64>,
+    /// Targets at a time, each in a process of its own; one a core by default.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
     /// Make the same inputs again.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -61,6 +61,9 @@ struct Args {
     /// Most memory that the process may have.
     #[arg(long, value_name = "MIB", default_value_t = 1536)]
     memory_mib: u64,
+    /// End when standard input ends, as the processes of several targets do.
+    #[arg(long, hide = true)]
+    tied: bool,
 }
 
 fn main() -> ExitCode {
@@ -85,15 +88,27 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let entry = ALL.into_iter().find(|entry| entry.name == name);
         chosen.push(entry.with_context(|| format!("there is no target `{name}`; see --list"))?);
     }
+    stop::at_interrupt()?;
     match chosen.as_slice() {
         [one] => alone(args, one),
-        [] => all(args, &ALL),
-        some => all(args, some),
+        some => {
+            ensure!(args.replay.is_none(), "--replay takes one target");
+            let entries: Vec<&Entry> = if some.is_empty() {
+                ALL.iter().collect()
+            } else {
+                some.iter().collect()
+            };
+            let cores = thread::available_parallelism().map_or(1, usize::from);
+            several::run(&entries, args.jobs.unwrap_or(cores), &shared(args))
+        }
     }
 }
 
 /// One target, in this process.
 fn alone(args: &Args, entry: &Entry) -> anyhow::Result<ExitCode> {
+    if args.tied {
+        stop::with_standard_input();
+    }
     let corpus = Corpus::new(corpus(args)?);
     let mut target = (entry.make)(&corpus).with_context(|| format!("target {}", entry.name))?;
     let driver = Driver::new(
@@ -108,51 +123,26 @@ fn alone(args: &Args, entry: &Entry) -> anyhow::Result<ExitCode> {
         let input = std::fs::read(file).with_context(|| file.display().to_string())?;
         return Ok(driver.replay(target.as_mut(), &input));
     }
-    let time = Duration::from_secs_f64(args.seconds.max(0.0));
+    let time = Duration::from_secs_f64(args.seconds_each.max(0.0));
     Ok(driver.fuzz(target.as_mut(), args.seed, args.from, args.runs, time))
 }
 
-/// Several, one after the other, each in a process of its own: what ends one does
-/// not end the others.
-fn all(args: &Args, entries: &[Entry]) -> anyhow::Result<ExitCode> {
-    ensure!(args.replay.is_none(), "--replay takes one target");
-    let program = env::current_exe().context("this program's own path")?;
-    let begin = Instant::now();
-    let mut failed = Vec::new();
-    for (at, entry) in entries.iter().enumerate() {
-        let mut command = Command::new(&program);
-        command.arg(entry.name).arg("--out").arg(&args.out);
-        command.args(["--seed", &args.seed.to_string()]);
-        command.args(["--from", &args.from.to_string()]);
-        command.args(["--hang-ms", &args.hang_ms.to_string()]);
-        command.args(["--memory-mib", &args.memory_mib.to_string()]);
-        if let Some(corpus) = &args.corpus {
-            command.arg("--corpus").arg(corpus);
-        }
-        match args.runs {
-            Some(runs) => command.args(["--runs", &runs.to_string()]),
-            None => {
-                // What set-up took is taken from the targets still to come.
-                let left = (args.seconds - begin.elapsed().as_secs_f64()).max(0.5);
-                let share = left / (entries.len() - at) as f64;
-                command.args(["--seconds", &format!("{share:.2}")])
-            }
-        };
-        let status = command.status().context("starting a target's process")?;
-        if !status.success() {
-            println!("{:<16} FAILED: {status}", entry.name);
-            failed.push(entry.name);
-        }
+/// What is said to the process of each of several targets.
+fn shared(args: &Args) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec!["--tied".into(), "--out".into(), args.out.clone().into()];
+    let mut say = |name: &str, value: String| words.extend([name.into(), value.into()]);
+    say("--seed", args.seed.to_string());
+    say("--from", args.from.to_string());
+    say("--hang-ms", args.hang_ms.to_string());
+    say("--memory-mib", args.memory_mib.to_string());
+    match args.runs {
+        Some(runs) => say("--runs", runs.to_string()),
+        None => say("--seconds-each", args.seconds_each.to_string()),
     }
-    println!(
-        "{} targets in {:.1} s",
-        entries.len(),
-        begin.elapsed().as_secs_f64()
-    );
-    if failed.is_empty() {
-        return Ok(ExitCode::SUCCESS);
+    if let Some(corpus) = &args.corpus {
+        words.extend(["--corpus".into(), corpus.clone().into()]);
     }
-    bail!("{} failed", failed.join(", "))
+    words
 }
 
 /// The corpus folder. In CI there must be one.
