@@ -6,6 +6,7 @@
 //! themselves, which the generators and mutators know.
 
 mod driver;
+mod json;
 mod mutate;
 mod nsm_requests;
 mod random;

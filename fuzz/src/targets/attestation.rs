@@ -2,7 +2,9 @@
 //! unchanged one says.
 
 use anyhow::ensure;
-use nsm_sim::attestation::verify::{AttestationDocument, DOCUMENT_BYTES_MAX, Verifier};
+use nsm_sim::attestation::verify::{
+    AttestationDocument, DOCUMENT_BYTES_MAX, Verifier, VerifyError,
+};
 
 use super::{Corpus, Target, Verdict, nsm};
 use crate::{mutate, random::Random};
@@ -14,6 +16,10 @@ struct Documents {
     verifier: Verifier,
     seeds: Vec<Vec<u8>>,
     originals: Vec<AttestationDocument>,
+    /// Documents that failed at their own signature, and at one of a certificate:
+    /// everything before it was good.
+    at_document_signature: u64,
+    at_certificate_signature: u64,
 }
 
 pub(super) fn documents(corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
@@ -43,6 +49,8 @@ pub(super) fn documents(corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
         verifier,
         seeds,
         originals,
+        at_document_signature: 0,
+        at_certificate_signature: 0,
     }))
 }
 
@@ -79,6 +87,11 @@ impl Target for Documents {
 
     fn run(&mut self, input: &[u8]) -> Verdict {
         let result = self.verifier.verify_at_own_time(input);
+        match &result {
+            Err(VerifyError::CoseSignature) => self.at_document_signature += 1,
+            Err(VerifyError::CertificateSignature { .. }) => self.at_certificate_signature += 1,
+            _ => {}
+        }
         if let Ok(document) = &result {
             assert!(
                 self.originals.contains(document),
@@ -90,6 +103,13 @@ impl Target for Documents {
             );
         }
         Verdict::from(&result)
+    }
+
+    fn remark(&self) -> Option<String> {
+        Some(format!(
+            "{} failed at their own signature and {} at a certificate's",
+            self.at_document_signature, self.at_certificate_signature
+        ))
     }
 }
 

@@ -9,6 +9,7 @@ use enclave_app::{
         manifest::{Manifest, SubmitterKey},
         wire::{JobReply, JobRequest},
     },
+    vsock::framing::{FrameLimits, HEADER_BYTES, read_frame},
 };
 
 use super::{Corpus, Mutating, Target, Verdict};
@@ -117,11 +118,27 @@ pub(super) fn wire(_corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
         JobRequest::decode(&request).is_ok() && JobReply::decode(&done).is_ok(),
         "the seeds are no job messages"
     );
+    let limits = FrameLimits::for_bodies(64 << 10);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
     Ok(Box::new(Mutating {
-        seeds: vec![request, done, refused],
-        change: mutate::bytes,
-        run: |input: &[u8]| {
-            let request = JobRequest::decode(input);
+        seeds: [request, done, refused].map(|body| framed(&body)).to_vec(),
+        change: |random, input, other| {
+            if random.one_in(8) {
+                return mutate::bytes(random, input, other);
+            }
+            let mut body = input.split_off(input.len().min(HEADER_BYTES));
+            mutate::bytes(random, &mut body, other);
+            *input = framed(&body);
+        },
+        run: move |mut input: &[u8]| {
+            let frame = runtime.block_on(read_frame(&mut input, &limits));
+            let Ok(body) = frame else {
+                return Verdict::Refused;
+            };
+            assert!(body.len() <= limits.body_bytes_max, "a frame too long");
+            let request = JobRequest::decode(&body);
             if let Ok(request) = &request {
                 let again = request.encode().map(|bytes| JobRequest::decode(&bytes));
                 assert!(
@@ -129,7 +146,7 @@ pub(super) fn wire(_corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
                     "a request that was written reads differently"
                 );
             }
-            let reply = JobReply::decode(input);
+            let reply = JobReply::decode(&body);
             if let Ok(reply) = &reply
                 && let Ok(bytes) = reply.encode()
             {
@@ -142,6 +159,10 @@ pub(super) fn wire(_corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
             }
         },
     }))
+}
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    [&(body.len() as u32).to_be_bytes(), body].concat()
 }
 
 /// Metadata as JSON: an object of strings.

@@ -1,109 +1,51 @@
-//! What callers send to the KMS: policies, bodies, blobs.
+//! What callers send to the KMS: calls one after the other, blobs, seed files.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use kms_mock::{
+    KmsMock,
     api::{Call, Kms, Reply, Settings},
-    policy::{Facts, KeyFacts, Policy, PolicyKind, Request, Resource, decide},
     principal::{Caller, Principal},
+    seed::SeedFile,
 };
 use nsm_sim::{
+    attestation::verify::Verifier,
     clock::{SettableClock, UnixMillis},
     seed::WorldSeed,
 };
 use serde_json::{Value, json};
 
-use super::{Corpus, Mutating, Target, Verdict, nsm};
-use crate::{mutate, random::Random};
+use super::{Corpus, Mutating, Target, Verdict, kms_calls, nsm};
+use crate::{json as change_json, mutate, random::Random};
 
 const NOW: UnixMillis = UnixMillis(1_767_225_600_000);
 const ACCOUNT: &str = "123456789012";
-const KEY_ARN: &str = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+/// Calls of one input.
+const CALLS_MAX: usize = 12;
+/// Longest text that is put into a call from an earlier reply.
+const TAKEN_BYTES_MAX: usize = 64 << 10;
 
-pub(super) fn policy(corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
-    let mut seeds = vec![
-        Policy::default_for_key(ACCOUNT).text().as_bytes().to_vec(),
-        br#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","NotPrincipal":{"AWS":["arn:aws:iam::123456789012:role/R"]},"NotAction":"kms:De*","NotResource":"arn:aws:kms:*:*:key/${aws:PrincipalTag/x}","Condition":{"ForAllValues:StringLikeIfExists":{"kms:RecipientAttestation:PCR0":["*","a"]},"NumericLessThan":{"kms:GrantOperations":1},"Null":{"kms:ViaService":"true"},"DateGreaterThan":{"aws:CurrentTime":"2026-01-01T00:00:00Z"},"IpAddress":{"aws:SourceIp":"10.0.0.0/8"},"Bool":{"aws:SecureTransport":"false"}}}]}"#.to_vec(),
-    ];
-    for file in corpus.files("kms-policies", &[".json"], 64 << 10)? {
-        let mut file: Value = serde_json::from_slice(&file)?;
-        seeds.push(file["policy"].take().to_string().into_bytes());
-    }
-    let caller = Caller::new(Principal::AssumedRole {
-        account: ACCOUNT.into(),
-        role_path_name: "R".into(),
-        session: "s".into(),
-    });
-    let context = BTreeMap::from([("purpose".to_owned(), "fuzz".to_owned())]);
-    let tags = BTreeMap::new();
-    Ok(Box::new(Mutating {
-        seeds,
-        change: change_json,
-        run: move |input: &[u8]| {
-            let Ok(text) = std::str::from_utf8(input) else {
-                return Verdict::Refused;
-            };
-            let mut verdict = Verdict::Refused;
-            for kind in [PolicyKind::Key, PolicyKind::Identity, PolicyKind::Trust] {
-                let Ok(policy) = Policy::parse(text, kind) else {
-                    continue;
-                };
-                verdict = Verdict::Accepted;
-                let again = Policy::parse(policy.rendered(), kind).unwrap_or_else(|error| {
-                    panic!("what GetKeyPolicy answers is no policy: {error}")
-                });
-                assert_eq!(again.rendered(), policy.rendered());
-                let facts = Facts {
-                    encryption_context: Some(&context),
-                    ..Facts::default()
-                };
-                let request = Request {
-                    caller: &caller,
-                    action: "kms:Decrypt",
-                    resource: Resource::Key(KeyFacts {
-                        arn: KEY_ARN,
-                        account: ACCOUNT,
-                        region: "us-east-1",
-                        spec: "SYMMETRIC_DEFAULT",
-                        usage: "ENCRYPT_DECRYPT",
-                        origin: "AWS_KMS",
-                        multi_region_type: None,
-                        aliases: &[],
-                        tags: &tags,
-                    }),
-                    facts: &facts,
-                    now: NOW,
-                };
-                let decision = decide(&request, Some(&Arc::new(policy)), Vec::new);
-                let _ = (
-                    decision.is_allowed(),
-                    decision.to_json(),
-                    decision.remarks(),
-                );
-            }
-            verdict
-        },
-    }))
-}
+/// Seed files that are read until one is planted.
+const SEED_FILES_A_SERVER: u64 = 64;
+
+/// An RSA-2048 public key that an enclave presents, DER. Its private half is gone.
+const RECIPIENT_KEY: &str = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAykiodHDWfsaIFU4Dj2CNMDx96ibXixIro4dtgIkrhzrZZM6aQLbU\
+    BzENYkgiMRL8NlPCYD3xzaXyfX75UecKTchhsTlOAEjRFvBPcHVKfzZmRsmESCQ37CgLb+GlovqTk4CCcdFC41cC+3fNJ8hy\
+    FEhsb7eH/JdCkF112PeUUPTl7CwSoE/HJRrQYHW1iE1X5Toa6NZod7FhjJ/R32VOjIrUVC2TJkPG7o45oMfJwGWOJWFWchW/\
+    Q8+UakzIxhkTpguiW5mDeWzxnpOIYoLZYA4muXPX6f/HIvK+8N/lfMSCBKmanVDg+8fKD53rEFHqVT/Y9F/v8GvbbCpuQwUb\
+    2wIDAQAB";
 
 /// A KMS with one key, the same each time, so that an input repeats alone.
 struct World {
     kms: Kms,
     root: Caller,
     key_id: String,
-    blob: String,
 }
 
 impl World {
-    fn new() -> anyhow::Result<Self> {
-        let verifier = nsm_sim::attestation::verify::Verifier::aws()
-            .and_root_der(nsm::module().pki().root_der())?;
-        Self::with(Arc::new(verifier))
-    }
-
-    fn with(verifier: Arc<nsm_sim::attestation::verify::Verifier>) -> anyhow::Result<Self> {
+    fn new(verifier: Arc<Verifier>) -> anyhow::Result<Self> {
         let kms = Kms::new(Settings {
             region: "us-east-1".into(),
             clock: Arc::new(SettableClock::frozen(NOW)),
@@ -112,13 +54,13 @@ impl World {
             freshness_window: Duration::from_secs(300),
             rsa_2048_only: false,
         });
+        let root = Caller::new(Principal::Root {
+            account: ACCOUNT.into(),
+        });
         let mut world = Self {
             kms,
-            root: Caller::new(Principal::Root {
-                account: ACCOUNT.into(),
-            }),
+            root,
             key_id: String::new(),
-            blob: String::new(),
         };
         let key: Value = serde_json::from_slice(&world.call("CreateKey", b"{}").body)?;
         key["KeyMetadata"]["KeyId"]
@@ -127,26 +69,36 @@ impl World {
             .clone_into(&mut world.key_id);
         let alias = json!({"AliasName": "alias/fuzz", "TargetKeyId": world.key_id});
         world.call("CreateAlias", alias.to_string().as_bytes());
-        let encrypt = json!({"KeyId": world.key_id, "Plaintext": "AAAA"});
-        let encrypted = world.call("Encrypt", encrypt.to_string().as_bytes());
-        let encrypted: Value = serde_json::from_slice(&encrypted.body)?;
-        encrypted["CiphertextBlob"]
-            .as_str()
-            .context("Encrypt answers a blob")?
-            .clone_into(&mut world.blob);
         Ok(world)
     }
 
     fn call(&self, operation: &str, body: &[u8]) -> Reply {
+        self.call_as(&self.root, operation, body)
+    }
+
+    fn call_as(&self, caller: &Caller, operation: &str, body: &[u8]) -> Reply {
         self.kms.call(&Call {
             region: None,
             operation,
             body,
-            caller: &self.root,
+            caller,
             request_id: "00000000-0000-0000-0000-000000000000",
             user_agent: "fuzz",
         })
     }
+}
+
+fn verifier() -> anyhow::Result<Arc<Verifier>> {
+    let verifier = Verifier::aws().and_root_der(nsm::module().pki().root_der())?;
+    Ok(Arc::new(verifier))
+}
+
+fn role(account: &str) -> Caller {
+    Caller::new(Principal::AssumedRole {
+        account: account.into(),
+        role_path_name: "R".into(),
+        session: "s".into(),
+    })
 }
 
 fn verdict(reply: &Reply) -> Verdict {
@@ -160,118 +112,182 @@ fn verdict(reply: &Reply) -> Verdict {
     }
 }
 
-/// The operation, a line break, the body.
-pub(super) fn call(_corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
-    let world = World::new()?;
-    let (key, blob) = (&world.key_id, &world.blob);
-    let document = BASE64.encode(nsm::document(b"\xa1\x6bAttestation\xa0"));
-    let recipient =
-        json!({"AttestationDocument": document, "KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256"});
-    let context = json!({"a": "b"});
-    let calls = [
-        (
-            "CreateKey",
-            json!({"Description": "d", "KeyUsage": "ENCRYPT_DECRYPT", "KeySpec": "SYMMETRIC_DEFAULT", "Tags": [{"TagKey": "k", "TagValue": "v"}]}),
-        ),
-        (
-            "DescribeKey",
-            json!({"KeyId": "alias/fuzz", "GrantTokens": ["t"]}),
-        ),
-        ("ListKeys", json!({"Limit": 1, "Marker": "m"})),
-        (
-            "ScheduleKeyDeletion",
-            json!({"KeyId": key, "PendingWindowInDays": 7}),
-        ),
-        (
-            "CreateAlias",
-            json!({"AliasName": "alias/other", "TargetKeyId": key}),
-        ),
-        ("ListAliases", json!({"KeyId": key, "Limit": 1})),
-        (
-            "PutKeyPolicy",
-            json!({"KeyId": key, "PolicyName": "default", "Policy": Policy::default_for_key(ACCOUNT).text()}),
-        ),
-        ("GetKeyPolicy", json!({"KeyId": key})),
-        (
-            "EnableKeyRotation",
-            json!({"KeyId": key, "RotationPeriodInDays": 90}),
-        ),
-        ("ListKeyRotations", json!({"KeyId": key})),
-        (
-            "Encrypt",
-            json!({"KeyId": key, "Plaintext": "AAAA", "EncryptionContext": context}),
-        ),
-        (
-            "Decrypt",
-            json!({"CiphertextBlob": blob, "KeyId": key, "EncryptionAlgorithm": "SYMMETRIC_DEFAULT", "DryRun": true}),
-        ),
-        (
-            "Decrypt",
-            json!({"CiphertextBlob": blob, "Recipient": recipient}),
-        ),
-        (
-            "ReEncrypt",
-            json!({"CiphertextBlob": blob, "DestinationKeyId": key, "DestinationEncryptionContext": context}),
-        ),
-        (
-            "GenerateDataKey",
-            json!({"KeyId": key, "KeySpec": "AES_256", "Recipient": recipient}),
-        ),
-        (
-            "GenerateDataKeyWithoutPlaintext",
-            json!({"KeyId": key, "NumberOfBytes": 64}),
-        ),
-        (
-            "GenerateRandom",
-            json!({"NumberOfBytes": 32, "Recipient": recipient}),
-        ),
-        (
-            "TagResource",
-            json!({"KeyId": key, "Tags": [{"TagKey": "k", "TagValue": "v"}]}),
-        ),
-        ("UntagResource", json!({"KeyId": key, "TagKeys": ["k"]})),
-        (
-            "CreateGrant",
-            json!({"KeyId": key, "GranteePrincipal": "arn:aws:iam::123456789012:role/R", "Operations": ["Decrypt"], "Constraints": {"EncryptionContextSubset": context}, "Name": "n"}),
-        ),
-        ("RevokeGrant", json!({"KeyId": key, "GrantId": "g"})),
-        ("RetireGrant", json!({"GrantToken": "t"})),
-    ];
-    let seeds = calls
-        .iter()
-        .map(|(operation, body)| format!("{operation}\n{body}").into_bytes())
-        .collect();
-    let verifier = Arc::new(
-        nsm_sim::attestation::verify::Verifier::aws()
-            .and_root_der(nsm::module().pki().root_der())?,
-    );
-    Ok(Box::new(Mutating {
-        seeds,
-        change: |random, input, other| {
-            let line = input.iter().position(|byte| *byte == b'\n');
-            match line {
-                Some(at) if !random.one_in(8) => {
-                    let mut body = input.split_off(at + 1);
-                    let from = other.iter().position(|byte| *byte == b'\n');
-                    change_json(random, &mut body, &other[from.map_or(0, |at| at + 1)..]);
-                    input.extend(body);
+/// Calls, a line each; `kms_calls` tells their form. Accepted is an input whose
+/// last call is.
+pub(super) fn calls(_corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
+    let verifier = verifier()?;
+    let key_id = World::new(Arc::clone(&verifier))?.key_id;
+    let key = BASE64.decode(RECIPIENT_KEY)?;
+    let request = [
+        b"\xa1\x6bAttestation\xa1\x6apublic_key".as_slice(),
+        &mutate::byte_string(&key),
+    ]
+    .concat();
+    let recipient = json!({
+        "AttestationDocument": BASE64.encode(nsm::document(&request)),
+        "KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256",
+    })
+    .to_string();
+    let complete = |calls: &&str| {
+        let calls = calls.replace("KEY\"", &format!("{key_id}\""));
+        calls.replace("RECIPIENT", &recipient).into_bytes()
+    };
+    let target = Calls {
+        quick: kms_calls::QUICK.iter().map(complete).collect(),
+        slow: kms_calls::SLOW.iter().map(complete).collect(),
+        ours: role(ACCOUNT),
+        theirs: role("999999999999"),
+        verifier,
+    };
+    for seed in target.quick.iter().chain(&target.slow) {
+        target.answer(seed);
+    }
+    Ok(Box::new(target))
+}
+
+struct Calls {
+    quick: Vec<Vec<u8>>,
+    slow: Vec<Vec<u8>>,
+    /// A role of the key's account.
+    ours: Caller,
+    /// A role of another account.
+    theirs: Caller,
+    verifier: Arc<Verifier>,
+}
+
+impl Calls {
+    fn answer(&self, input: &[u8]) -> Verdict {
+        let world = World::new(Arc::clone(&self.verifier)).expect("a world can be made");
+        let mut replies: Vec<Value> = Vec::new();
+        let mut last = Verdict::Refused;
+        for line in input.split(|byte| *byte == b'\n').take(CALLS_MAX) {
+            let (caller, line) = match line {
+                [b'~', rest @ ..] => (&self.ours, rest),
+                [b'@', rest @ ..] => (&self.theirs, rest),
+                _ => (&world.root, line),
+            };
+            let space = line.iter().position(|byte| *byte == b' ');
+            let (operation, body) = line.split_at(space.unwrap_or(line.len()));
+            let body = with_taken(body.get(1..).unwrap_or_default(), &replies);
+            let reply = world.call_as(caller, &String::from_utf8_lossy(operation), &body);
+            last = verdict(&reply);
+            let reply = serde_json::from_slice(&reply.body).unwrap_or_default();
+            keeps_secrets_from_the_parent(&reply);
+            replies.push(reply);
+        }
+        last
+    }
+}
+
+/// What is wrapped for an enclave is not beside it in the clear.
+fn keeps_secrets_from_the_parent(reply: &Value) {
+    if reply.get("CiphertextForRecipient").is_some() {
+        for name in ["Plaintext", "PrivateKeyPlaintext", "SharedSecret"] {
+            assert!(reply.get(name).is_none(), "{name} beside its ciphertext");
+        }
+    }
+}
+
+/// The body with each `$2/A/B` replaced by the text at that place in that reply.
+fn with_taken(body: &[u8], replies: &[Value]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'$') {
+        let (before, from) = rest.split_at(at);
+        out.extend(before);
+        let end = from[1..]
+            .iter()
+            .position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'/')
+            .map_or(from.len(), |end| end + 1);
+        let (name, after) = from.split_at(end);
+        match taken(name, replies) {
+            Some(text) if out.len() + text.len() <= TAKEN_BYTES_MAX => out.extend(text.bytes()),
+            _ => out.extend(name),
+        }
+        rest = after;
+    }
+    out.extend(rest);
+    out
+}
+
+fn taken<'a>(name: &[u8], replies: &'a [Value]) -> Option<&'a str> {
+    let name = std::str::from_utf8(name).ok()?.strip_prefix('$')?;
+    let (number, _) = name.split_once('/')?;
+    let number: usize = number.parse().ok()?;
+    let path = name.get(number.to_string().len()..)?;
+    replies.get(number.checked_sub(1)?)?.pointer(path)?.as_str()
+}
+
+impl Target for Calls {
+    fn generate(&mut self, random: &mut Random) -> Vec<u8> {
+        let seeds = if random.one_in(2000) {
+            &self.slow
+        } else {
+            &self.quick
+        };
+        let mut input = random.pick(seeds).cloned().unwrap_or_default();
+        let other = random.pick(&self.quick).map_or(&[][..], Vec::as_slice);
+        for _ in 0..=random.below(2) {
+            let lines = lines(&input);
+            let Some(line) = random.pick(&lines).cloned() else {
+                break;
+            };
+            let theirs = random.pick(&self::lines(other)).cloned().unwrap_or(0..0);
+            let theirs = &other[theirs];
+            match random.below(12) {
+                0 => mutate::bytes(random, &mut input, other),
+                1 => {
+                    let mut line = theirs.to_vec();
+                    line.push(b'\n');
+                    let at = random.pick(&lines).map_or(0, |line| line.start);
+                    input.splice(at..at, line);
                 }
-                _ => mutate::bytes(random, input, other),
+                2 => {
+                    input.drain(line);
+                }
+                3 => {
+                    let caller = [b'~', b'@'][random.below(2)];
+                    input.insert(line.start, caller);
+                }
+                _ => {
+                    let space = |line: &[u8]| line.iter().position(|byte| *byte == b' ');
+                    let from = line.start + space(&input[line.clone()]).map_or(0, |at| at + 1);
+                    let mut body = input[from..line.end].to_vec();
+                    let theirs = &theirs[space(theirs).map_or(0, |at| at + 1)..];
+                    change_json::change(random, &mut body, theirs);
+                    input.splice(from..line.end, body);
+                }
             }
-        },
-        run: move |input: &[u8]| {
-            let at = input.iter().position(|byte| *byte == b'\n');
-            let (operation, body) = input.split_at(at.unwrap_or(0));
-            let world = World::with(Arc::clone(&verifier)).expect("a world can be made");
-            let operation = String::from_utf8_lossy(operation);
-            verdict(&world.call(&operation, body.get(1..).unwrap_or_default()))
-        },
-    }))
+        }
+        input
+    }
+
+    fn run(&mut self, input: &[u8]) -> Verdict {
+        self.answer(input)
+    }
+}
+
+/// Where the lines are, without their ends.
+fn lines(text: &[u8]) -> Vec<Range<usize>> {
+    let mut start = 0;
+    text.split(|byte| *byte == b'\n')
+        .map(|line| {
+            let range = start..start + line.len();
+            start = range.end + 1;
+            range
+        })
+        .collect()
 }
 
 pub(super) fn blob(corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
-    let world = World::new()?;
-    let mut seeds = vec![BASE64.decode(&world.blob)?];
+    let world = World::new(verifier()?)?;
+    let encrypt = json!({"KeyId": world.key_id, "Plaintext": "AAAA"});
+    let encrypted = world.call("Encrypt", encrypt.to_string().as_bytes());
+    let encrypted: Value = serde_json::from_slice(&encrypted.body)?;
+    let blob = encrypted["CiphertextBlob"]
+        .as_str()
+        .context("Encrypt answers a blob")?;
+    let mut seeds = vec![BASE64.decode(blob)?];
     for file in corpus.files("kms-blobs", &[".json"], 1 << 20)? {
         let blobs: BTreeMap<String, String> = serde_json::from_slice(&file)?;
         for blob in blobs.values() {
@@ -295,87 +311,27 @@ pub(super) fn blob(corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
     }))
 }
 
-/// Changes a JSON text as text, or one of its values for another.
-fn change_json(random: &mut Random, input: &mut Vec<u8>, other: &[u8]) {
-    if random.one_in(3) {
-        return mutate::bytes(random, input, other);
-    }
-    let (Ok(mut json), theirs) = (
-        serde_json::from_slice::<Value>(input),
-        serde_json::from_slice::<Value>(other).unwrap_or_default(),
-    ) else {
-        return mutate::bytes(random, input, other);
-    };
-    for _ in 0..=random.below(3) {
-        change_value(random, &mut json, &theirs);
-    }
-    *input = json.to_string().into_bytes();
-}
-
-fn change_value(random: &mut Random, json: &mut Value, other: &Value) {
-    // Down to some value, then changed there.
-    let deeper = !random.one_in(4);
-    match json {
-        Value::Object(members) if deeper && !members.is_empty() => {
-            let at = random.below(members.len());
-            let name = members.keys().nth(at).cloned().unwrap_or_default();
-            match random.below(8) {
-                0 => {
-                    members.remove(&name);
-                }
-                1 => {
-                    if let Some(value) = members.remove(&name) {
-                        let names = ["", "Version", "AWS", "KeyId", "Sid", "${aws:x}", "*"];
-                        let name = names[random.below(names.len())];
-                        members.insert(name.to_owned(), value);
-                    }
-                }
-                2 => {
-                    if let Some((name, value)) = other
-                        .as_object()
-                        .and_then(|theirs| theirs.iter().nth(random.below(theirs.len())))
-                    {
-                        members.insert(name.clone(), value.clone());
-                    }
-                }
-                _ => {
-                    if let Some(value) = members.get_mut(&name) {
-                        change_value(random, value, other);
-                    }
-                }
-            }
-        }
-        Value::Array(items) if deeper && !items.is_empty() => {
-            let at = random.below(items.len());
-            match random.below(6) {
-                0 => {
-                    items.remove(at);
-                }
-                1 => {
-                    let copy = items[at].clone();
-                    items.push(copy);
-                }
-                _ => change_value(random, &mut items[at], other),
-            }
-        }
-        Value::String(text) if random.one_in(2) => {
-            let mut bytes = std::mem::take(text).into_bytes();
-            mutate::bytes(random, &mut bytes, b"*?${aws:userid}:/arn:aws:kms");
-            *text = String::from_utf8_lossy(&bytes).into_owned();
-        }
-        _ => {
-            *json = match random.below(10) {
-                0 => Value::Null,
-                1 => json!(true),
-                2 => json!(-1),
-                3 => json!(1e300),
-                4 => json!(u64::MAX),
-                5 => json!(""),
-                6 => json!("*"),
-                7 => json!([]),
-                8 => json!([json.clone(), "x"]),
-                _ => json!({"a": json.clone()}),
+/// Seed files, read; and planted, which starts a server, now and then.
+pub(super) fn seed_file(_corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
+    let example = include_bytes!("../../../kms-mock/examples/seed.toml");
+    let small = b"[[key]]\nid = '1234abcd-12ab-34cd-56ef-1234567890ab'\naliases = ['alias/a']\nrotation_days = 365\nenabled = false\n[[role]]\nname = 'r'\npath = '/p/'\naccount = '123456789012'\n[[user]]\nname = 'u'\n[[bucket]]\nname = 'bucket'\n";
+    let mut accepted = 0_u64;
+    Ok(Box::new(Mutating {
+        seeds: vec![example.to_vec(), small.to_vec()],
+        change: mutate::bytes,
+        run: move |input: &[u8]| {
+            let Ok(text) = std::str::from_utf8(input) else {
+                return Verdict::Refused;
             };
-        }
-    }
+            let read = SeedFile::parse(text);
+            if read.is_ok() {
+                accepted += 1;
+                if accepted.is_multiple_of(SEED_FILES_A_SERVER) {
+                    let server = KmsMock::builder().workers(1).seed_file(text);
+                    return Verdict::from(&server.start_blocking().map(drop));
+                }
+            }
+            Verdict::from(&read)
+        },
+    }))
 }

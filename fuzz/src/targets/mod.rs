@@ -1,10 +1,13 @@
 //! What is fuzzed: one parser of outside bytes each.
 
 mod attestation;
+mod edge;
 mod image;
 mod jobs;
 mod kms;
+mod kms_calls;
 mod nsm;
+mod policy;
 mod signatures;
 
 use std::{
@@ -30,6 +33,11 @@ pub(crate) trait Target {
 
     /// Gives `input` to the parser and checks what it promises.
     fn run(&mut self, input: &[u8]) -> Verdict;
+
+    /// What the summary tells of all runs beside their number, if anything.
+    fn remark(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A target before it is set up.
@@ -42,7 +50,7 @@ pub(crate) struct Entry {
 }
 
 /// Every target, in the order of the data's way through an enclave.
-pub(crate) const ALL: [Entry; 13] = [
+pub(crate) const ALL: [Entry; 18] = [
     Entry {
         name: "nsm-request",
         about: "requests to the NSM, beside serde_cbor and AWS's type",
@@ -75,7 +83,7 @@ pub(crate) const ALL: [Entry; 13] = [
     },
     Entry {
         name: "job-wire",
-        about: "job requests and replies between parent and enclave",
+        about: "framed job requests and replies between parent and enclave",
         make: jobs::wire,
     },
     Entry {
@@ -91,12 +99,17 @@ pub(crate) const ALL: [Entry; 13] = [
     Entry {
         name: "policy",
         about: "key, identity and trust policies, parsed and evaluated",
-        make: kms::policy,
+        make: policy::policy,
+    },
+    Entry {
+        name: "policy-proof",
+        about: "key policies, searched for ways round the enclave",
+        make: policy::proof,
     },
     Entry {
         name: "kms-call",
-        about: "bodies of KMS operations",
-        make: kms::call,
+        about: "all 56 KMS operations, one after the other, by three callers",
+        make: kms::calls,
     },
     Entry {
         name: "kms-blob",
@@ -104,9 +117,29 @@ pub(crate) const ALL: [Entry; 13] = [
         make: kms::blob,
     },
     Entry {
+        name: "seed-file",
+        about: "TOML of keys, roles, users and buckets",
+        make: kms::seed_file,
+    },
+    Entry {
         name: "sigv4",
         about: "signed and presigned request heads",
         make: signatures::heads,
+    },
+    Entry {
+        name: "http",
+        about: "whole requests to the server's port, heads first",
+        make: edge::requests,
+    },
+    Entry {
+        name: "form",
+        about: "STS and IAM forms, sent to the server",
+        make: edge::forms,
+    },
+    Entry {
+        name: "s3-upload",
+        about: "aws-chunked uploads and their trailers, sent to the server",
+        make: edge::uploads,
     },
 ];
 
