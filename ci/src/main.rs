@@ -10,6 +10,7 @@ mod conformance;
 mod demo;
 mod deny;
 mod docs;
+mod fidelity;
 mod fuzz;
 mod gate;
 mod lints;
@@ -39,6 +40,8 @@ enum Verb {
     ReleaseDemo,
     /// Every fuzz target, a minute each.
     FuzzSmoke,
+    /// Writes FIDELITY.md from its data; the gate checks that it is what they say.
+    Fidelity,
     /// The conformance suites, with a JUnit report in `target/ci`.
     Conformance,
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
             Verb::Deny => step::run_all(&[deny::STEP], &workspace),
             Verb::Demo => step::run_all(&[demo::TEXT, demo::JSON], &workspace),
             Verb::ReleaseDemo => step::run_all(&[demo::RELEASE], &workspace),
+            Verb::Fidelity => fidelity::write(&workspace),
             Verb::FuzzSmoke => step::run_all(&[fuzz::STEP], &workspace),
             Verb::Conformance => step::run_all(&[conformance::STEP], &workspace),
         }

@@ -30,6 +30,11 @@ impl Workspace {
         Ok(Self { root, target })
     }
 
+    /// The folder of the repository.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where cargo builds.
     pub(crate) fn target(&self) -> &Path {
         &self.target
