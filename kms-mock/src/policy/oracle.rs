@@ -400,7 +400,11 @@ fn decide_it(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    // `PROPTEST_CASES` asks for more.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(3000),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn the_evaluator_agrees_with_the_oracle(
