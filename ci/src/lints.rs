@@ -3,7 +3,7 @@
 use crate::step::{Passed, Step};
 
 /// The workspaces of their own.
-const APART: [&str; 2] = ["fuzz", "kms-mock/iam-rs-oracle"];
+const APART: [&str; 3] = ["fuzz", "kms-mock/iam-rs-oracle", "nsm-sim/eif-oracle"];
 
 pub(crate) const FORMAT: Step = Step {
     name: "format",

@@ -10,6 +10,7 @@ mod conformance;
 mod demo;
 mod deny;
 mod docs;
+mod eif_oracle;
 mod fidelity;
 mod fuzz;
 mod gate;
@@ -42,6 +43,8 @@ enum Verb {
     FuzzSmoke,
     /// Writes FIDELITY.md from its data; the gate checks that it is what they say.
     Fidelity,
+    /// Enclave images beside AWS's own library; needs OpenSSL and pkg-config.
+    EifOracle,
     /// The conformance suites, with a JUnit report in `target/ci`.
     Conformance,
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
             Verb::Demo => step::run_all(&[demo::TEXT, demo::JSON], &workspace),
             Verb::ReleaseDemo => step::run_all(&[demo::RELEASE], &workspace),
             Verb::Fidelity => fidelity::write(&workspace),
+            Verb::EifOracle => step::run_all(&[eif_oracle::STEP], &workspace),
             Verb::FuzzSmoke => step::run_all(&[fuzz::STEP], &workspace),
             Verb::Conformance => step::run_all(&[conformance::STEP], &workspace),
         }
