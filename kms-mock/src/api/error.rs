@@ -193,6 +193,7 @@ pub(crate) enum Invalid {
     ValidToFar,
     ValidToUnwanted,
     MaterialIdOfNew,
+    ForSymmetricImports,
     CloudHsmMembers,
     XksMembers,
     StoreIdAndName,
@@ -239,6 +240,8 @@ impl From<NoReference> for Failure {
 pub(crate) enum BadState {
     PendingDeletion,
     NotPendingDeletion,
+    /// For operations that answer no `DisabledException`.
+    Disabled,
     PendingImport,
     PendingReplicaDeletion,
     Updating,
@@ -328,10 +331,12 @@ pub(crate) enum Unsupported {
         algorithm: String,
         spec: String,
     },
-    Algorithm {
-        algorithm: &'static str,
+    /// The material of such a key does not fit.
+    WrappingOf {
+        algorithm: String,
+        spec: String,
+        key_spec: &'static str,
     },
-    ExternalMu,
 }
 
 impl Failure {
@@ -423,6 +428,7 @@ impl Failure {
             Self::InvalidState { arn, state } => match state {
                 BadState::PendingDeletion => format!("{arn} is pending deletion."),
                 BadState::NotPendingDeletion => format!("{arn} is not pending deletion."),
+                BadState::Disabled => format!("{arn} is disabled."),
                 BadState::PendingImport => format!("{arn} is pending import."),
                 BadState::PendingReplicaDeletion => format!("{arn} is pending replica deletion."),
                 BadState::Updating => format!("{arn} is updating."),
@@ -606,6 +612,9 @@ impl fmt::Display for Invalid {
             Self::StoreForOrigin => f.write_str(
                 "[drydock] CustomKeyStoreId goes with Origin AWS_CLOUDHSM or EXTERNAL_KEY_STORE as its store's type is, XksKeyId with EXTERNAL_KEY_STORE.",
             ),
+            Self::ForSymmetricImports => f.write_str(
+                "[drydock] ImportType, KeyMaterialDescription and KeyMaterialId are for symmetric encryption keys only.",
+            ),
             Self::MaterialIdOfNew => f.write_str(
                 "KeyMaterialId must not be specified when ImportType is NEW_KEY_MATERIAL.",
             ),
@@ -636,13 +645,6 @@ impl fmt::Display for Unsupported {
                     "[drydock] Keys of spec {spec} are not available in this emulator."
                 )
             }
-            Self::Algorithm { algorithm } => write!(
-                f,
-                "[drydock] Algorithm {algorithm} is not available in this emulator."
-            ),
-            Self::ExternalMu => {
-                f.write_str("[drydock] MessageType EXTERNAL_MU is not available in this emulator.")
-            }
             Self::InKeyStore => f.write_str(
                 "[drydock] Custom key stores hold symmetric encryption keys of a single Region.",
             ),
@@ -656,6 +658,14 @@ impl fmt::Display for Unsupported {
             Self::AlreadyPrimary { arn } => {
                 write!(f, "{arn} is already the multi-region primary key.")
             }
+            Self::WrappingOf {
+                algorithm,
+                spec,
+                key_spec,
+            } => write!(
+                f,
+                "[drydock] Wrapping algorithm {algorithm} with {spec} cannot wrap {key_spec} key material; use RSA_AES_KEY_WRAP_SHA_256."
+            ),
             Self::Wrapping { algorithm, spec } => write!(
                 f,
                 "[drydock] Wrapping algorithm {algorithm} with {spec} is not available in this emulator."

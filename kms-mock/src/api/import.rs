@@ -1,18 +1,20 @@
 //! `GetParametersForImport`, `ImportKeyMaterial`, `DeleteImportedKeyMaterial`.
 //!
 //! Source of truth: the KMS service model; recorded answers and texts; AWS KMS
-//! developer guide, "Importing key material for AWS KMS keys". Material can be
-//! imported into symmetric encryption keys; keys of other specs can be created
-//! with origin `EXTERNAL` and stay pending.
+//! developer guide, "Importing key material for AWS KMS keys". Asymmetric keys are
+//! imported as the PKCS #8 of their private key, all others as their bytes. An RSA
+//! key does not fit under OAEP, nor one of P-521 under OAEP with 2048 bits.
 //!
 //! Unknown and chosen: the texts about `ValidTo` that were not recorded; new
-//! material is refused while older material is missing.
-
-use std::sync::Arc;
+//! material is refused while older material is missing; what a wrapping that is too
+//! small for the key answers, and what the members that are "only usable with
+//! symmetric encryption keys" answer with others; no `KeyMaterialId` is told for
+//! those; ML-KEM keys are imported, since `GetParametersForImport` is said to
+//! support all types, though `ImportKeyMaterial` does not list theirs.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use nsm_sim::clock::UnixMillis;
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{
@@ -25,8 +27,7 @@ use crate::{
         import::{
             Arrival, IMPORT_BYTES_MAX, ImportRefused, TokenError, TokenKey, Wrapping, WrappingSpec,
         },
-        key::days_after,
-        material::SymmetricMaterial,
+        key::{KeyState, days_after},
         spec::Origin,
     },
     policy::Facts,
@@ -103,6 +104,13 @@ pub(crate) fn parameters(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
             spec,
         }));
     };
+    if !wrapping.is_for(wrapping_spec, found.key.spec) {
+        return Err(Failure::Unsupported(Unsupported::WrappingOf {
+            algorithm,
+            spec,
+            key_spec: found.key.spec.name(),
+        }));
+    }
     let valid_to = days_after(op.now, TOKEN_DAYS);
     let parameters = token_key(op)?
         .issue(
@@ -144,7 +152,14 @@ pub(crate) fn import(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     op.authorize(&found, facts)?;
     must_be_external(&found)?;
     found.must_not_be_pending_deletion()?;
+    if found.record.state == KeyState::Disabled {
+        return Err(found.in_state(BadState::Disabled));
+    }
     check_valid_to(model, valid_to, op.now)?;
+    let is_symmetric = found.key.spec.is_symmetric_encryption();
+    if !is_symmetric && (import_type.is_some() || description.is_some() || material_id.is_some()) {
+        return Err(Failure::Invalid(Invalid::ForSymmetricImports));
+    }
     let is_new = match import_type.as_deref() {
         Some(text) => text == "NEW_KEY_MATERIAL",
         None => found.record.imports().is_empty(),
@@ -162,24 +177,17 @@ pub(crate) fn import(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         .ok_or(Failure::InvalidCiphertext {
             cause: "the key material was not wrapped under this token's public key and algorithm",
         })?;
-    if !found.key.spec.is_symmetric_encryption() {
-        return Err(Failure::Unsupported(Unsupported::Spec {
-            spec: found.key.spec.name(),
-        }));
-    }
     let wrong = |cause| Failure::IncorrectKeyMaterial { cause };
-    let secret = <[u8; 32]>::try_from(material.as_slice())
-        .map(Zeroizing::new)
-        .map_err(|_| wrong("a symmetric encryption key has 32 bytes"))?;
-    let material = Arc::new(SymmetricMaterial::new(&secret, found.key.id()));
-    if material_id.is_some_and(|id| id != material.id) {
+    let key = &found.key;
+    let read = Arrival::read(key.spec, key.usage, key.id(), &material).map_err(wrong)?;
+    if material_id.is_some_and(|id| id != read.id) {
         return Err(wrong("the material has another KeyMaterialId"));
     }
-    let (id, handle) = (material.id.clone(), material.handle);
+    let (id, handle) = (read.id.clone(), read.handle);
     let arrival = Arrival {
-        material,
         valid_to,
         description,
+        ..read
     };
     if is_new {
         import_new(op, &found, arrival)?;
@@ -187,9 +195,11 @@ pub(crate) fn import(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         let imported = found.key.change(|record| record.import_again(arrival));
         imported.map_err(|refused| explain(&found, &id, refused))?;
     }
-    op.store().know_handle(handle, &found.key);
+    if is_symmetric {
+        op.store().know_handle(handle, &found.key);
+    }
     spread(op, &found, &id, is_new);
-    answer(&json!({ "KeyId": &*found.key.arn, "KeyMaterialId": id }))
+    answer(&named(&found, Some(id)))
 }
 
 fn import_new(op: &Op<'_>, found: &Found, arrival: Arrival) -> Result<(), Failure> {
@@ -197,7 +207,7 @@ fn import_new(op: &Op<'_>, found: &Found, arrival: Arrival) -> Result<(), Failur
         return Err(found.is_not_primary());
     }
     let has_replicas = !op.store().relatives(&found.key).is_empty();
-    let id = arrival.material.id.clone();
+    let id = arrival.id.clone();
     found.change(|record| {
         let is_missing_some = record
             .imports()
@@ -266,6 +276,9 @@ pub(crate) fn delete(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let found = op.find(&key_id, Aliases::Refused)?;
     op.authorize(&found, Facts::default())?;
     must_be_external(&found)?;
+    if material_id.is_some() && !found.key.spec.is_symmetric_encryption() {
+        return Err(Failure::Invalid(Invalid::ForSymmetricImports));
+    }
     let forgotten = found.change(|record| {
         let forgotten = record.forget_import(material_id.as_deref());
         match (forgotten, &material_id) {
@@ -273,11 +286,18 @@ pub(crate) fn delete(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
             (forgotten, _) => Ok(forgotten),
         }
     })?;
+    answer(&named(&found, forgotten))
+}
+
+/// Names a key and material of it; there is nothing to choose between in keys that
+/// are not symmetric encryption keys.
+fn named(found: &Found, material_id: Option<String>) -> Value {
     let mut body = json!({ "KeyId": &*found.key.arn });
-    if let (Some(id), Some(members)) = (forgotten, body.as_object_mut()) {
+    let id = material_id.filter(|_| found.key.spec.is_symmetric_encryption());
+    if let (Some(id), Some(members)) = (id, body.as_object_mut()) {
         members.insert("KeyMaterialId".to_owned(), id.into());
     }
-    answer(&body)
+    body
 }
 
 fn must_be_external(found: &Found) -> Result<(), Failure> {

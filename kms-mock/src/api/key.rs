@@ -323,16 +323,19 @@ pub(crate) fn metadata(key: &Key, record: &Record) -> Value {
         members.insert("MultiRegionConfiguration".to_owned(), configuration);
     }
     if let Some(current) = record.current_import() {
-        // It is named even while it is not there.
-        members.insert(
-            "CurrentKeyMaterialId".to_owned(),
-            current.id.as_str().into(),
-        );
+        if key.spec.is_symmetric_encryption() {
+            // It is named even while it is not there.
+            members.insert(
+                "CurrentKeyMaterialId".to_owned(),
+                current.id.as_str().into(),
+            );
+        }
+        let valid_to = record.imports_valid_to();
         if current.material.is_some() {
-            let model = import::expiration_model(current.valid_to);
+            let model = import::expiration_model(valid_to);
             members.insert("ExpirationModel".to_owned(), model.into());
         }
-        if let Some(valid_to) = current.valid_to {
+        if let Some(valid_to) = valid_to {
             members.insert("ValidTo".to_owned(), timestamp(valid_to));
         }
     }

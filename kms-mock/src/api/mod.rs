@@ -19,9 +19,8 @@
 //!
 //! | what | because |
 //! |---|---|
-//! | keys of spec `SM2` | no maintained library at hand has it |
-//! | `ED25519_PH_SHA_512` | the cryptographic library has no Ed25519ph |
-//! | `ML_DSA_SHAKE_256` with `EXTERNAL_MU` | the cryptographic library signs messages only |
+//! | keys of spec `SM2`, wrapping under `SM2` | AWS has them in its China Regions alone, which are a partition of their own (`aws-cn`, SM4 instead of AES) that is not modelled |
+//! | wrapping by `RSAES_PKCS1_V1_5` | AWS has taken it away in 2023 |
 
 mod alias;
 mod crypt;

@@ -4,8 +4,8 @@
 //! (`Digest is invalid length…`, `KMSInvalidSignatureException` without a
 //! message).
 //!
-//! Does not model `ED25519_PH_SHA_512` and the message type `EXTERNAL_MU`:
-//! they are refused with a text that says so.
+//! `ED25519_PH_SHA_512` takes a digest and hashes it once more, as the service
+//! model says; `ML_DSA_SHAKE_256` takes a message or its representative μ.
 //!
 //! Unknown and chosen: the text for a message type that an algorithm does not
 //! take, and that a digest of a wrong length is told before `DryRun`.
@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::json;
 
 use super::{
-    error::{Failure, Invalid, Unsupported},
+    error::{Failure, Invalid},
     fields::{Fields, KEY_ID},
     grant,
     op::{Aliases, Answer, Found, Op, absent, answer},
@@ -31,8 +31,8 @@ use crate::{
 
 const MESSAGE_BYTES_MAX: usize = 4096;
 const SIGNATURE_BYTES_MAX: usize = 6144;
-/// The message representative of FIPS 204.
-const MU_BYTES: usize = 64;
+/// What `ED25519_PH_SHA_512` takes: a SHA-512 digest.
+const PREHASH_BYTES: usize = 64;
 const MESSAGE_TYPES: &str = "[RAW, DIGEST, EXTERNAL_MU]";
 const ALGORITHMS: &str = "[RSASSA_PSS_SHA_256, RSASSA_PSS_SHA_384, RSASSA_PSS_SHA_512, RSASSA_PKCS1_V1_5_SHA_256, RSASSA_PKCS1_V1_5_SHA_384, RSASSA_PKCS1_V1_5_SHA_512, ECDSA_SHA_256, ECDSA_SHA_384, ECDSA_SHA_512, SM2DSA, ML_DSA_SHAKE_256, ED25519_SHA_512, ED25519_PH_SHA_512]";
 
@@ -138,14 +138,14 @@ impl Request {
                 Ok(Input::Whole(&self.message))
             }
             (None, MessageType::ExternalMu, A::MlDsaShake256) => {
-                if self.message.len() != MU_BYTES {
-                    return Err(wrong_length());
-                }
-                Err(Failure::Unsupported(Unsupported::ExternalMu))
+                let mu = self.message.as_slice().try_into();
+                Ok(Input::Mu(mu.map_err(|_| wrong_length())?))
             }
             (None, MessageType::Digest, A::Ed25519PhSha512) => {
-                let algorithm = algorithm.name();
-                Err(Failure::Unsupported(Unsupported::Algorithm { algorithm }))
+                if self.message.len() != PREHASH_BYTES {
+                    return Err(wrong_length());
+                }
+                Ok(Input::Prehashed(&self.message))
             }
             _ => Err(Failure::Invalid(Invalid::MessageType {
                 message_type: self.message_type.name(),

@@ -6,6 +6,10 @@
 //! since 2025); the KMS service model; recorded answers. RFC 5649 for the key
 //! wrap behind `RSA_AES_KEY_WRAP_…`.
 //!
+//! Only symmetric encryption keys take several materials. Any other key has the
+//! one it got first for its life; that is kept as an import too, which is current
+//! and never rotates.
+//!
 //! A token holds the private wrapping key, sealed under a key that never leaves
 //! the process: nothing has to be remembered between the two calls, and a token
 //! of another process is invalid.
@@ -30,8 +34,9 @@ use zeroize::Zeroizing;
 use super::{
     entropy::Entropy,
     key::{Generation, KeyState, Record},
-    material::{Handle, SymmetricMaterial},
-    spec::RotationType,
+    material::{Handle, SymmetricMaterial, identify},
+    secret::Secret,
+    spec::{KeySpec, KeyUsage, RotationType},
 };
 
 /// The longest token and the longest wrapped material of the service model.
@@ -40,13 +45,22 @@ pub(crate) const IMPORT_BYTES_MAX: usize = 6144;
 const TOKEN_MARK: &[u8; 16] = b"drydock import 1";
 const NONCE_BYTES: usize = 12;
 
+/// What was imported, by the kind of its key.
+#[derive(Clone, Debug)]
+pub(crate) enum Material {
+    Symmetric(Arc<SymmetricMaterial>),
+    /// An HMAC key, or a private key.
+    Secret(Arc<Secret>),
+}
+
 /// Material that was imported, or that a primary key has and a replica lacks.
 #[derive(Clone, Debug)]
 pub(crate) struct Import {
     pub(crate) id: String,
+    /// Names it in blobs, if it makes any.
     pub(crate) handle: Handle,
     /// `None` after it was deleted or has expired.
-    pub(crate) material: Option<Arc<SymmetricMaterial>>,
+    pub(crate) material: Option<Material>,
     /// `None` when it does not expire.
     pub(crate) valid_to: Option<UnixMillis>,
     pub(crate) description: Option<String>,
@@ -82,9 +96,46 @@ impl Standing {
 /// Material on its way into a key.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    pub(crate) material: Arc<SymmetricMaterial>,
+    pub(crate) id: String,
+    pub(crate) handle: Handle,
+    pub(crate) material: Material,
     pub(crate) valid_to: Option<UnixMillis>,
     pub(crate) description: Option<String>,
+}
+
+impl Arrival {
+    /// What `bytes` are to the key `key_id`: 32 bytes for a symmetric encryption
+    /// key, as many as the hash has for HMAC, a PKCS #8 for anything else. An error
+    /// says what they should have been.
+    pub(crate) fn read(
+        spec: KeySpec,
+        usage: KeyUsage,
+        key_id: &str,
+        bytes: &[u8],
+    ) -> Result<Self, &'static str> {
+        let (id, handle, material) = if spec.is_symmetric_encryption() {
+            let secret = <[u8; 32]>::try_from(bytes).map(Zeroizing::new);
+            let secret = secret.map_err(|_| "a symmetric encryption key has 32 bytes")?;
+            let material = SymmetricMaterial::new(&secret, key_id);
+            let id = material.id.clone();
+            (id, material.handle, Material::Symmetric(Arc::new(material)))
+        } else {
+            let secret = Secret::from_bytes(spec, usage, bytes).ok_or(match usage {
+                KeyUsage::GenerateVerifyMac => "an HMAC key is as long as its hash",
+                _ => "the material is not the PKCS #8 of a private key of the key's spec",
+            })?;
+            // A private key has many encodings, a public key one.
+            let (id, handle) = identify(key_id, secret.public.as_deref().unwrap_or(bytes));
+            (id, handle, Material::Secret(Arc::new(secret)))
+        };
+        Ok(Self {
+            id,
+            handle,
+            material,
+            valid_to: None,
+            description: None,
+        })
+    }
 }
 
 /// Why material is not taken.
@@ -113,7 +164,7 @@ impl Record {
     /// Takes material that the key has had before.
     pub(crate) fn import_again(&mut self, arrival: Arrival) -> Result<(), ImportRefused> {
         let mut imports = self.imports().to_vec();
-        let known = imports.iter_mut().find(|i| i.id == arrival.material.id);
+        let known = imports.iter_mut().find(|i| i.id == arrival.id);
         let known = known.ok_or(ImportRefused::NotTheSame)?;
         known.material = Some(arrival.material);
         known.valid_to = arrival.valid_to;
@@ -132,7 +183,7 @@ impl Record {
         has_replicas: bool,
     ) -> Result<(), ImportRefused> {
         let mut imports = self.imports().to_vec();
-        if imports.iter().any(|i| i.id == arrival.material.id) {
+        if imports.iter().any(|i| i.id == arrival.id) {
             return Err(ImportRefused::NotNew);
         }
         if let Some(pending) = imports.iter().find(|i| i.standing.is_pending()) {
@@ -145,8 +196,8 @@ impl Record {
             (false, true) => Standing::PendingReplicas,
         };
         imports.push(Import {
-            id: arrival.material.id.clone(),
-            handle: arrival.material.handle,
+            id: arrival.id,
+            handle: arrival.handle,
             material: Some(arrival.material),
             valid_to: arrival.valid_to,
             description: arrival.description,
@@ -256,18 +307,29 @@ impl Record {
         self.put_imports(imports);
     }
 
-    /// Lets materials and state follow the imports.
+    /// When the first of the materials in use expires.
+    pub(crate) fn imports_valid_to(&self) -> Option<UnixMillis> {
+        let in_use = self.imports().iter().filter(|i| !i.standing.is_pending());
+        in_use.filter_map(|import| import.valid_to).min()
+    }
+
+    /// Lets materials, secret and state follow the imports.
     fn put_imports(&mut self, imports: Vec<Import>) {
         let in_use = || imports.iter().filter(|i| !i.standing.is_pending());
         // In the order of their import, which is the order of their rotation.
         self.materials = in_use()
-            .filter_map(|import| {
-                Some(Generation {
-                    material: Arc::clone(import.material.as_ref()?),
+            .filter_map(|import| match import.material.as_ref()? {
+                Material::Symmetric(material) => Some(Generation {
+                    material: Arc::clone(material),
                     rotated: import.rotated,
-                })
+                }),
+                Material::Secret(_) => None,
             })
             .collect();
+        self.secret = in_use().find_map(|import| match import.material.as_ref()? {
+            Material::Secret(secret) => Some(Arc::clone(secret)),
+            Material::Symmetric(_) => None,
+        });
         let is_complete = in_use().next().is_some() && in_use().all(|i| i.material.is_some());
         self.state = match (self.state, is_complete) {
             (KeyState::PendingImport, true) => KeyState::Enabled,
@@ -322,6 +384,17 @@ impl Wrapping {
             hash,
             with_aes_key_wrap,
         })
+    }
+
+    /// Whether a key of `key` fits: an RSA key needs the AES key between, and so
+    /// does one of P-521 under the smallest RSA key.
+    pub(crate) fn is_for(self, wrapping: WrappingSpec, key: KeySpec) -> bool {
+        self.with_aes_key_wrap
+            || match key {
+                KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => false,
+                KeySpec::EccNistP521 => wrapping != WrappingSpec::Rsa2048,
+                _ => true,
+            }
     }
 
     fn code(self) -> u8 {

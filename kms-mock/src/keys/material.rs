@@ -85,21 +85,10 @@ impl BlobError {
 impl SymmetricMaterial {
     /// Material from 32 secret bytes for the key `key_id`.
     pub(crate) fn new(secret: &Zeroizing<[u8; 32]>, key_id: &str) -> Self {
-        let mut hash = digest::Context::new(&digest::SHA256);
-        hash.update(b"drydock key material id ");
-        hash.update(key_id.as_bytes());
-        hash.update(secret.as_slice());
-        let id = hash.finish();
-        let mut handle = [0; 32];
-        let (mark, unique) = handle.split_at_mut(HANDLE_MARK.len());
-        mark.copy_from_slice(HANDLE_MARK);
-        let id_digest = digest::digest(&digest::SHA256, id.as_ref());
-        for (to, from) in unique.iter_mut().zip(id_digest.as_ref()) {
-            *to = *from;
-        }
+        let (id, handle) = identify(key_id, secret.as_slice());
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"drydock kms blob");
         Self {
-            id: hex::encode(id),
+            id,
             handle,
             prk: salt.extract(secret.as_slice()),
         }
@@ -150,6 +139,24 @@ impl SymmetricMaterial {
         blob.extend_from_slice(tag.as_ref());
         Some(blob)
     }
+}
+
+/// `KeyMaterialId` and handle of what `unique` tells from all other material of
+/// the key `key_id`.
+pub(crate) fn identify(key_id: &str, unique: &[u8]) -> (String, Handle) {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(b"drydock key material id ");
+    hash.update(key_id.as_bytes());
+    hash.update(unique);
+    let id = hash.finish();
+    let mut handle = [0; 32];
+    let (mark, rest) = handle.split_at_mut(HANDLE_MARK.len());
+    mark.copy_from_slice(HANDLE_MARK);
+    let id_digest = digest::digest(&digest::SHA256, id.as_ref());
+    for (to, from) in rest.iter_mut().zip(id_digest.as_ref()) {
+        *to = *from;
+    }
+    (hex::encode(id), handle)
 }
 
 /// A blob in this emulator's form; not yet authenticated.

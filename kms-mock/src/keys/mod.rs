@@ -4,7 +4,7 @@
 //!
 //! Reading order: `spec` (what kinds there are), `key` (one of them), `material`
 //! (a symmetric key's secret and the blobs made with it), `secret` (every other
-//! key's, with `pair`, `signing`, `oaep`, `agreement`, `kem` and `mac`), `import`
+//! key's, with `pair`, `signing`, `prehash`, `oaep`, `agreement`, `kem` and `mac`), `import`
 //! (material from outside), `multi_region` (keys of several Regions that are one),
 //! `custom_store` and `xks` (keys elsewhere), `arn` (how requests name it), `store`
 //! (where all of them live), `entropy`.
@@ -21,6 +21,7 @@ pub(crate) mod material;
 pub(crate) mod multi_region;
 pub(crate) mod oaep;
 pub(crate) mod pair;
+pub(crate) mod prehash;
 pub(crate) mod secret;
 pub(crate) mod signing;
 pub(crate) mod spec;

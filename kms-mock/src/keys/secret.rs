@@ -54,6 +54,18 @@ impl Secret {
         Self::from_pair(spec, usage, &pair)
     }
 
+    /// Material from outside: the bytes of an HMAC key, or the PKCS #8 of any other
+    /// private key; `None` when they are no material of `spec` for `usage`.
+    pub(crate) fn from_bytes(spec: KeySpec, usage: KeyUsage, bytes: &[u8]) -> Option<Self> {
+        if usage == KeyUsage::GenerateVerifyMac {
+            return Some(Self {
+                works: Works::Mac(MacKey::from_bytes(spec, bytes)?),
+                public: None,
+            });
+        }
+        Self::from_pair(spec, usage, &NewPair::from_pkcs8(spec, bytes)?)
+    }
+
     /// Material from a key pair.
     pub(crate) fn from_pair(spec: KeySpec, usage: KeyUsage, pair: &NewPair) -> Option<Self> {
         let private = &pair.private;

@@ -4,13 +4,13 @@
 //! (PSS with a salt as long as the digest, ECDSA in ASN.1), RFC 8032, FIPS 204
 //! with an empty context.
 //!
-//! Does not model `ED25519_PH_SHA_512` and `EXTERNAL_MU`: the cryptographic
-//! library signs neither a prehash nor a message representative.
+//! What was hashed before it is signed, Ed25519ph and ML-DSA's μ, is in `prehash`.
 
 use std::{fmt, sync::OnceLock};
 
 use aws_lc_rs::{
     digest::{self, Digest},
+    encoding::AsBigEndian,
     signature::{
         self, ECDSA_P256_SHA256_ASN1, ECDSA_P256K1_SHA256_ASN1, ECDSA_P384_SHA384_ASN1,
         ECDSA_P521_SHA512_ASN1, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair, ML_DSA_44,
@@ -23,7 +23,8 @@ use aws_lc_rs::{
 };
 
 use super::{
-    pair::{Curve, ml_dsa},
+    pair::{Curve, ml_dsa, ml_dsa_seed},
+    prehash::{self, MU_BYTES, MlDsaSet},
     spec::{KeySpec, SigningAlgorithm},
 };
 
@@ -36,7 +37,7 @@ pub(crate) enum SigningKey {
     },
     Ecdsa(EcdsaKeyPair, ParsedPublicKey),
     Ed25519(Ed25519KeyPair, ParsedPublicKey),
-    MlDsa(PqdsaKeyPair, ParsedPublicKey),
+    MlDsa(MlDsaSet, PqdsaKeyPair, ParsedPublicKey),
 }
 
 impl fmt::Debug for SigningKey {
@@ -45,11 +46,16 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// What is signed: a digest, or a message of an algorithm that takes it whole.
+/// What is signed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Input<'a> {
     Digest(Digest),
+    /// A message, for an algorithm that takes it whole.
     Whole(&'a [u8]),
+    /// What Ed25519ph hashes first.
+    Prehashed(&'a [u8]),
+    /// The message representative of ML-DSA.
+    Mu(&'a [u8; MU_BYTES]),
 }
 
 impl SigningAlgorithm {
@@ -114,13 +120,13 @@ impl SigningKey {
             }
             KeySpec::MlDsa44 | KeySpec::MlDsa65 | KeySpec::MlDsa87 => {
                 let private = PqdsaKeyPair::from_pkcs8(ml_dsa(spec)?, pkcs8).ok()?;
-                let verifying: &'static dyn VerificationAlgorithm = match spec {
-                    KeySpec::MlDsa44 => &ML_DSA_44,
-                    KeySpec::MlDsa65 => &ML_DSA_65,
-                    _ => &ML_DSA_87,
+                let (set, verifying): (_, &'static dyn VerificationAlgorithm) = match spec {
+                    KeySpec::MlDsa44 => (MlDsaSet::MlDsa44, &ML_DSA_44),
+                    KeySpec::MlDsa65 => (MlDsaSet::MlDsa65, &ML_DSA_65),
+                    _ => (MlDsaSet::MlDsa87, &ML_DSA_87),
                 };
                 let public = parse(verifying, private.public_key().as_ref())?;
-                Some(Self::MlDsa(private, public))
+                Some(Self::MlDsa(set, private, public))
             }
             _ => None,
         }
@@ -142,14 +148,25 @@ impl SigningKey {
             (Self::Ed25519(private, _), Input::Whole(message)) => {
                 Some(private.try_sign(message).ok()?.as_ref().to_vec())
             }
-            (Self::MlDsa(private, _), Input::Whole(message)) => {
+            (Self::Ed25519(private, _), Input::Prehashed(message)) => {
+                let seed = private.seed().ok()?.as_be_bytes().ok()?;
+                prehash::sign_ed25519ph(seed.as_ref(), message)
+            }
+            (Self::MlDsa(set, private, _), Input::Mu(mu)) => {
+                set.sign_mu(ml_dsa_seed(private)?.as_slice(), mu)
+            }
+            (Self::MlDsa(_, private, _), Input::Whole(message)) => {
                 let mut signature = vec![0; private.algorithm().signature_len()];
                 let length = private.sign(message, &mut signature).ok()?;
                 signature.truncate(length);
                 Some(signature)
             }
-            (Self::Rsa { .. } | Self::Ecdsa(..), Input::Whole(_))
-            | (Self::Ed25519(..) | Self::MlDsa(..), Input::Digest(_)) => None,
+            (
+                Self::Rsa { .. } | Self::Ecdsa(..),
+                Input::Whole(_) | Input::Prehashed(_) | Input::Mu(_),
+            )
+            | (Self::Ed25519(..), Input::Digest(_) | Input::Mu(_))
+            | (Self::MlDsa(..), Input::Digest(_) | Input::Prehashed(_)) => None,
         }
     }
 
@@ -170,13 +187,20 @@ impl SigningKey {
                         .as_ref()
                 })
             }
-            Self::Ecdsa(_, public) | Self::Ed25519(_, public) | Self::MlDsa(_, public) => {
+            Self::Ecdsa(_, public) | Self::Ed25519(_, public) | Self::MlDsa(_, _, public) => {
                 Some(public)
             }
         };
-        public.is_some_and(|public| match input {
-            Input::Digest(digest) => public.verify_digest_sig(&digest, signature).is_ok(),
-            Input::Whole(message) => public.verify_sig(message, signature).is_ok(),
+        public.is_some_and(|public| match (self, input) {
+            (_, Input::Digest(digest)) => public.verify_digest_sig(&digest, signature).is_ok(),
+            (_, Input::Whole(message)) => public.verify_sig(message, signature).is_ok(),
+            (Self::Ed25519(private, _), Input::Prehashed(message)) => {
+                prehash::verifies_ed25519ph(private.public_key().as_ref(), message, signature)
+            }
+            (Self::MlDsa(set, private, _), Input::Mu(mu)) => {
+                set.verifies_mu(private.public_key().as_ref(), mu, signature)
+            }
+            (_, Input::Prehashed(_) | Input::Mu(_)) => false,
         })
     }
 }

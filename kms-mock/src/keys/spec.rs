@@ -2,7 +2,8 @@
 //!
 //! Source of truth: the KMS service model (enumerations) and AWS KMS developer
 //! guide, "Key spec reference" (which algorithms go with which spec and usage).
-//! There is no key material for `SM2`: no maintained library with it is at hand;
+//! There is no key material for `SM2`, which AWS offers in its China Regions alone:
+//! they are a partition of their own that is not modelled.
 //! [`KeySpec::is_available`] says so.
 
 macro_rules! names {

@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use x509_cert::{der::Decode, spki::SubjectPublicKeyInfoRef};
 
 use super::{openssl::OpenSsl, *};
+use crate::keys::prehash::{tests::mu_of, verifies_ed25519ph};
 
 const RSA_SIGNING: [&str; 6] = [
     "RSASSA_PKCS1_V1_5_SHA_256",
@@ -302,15 +303,20 @@ fn ml_dsa_signatures_have_the_standards_sizes_and_verify_under_the_public_key() 
         assert!(offline.verify(b"messagf", &signature).is_err());
         let mut wrong = signature.clone();
         wrong[100] ^= 1;
-        verify(&world, raw, &wrong)
+        verify(&world, raw.clone(), &wrong)
             .unwrap_err()
             .is_silent("KMSInvalidSignatureException");
-        // What the cryptographic library cannot do says so.
-        let refused = world.err(
-            "Sign",
-            sign_body(&key, "ML_DSA_SHAKE_256", "EXTERNAL_MU", &[7; 64]),
-        );
-        assert_eq!(refused.code, "UnsupportedOperationException");
+        // The same over the representative, each verified as the other.
+        let mu = mu_of(point, b"message");
+        let by_mu = sign_body(&key, "ML_DSA_SHAKE_256", "EXTERNAL_MU", &mu);
+        let signed = world.ok("Sign", by_mu.clone());
+        let over_mu = unbase64(&signed["Signature"]);
+        verify(&world, raw, &over_mu).unwrap();
+        verify(&world, by_mu.clone(), &over_mu).unwrap();
+        verify(&world, by_mu.clone(), &signature).unwrap();
+        verify(&world, by_mu, &wrong)
+            .unwrap_err()
+            .is_silent("KMSInvalidSignatureException");
         world
             .err(
                 "Sign",
@@ -326,12 +332,50 @@ fn ml_dsa_signatures_have_the_standards_sizes_and_verify_under_the_public_key() 
         );
         assert_eq!(refused.code, "ValidationException");
     }
+}
+
+#[test]
+fn ed25519ph_hashes_the_digest_it_is_given_once_more() {
+    let world = World::new();
     let key = world.key_of("ECC_NIST_EDWARDS25519", "SIGN_VERIFY");
-    let refused = world.err(
-        "Sign",
-        sign_body(&key, "ED25519_PH_SHA_512", "DIGEST", &[7; 64]),
+    let public = world.public_key(&key);
+    let spki = SubjectPublicKeyInfoRef::from_der(&public).unwrap();
+    let point = spki.subject_public_key.raw_bytes();
+    let digest = sha("ED25519_PH_SHA_512", b"a message of any size");
+    let body = || sign_body(&key, "ED25519_PH_SHA_512", "DIGEST", &digest);
+    let signed = world.ok("Sign", body());
+    assert_eq!(signed["SigningAlgorithm"], "ED25519_PH_SHA_512");
+    let signature = unbase64(&signed["Signature"]);
+    assert_eq!(signature.len(), 64);
+    assert_eq!(
+        verify(&world, body(), &signature).unwrap()["SignatureValid"],
+        true
     );
-    assert_eq!(refused.code, "UnsupportedOperationException");
+    assert!(verifies_ed25519ph(point, &digest, &signature));
+    // Ed25519ph of the message itself would be hashed once.
+    assert!(!verifies_ed25519ph(
+        point,
+        b"a message of any size",
+        &signature
+    ));
+    let plain = sign_body(&key, "ED25519_SHA_512", "RAW", &digest);
+    verify(&world, plain, &signature)
+        .unwrap_err()
+        .is_silent("KMSInvalidSignatureException");
+    let mut wrong = signature;
+    wrong[10] ^= 1;
+    verify(&world, body(), &wrong)
+        .unwrap_err()
+        .is_silent("KMSInvalidSignatureException");
+    world
+        .err(
+            "Sign",
+            sign_body(&key, "ED25519_PH_SHA_512", "DIGEST", &[7; 63]),
+        )
+        .says(
+            "ValidationException",
+            "Digest is invalid length for algorithm ED25519_PH_SHA_512.",
+        );
     for (algorithm, message_type) in [
         ("ED25519_SHA_512", "DIGEST"),
         ("ED25519_PH_SHA_512", "RAW"),
@@ -617,12 +661,13 @@ fn keys_of_curves_and_lattices_repeat_with_the_seed() {
     let run = |seed: u64| {
         let world = World::seeded(Some(WorldSeed::from_u64(seed)));
         [
-            "ECC_NIST_P521",
-            "ECC_SECG_P256K1",
-            "ECC_NIST_EDWARDS25519",
-            "ML_DSA_65",
+            ("ECC_NIST_P521", "SIGN_VERIFY"),
+            ("ECC_SECG_P256K1", "SIGN_VERIFY"),
+            ("ECC_NIST_EDWARDS25519", "SIGN_VERIFY"),
+            ("ML_DSA_65", "SIGN_VERIFY"),
+            ("ML_KEM_768", "ENCAPSULATE_DECAPSULATE"),
         ]
-        .map(|spec| world.public_key(&world.key_of(spec, "SIGN_VERIFY")))
+        .map(|(spec, usage)| world.public_key(&world.key_of(spec, usage)))
     };
     assert_eq!(run(7), run(7));
     assert_ne!(run(7), run(8));

@@ -6,14 +6,14 @@ use crate::keys::import::tests::wrap;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A key without material.
-fn pending(world: &World, body: Value) -> String {
+pub(super) fn pending(world: &World, body: Value) -> String {
     let mut body = body;
     body["Origin"] = "EXTERNAL".into();
     text(&world.ok("CreateKey", body)["KeyMetadata"]["Arn"])
 }
 
 /// Wraps `material` for `key` and gives the members that both calls share.
-fn wrapped(world: &World, region: Option<&str>, key: &str, material: &[u8]) -> Value {
+pub(super) fn wrapped(world: &World, region: Option<&str>, key: &str, material: &[u8]) -> Value {
     let algorithm = "RSAES_OAEP_SHA_256";
     let body = json!({
         "KeyId": key, "WrappingAlgorithm": algorithm, "WrappingKeySpec": "RSA_2048",
@@ -30,7 +30,7 @@ fn wrapped(world: &World, region: Option<&str>, key: &str, material: &[u8]) -> V
     })
 }
 
-fn with(mut body: Value, more: Value) -> Value {
+pub(super) fn with(mut body: Value, more: Value) -> Value {
     for (name, value) in more.as_object().unwrap() {
         body[name] = value.clone();
     }
@@ -38,7 +38,7 @@ fn with(mut body: Value, more: Value) -> Value {
 }
 
 /// Imports and gives `KeyMaterialId`.
-fn import(world: &World, key: &str, material: u8, more: Value) -> String {
+pub(super) fn import(world: &World, key: &str, material: u8, more: Value) -> String {
     let body = with(wrapped(world, None, key, &[material; 32]), more);
     let imported = world.ok("ImportKeyMaterial", body);
     assert_eq!(members(&imported), ["KeyId", "KeyMaterialId"].into());
@@ -50,7 +50,7 @@ fn metadata(world: &World, key: &str) -> Value {
     world.ok("DescribeKey", json!({ "KeyId": key }))["KeyMetadata"].clone()
 }
 
-fn new_material() -> Value {
+pub(super) fn new_material() -> Value {
     json!({ "ImportType": "NEW_KEY_MATERIAL" })
 }
 

@@ -11,6 +11,7 @@ mod explained;
 mod faulty;
 mod hostile;
 mod import;
+mod import_keys;
 mod keys;
 mod multi_region;
 mod openssl;
