@@ -29,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use crate::server::{KmsHandler, Limits, Received};
 use crate::{
-    api::{Call, Kms, Reply, Settings},
+    api::{Call, Kms, Reply, Settings, XksRootError, XksSettings},
     expect::{Expectation, Unmet},
     explain::Explanation,
     faults::{Fault, Faults},
@@ -74,6 +74,9 @@ pub enum StartError {
     /// A root for attestation documents is no certificate.
     #[error("an attestation root cannot be used: {0}; give one certificate in PEM")]
     AttestationRoot(#[source] VerifyError),
+    /// A root for external key store proxies is no certificate.
+    #[error("a root for external key store proxies cannot be used: {0}; give certificates in PEM")]
+    XksRoot(#[from] XksRootError),
     /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -118,6 +121,8 @@ pub struct Builder {
     attestation_roots: Option<Verifier>,
     attestation_roots_pem: Vec<String>,
     freshness_window: Duration,
+    xks_roots_pem: Vec<String>,
+    xks_answer_time_max: Duration,
     auth: Auth,
     bind: SocketAddr,
     limits: Limits,
@@ -175,6 +180,8 @@ impl KmsMock {
             attestation_roots: None,
             attestation_roots_pem: Vec::new(),
             freshness_window: Duration::from_secs(300),
+            xks_roots_pem: Vec::new(),
+            xks_answer_time_max: XksSettings::default().answer_time_max,
             auth: Auth::Lenient,
             bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
             limits: Limits::default(),
@@ -372,6 +379,33 @@ impl Builder {
         self
     }
 
+    /// Verifies the TLS of external key store proxies under the certificates of
+    /// `pem` instead of the machine's roots; may be called again for more.
+    #[must_use]
+    pub fn xks_root_pem(mut self, pem: impl Into<String>) -> Self {
+        self.xks_roots_pem.push(pem.into());
+        self
+    }
+
+    /// How long an external key store proxy may take to answer; default 250 ms, as
+    /// on AWS.
+    #[must_use]
+    pub fn xks_answer_time_max(mut self, time: Duration) -> Self {
+        self.xks_answer_time_max = time;
+        self
+    }
+
+    fn xks_settings(&self) -> Result<XksSettings, XksRootError> {
+        let mut settings = XksSettings {
+            answer_time_max: self.xks_answer_time_max,
+            ..XksSettings::default()
+        };
+        for pem in &self.xks_roots_pem {
+            settings.add_root_pem(pem)?;
+        }
+        Ok(settings)
+    }
+
     /// What a signature must be; default [`Auth::Lenient`].
     #[must_use]
     pub fn auth(mut self, auth: Auth) -> Self {
@@ -471,6 +505,7 @@ impl Builder {
     /// [`StartError`] if the address is taken, or threads or TLS cannot be had.
     pub fn start_blocking(self) -> Result<KmsMock, StartError> {
         let attestation_roots = self.trusted_roots()?;
+        let xks = self.xks_settings()?;
         let authority = match self.tls_authority {
             Some(authority) => authority,
             None => Arc::new(Authority::generate()?),
@@ -504,6 +539,7 @@ impl Builder {
             attestation_roots: Arc::new(attestation_roots),
             freshness_window: self.freshness_window,
             rsa_2048_only: false,
+            xks,
         }));
         let edge = Arc::new(Edge {
             kms: self.handler.unwrap_or_else(|| Arc::<Kms>::clone(&kms)),

@@ -3,8 +3,13 @@
 //! Source of truth: the KMS service model; AWS KMS developer guide, "Key stores";
 //! the external key store proxy API specification. What a key in an external key
 //! store encrypts is first sealed with material kept here, then by the proxy, so
-//! that the proxy never sees plaintext. Exceptions of this family were never
-//! recorded with their messages: they carry none, the reason header tells.
+//! that the proxy never sees plaintext. What a proxy does wrong becomes the
+//! exceptions and texts of that specification; all others of this family were never
+//! recorded with their messages and carry none.
+//!
+//! Unknown and chosen: `XksKeyInvalidResponseException`, which the specification
+//! names and the service model does not have, is
+//! `XksKeyInvalidConfigurationException` here.
 
 use std::sync::Arc;
 
@@ -23,7 +28,7 @@ use crate::{
         key::Key,
         material::{Blob, Maker},
         spec::{KeySpec, Origin},
-        xks::{Errand, Proxy, ProxyError, Sealed, is_endpoint},
+        xks::{Errand, NOT_CONNECTED, Proxy, ProxyError, ProxyRefusal, Sealed, is_endpoint},
     },
     policy::{EncryptionContext, Facts},
 };
@@ -172,7 +177,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     };
     must_be_free(op, &name, Some(&kind), None)?;
     if let StoreKind::External { proxy, .. } = &kind {
-        check_proxy(op, proxy).map_err(|error| Failure::KeyStore(fault_of(&error)))?;
+        check_proxy(op, proxy).map_err(failed_at_store)?;
     }
     let unique: [u8; 9] = op.entropy().array();
     let id: Arc<str> = format!("cks-{:.17}", hex::encode(unique)).into();
@@ -240,11 +245,12 @@ fn must_be_free(
 }
 
 fn check_proxy(op: &Op<'_>, proxy: &Proxy) -> Result<(), ProxyError> {
-    proxy.health(errand(op, "KmsHealthCheck", None))
+    proxy.health(errand(op, op.operation_name(), None))
 }
 
 fn errand<'a>(op: &'a Op<'_>, operation: &'a str, key: Option<&'a Key>) -> Errand<'a> {
     Errand {
+        client: &op.kms.xks,
         region: op.region(),
         now: op.now,
         operation,
@@ -254,30 +260,90 @@ fn errand<'a>(op: &'a Op<'_>, operation: &'a str, key: Option<&'a Key>) -> Erran
     }
 }
 
-fn fault_of(error: &ProxyError) -> StoreFault {
-    match error {
-        ProxyError::Unreachable | ProxyError::TimedOut => StoreFault::ProxyUnreachable,
-        ProxyError::BadResponse => StoreFault::ProxyResponse,
-        ProxyError::Refused(name) => match name.as_str() {
-            "AuthenticationFailedException" => StoreFault::ProxyCredential,
-            "InvalidUriPathException" => StoreFault::ProxyConfiguration,
-            _ => StoreFault::ProxyResponse,
-        },
-    }
+/// A proxy that a store cannot be made for.
+fn failed_at_store(error: ProxyError) -> Failure {
+    use ProxyRefusal as R;
+    let fault = match error {
+        ProxyError::Unreachable
+        | ProxyError::Tls
+        | ProxyError::TimedOut
+        | ProxyError::Refused(R::DependencyTimeout | R::Throttling) => StoreFault::ProxyUnreachable,
+        ProxyError::Refused(R::AuthenticationFailed) => StoreFault::ProxyCredential,
+        ProxyError::Refused(R::InvalidUriPath) => StoreFault::ProxyConfiguration,
+        ProxyError::BadResponse
+        | ProxyError::Strange
+        | ProxyError::Refused(
+            R::Validation
+            | R::InvalidState
+            | R::InvalidCiphertext
+            | R::InvalidKeyUsage
+            | R::AccessDenied
+            | R::KeyNotFound
+            | R::UnsupportedOperation
+            | R::Internal,
+        ) => StoreFault::ProxyResponse,
+    };
+    let message = error.message();
+    Failure::Proxy { fault, message }
+}
+
+/// A proxy that a key cannot be made for.
+fn failed_at_key(error: ProxyError) -> Failure {
+    use ProxyRefusal as R;
+    let fault = match error {
+        ProxyError::Refused(R::AccessDenied) => return failed_in_use(error),
+        ProxyError::Refused(R::KeyNotFound) => StoreFault::XksKeyNotFound,
+        ProxyError::Refused(R::InvalidState | R::InvalidKeyUsage | R::UnsupportedOperation) => {
+            StoreFault::XksKeyConfiguration
+        }
+        ProxyError::Unreachable
+        | ProxyError::Tls
+        | ProxyError::TimedOut
+        | ProxyError::BadResponse
+        | ProxyError::Strange
+        | ProxyError::Refused(
+            R::Validation
+            | R::InvalidCiphertext
+            | R::AuthenticationFailed
+            | R::InvalidUriPath
+            | R::Throttling
+            | R::DependencyTimeout
+            | R::Internal,
+        ) => StoreFault::InvalidState,
+    };
+    let message = error.message();
+    Failure::Proxy { fault, message }
+}
+
+/// A proxy that does not do what a key is used for.
+fn failed_in_use(error: ProxyError) -> Failure {
+    let message = error.message();
+    Failure::ProxyState { message }
 }
 
 /// `ConnectionErrorCode`.
-fn connection_error(error: &ProxyError) -> &'static str {
+fn connection_error(error: ProxyError) -> &'static str {
+    use ProxyRefusal as R;
     match error {
         ProxyError::Unreachable => "XKS_PROXY_NOT_REACHABLE",
-        ProxyError::TimedOut => "XKS_PROXY_TIMED_OUT",
-        ProxyError::BadResponse => "XKS_PROXY_INVALID_RESPONSE",
-        ProxyError::Refused(name) => match name.as_str() {
-            "AuthenticationFailedException" => "INVALID_CREDENTIALS",
-            "AccessDeniedException" => "XKS_PROXY_ACCESS_DENIED",
-            "InvalidUriPathException" => "XKS_PROXY_INVALID_CONFIGURATION",
-            _ => "XKS_PROXY_INVALID_RESPONSE",
-        },
+        ProxyError::Tls => "XKS_PROXY_INVALID_TLS_CONFIGURATION",
+        ProxyError::TimedOut | ProxyError::Refused(R::DependencyTimeout | R::Throttling) => {
+            "XKS_PROXY_TIMED_OUT"
+        }
+        ProxyError::Refused(R::AuthenticationFailed) => "INVALID_CREDENTIALS",
+        ProxyError::Refused(R::AccessDenied) => "XKS_PROXY_ACCESS_DENIED",
+        ProxyError::Refused(R::InvalidUriPath) => "XKS_PROXY_INVALID_CONFIGURATION",
+        ProxyError::BadResponse
+        | ProxyError::Strange
+        | ProxyError::Refused(
+            R::Validation
+            | R::InvalidState
+            | R::InvalidCiphertext
+            | R::InvalidKeyUsage
+            | R::KeyNotFound
+            | R::UnsupportedOperation
+            | R::Internal,
+        ) => "XKS_PROXY_INVALID_RESPONSE",
     }
 }
 
@@ -400,7 +466,7 @@ pub(crate) fn update(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     }
     must_be_free(op, &store.name, Some(&store.kind), Some(&store.id))?;
     if let StoreKind::External { proxy, .. } = &store.kind {
-        check_proxy(op, proxy).map_err(|error| Failure::KeyStore(fault_of(&error)))?;
+        check_proxy(op, proxy).map_err(failed_at_store)?;
     }
     change(op, &id, |changed| {
         changed.name = store.name;
@@ -425,7 +491,7 @@ pub(crate) fn connect(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         StoreKind::CloudHsm { .. } => Connection::Connected,
         StoreKind::External { proxy, .. } => match check_proxy(op, proxy) {
             Ok(()) => Connection::Connected,
-            Err(error) => Connection::Failed(connection_error(&error)),
+            Err(error) => Connection::Failed(connection_error(error)),
         },
     };
     change(op, &store.id, |store| store.connection = connection)
@@ -513,7 +579,14 @@ pub(crate) fn place(op: &Op<'_>, wish: Wish<'_>) -> Result<Option<Backing>, Fail
         })
     };
     if store.connection != Connection::Connected {
-        return Err(Failure::KeyStore(StoreFault::InvalidState));
+        let fault = StoreFault::InvalidState;
+        return Err(match &store.kind {
+            StoreKind::CloudHsm { .. } => Failure::KeyStore(fault),
+            StoreKind::External { .. } => Failure::Proxy {
+                fault,
+                message: NOT_CONNECTED,
+            },
+        });
     }
     match (&store.kind, is_external, wish.xks_key_id) {
         (StoreKind::CloudHsm { .. }, false, None) => Ok(backing(None)),
@@ -530,10 +603,7 @@ pub(crate) fn place(op: &Op<'_>, wish: Wish<'_>) -> Result<Option<Backing>, Fail
             match proxy.key(key_id, errand(op, "CreateKey", None)) {
                 Ok(key) if key.is_usable() => Ok(backing(Some(key_id))),
                 Ok(_) => Err(Failure::KeyStore(StoreFault::XksKeyConfiguration)),
-                Err(ProxyError::Refused(name)) if name == "KeyNotFoundException" => {
-                    Err(Failure::KeyStore(StoreFault::XksKeyNotFound))
-                }
-                Err(error) => Err(Failure::KeyStore(fault_of(&error))),
+                Err(error) => Err(failed_at_key(error)),
             }
         }
         _ => Err(Failure::Invalid(Invalid::StoreForOrigin)),
@@ -579,7 +649,12 @@ fn proxy_of(
         .get(&backing.store)
         .ok_or_else(unavailable)?;
     if store.connection != Connection::Connected {
-        return Err(unavailable());
+        return Err(match &store.kind {
+            StoreKind::CloudHsm { .. } => unavailable(),
+            StoreKind::External { .. } => Failure::ProxyState {
+                message: NOT_CONNECTED,
+            },
+        });
     }
     Ok(match (&store.kind, &backing.xks_key_id) {
         (StoreKind::External { proxy, .. }, Some(id)) => Some((proxy.clone(), id.clone())),
@@ -609,7 +684,7 @@ pub(crate) fn seal(
     let errand = errand(op, op.operation_name(), Some(&symmetric.found.key));
     let sealed = proxy
         .encrypt(&id, &inner, &authenticated(context), errand)
-        .map_err(|error| failed(symmetric, &error))?;
+        .map_err(failed_in_use)?;
     seal(&sealed.to_bytes().ok_or(Failure::Internal)?)
 }
 
@@ -629,10 +704,8 @@ pub(crate) fn open(
     let sealed = Sealed::parse(&opened).ok_or(Failure::Internal)?;
     let inner = proxy
         .decrypt(&id, &sealed, &authenticated(context), errand)
-        .map_err(|error| failed(symmetric, &error))?;
-    let strange = || Failure::InvalidCiphertext {
-        cause: "the external key gave back what was never sealed with it",
-    };
+        .map_err(failed_in_use)?;
+    let strange = || failed_in_use(ProxyError::Strange);
     let blob = Blob::parse(&inner).map_err(|_| strange())?;
     blob.open(symmetric.current, context).map_err(|_| strange())
 }
@@ -640,31 +713,6 @@ pub(crate) fn open(
 /// The encryption context as the proxy authenticates it: sorted JSON.
 fn authenticated(context: &EncryptionContext) -> Vec<u8> {
     json!(context).to_string().into_bytes()
-}
-
-fn failed(symmetric: Symmetric<'_>, error: &ProxyError) -> Failure {
-    let state = match error {
-        ProxyError::Refused(name) if name == "InvalidCiphertextException" => {
-            return Failure::InvalidCiphertext {
-                cause: "the external key store proxy refused the ciphertext",
-            };
-        }
-        ProxyError::Unreachable => "the external key store proxy is not reachable",
-        ProxyError::TimedOut => "the external key store proxy did not answer in time",
-        ProxyError::BadResponse => "the external key store proxy gave an invalid response",
-        ProxyError::Refused(name) => match name.as_str() {
-            "KeyNotFoundException" => "the external key was not found",
-            "InvalidStateException" => "the external key is in an invalid state",
-            "InvalidKeyUsageException" => "the external key is not for this usage",
-            "AccessDeniedException" => "the external key store proxy denied access",
-            "AuthenticationFailedException" => {
-                "the external key store proxy did not accept the credential"
-            }
-            "ThrottlingException" => "the external key store proxy throttles requests",
-            _ => "the external key store proxy failed",
-        },
-    };
-    symmetric.found.in_state(BadState::Proxy(state))
 }
 
 #[cfg(test)]

@@ -76,6 +76,15 @@ pub(crate) enum Failure {
     ReservedAlias,
     CustomKeyStoreNotFound,
     KeyStore(StoreFault),
+    /// What an external key store proxy did, as told of a store or a new key.
+    Proxy {
+        fault: StoreFault,
+        message: &'static str,
+    },
+    /// The same, as told of a key in use.
+    ProxyState {
+        message: &'static str,
+    },
     MalformedPolicy(BadPolicy),
     LimitExceeded(Limit),
     Tag(TagFault),
@@ -248,8 +257,6 @@ pub(crate) enum BadState {
     NoMaterialPending,
     /// Its custom key store is not connected.
     Unavailable,
-    /// What its external key store proxy did.
-    Proxy(&'static str),
 }
 
 /// What is wrong with a custom key store.
@@ -351,7 +358,9 @@ impl Failure {
             Self::AccessDenied(_) => "AccessDeniedException",
             Self::NotFound(_) => "NotFoundException",
             Self::Disabled { .. } => "DisabledException",
-            Self::InvalidState { .. } | Self::MaterialPending { .. } => "KMSInvalidStateException",
+            Self::InvalidState { .. } | Self::MaterialPending { .. } | Self::ProxyState { .. } => {
+                "KMSInvalidStateException"
+            }
             Self::IncorrectKeyMaterial { .. } => "IncorrectKeyMaterialException",
             Self::InvalidImportToken => "InvalidImportTokenException",
             Self::ExpiredImportToken => "ExpiredImportTokenException",
@@ -365,7 +374,7 @@ impl Failure {
             Self::AliasExists { .. } | Self::ReplicaExists { .. } => "AlreadyExistsException",
             Self::ReservedAlias => "InvalidAliasNameException",
             Self::CustomKeyStoreNotFound => "CustomKeyStoreNotFoundException",
-            Self::KeyStore(fault) => fault.code(),
+            Self::KeyStore(fault) | Self::Proxy { fault, .. } => fault.code(),
             Self::MalformedPolicy(_) => "MalformedPolicyDocumentException",
             Self::LimitExceeded(_) => "LimitExceededException",
             Self::Tag(_) => "TagException",
@@ -433,7 +442,6 @@ impl Failure {
                 BadState::PendingReplicaDeletion => format!("{arn} is pending replica deletion."),
                 BadState::Updating => format!("{arn} is updating."),
                 BadState::Unavailable => format!("{arn} is unavailable."),
-                BadState::Proxy(what) => format!("[drydock] {arn}: {what}."),
                 BadState::NoMaterialPending => {
                     format!("No available key material pending rotation for the key: {arn}.")
                 }
@@ -455,6 +463,7 @@ impl Failure {
             Self::MaterialPending { arn, new, pending } => format!(
                 "New key material (id: {new}) cannot be imported into KMS key {arn}, because another key material (id: {pending}) is pending rotation."
             ),
+            Self::Proxy { message, .. } | Self::ProxyState { message } => (*message).to_owned(),
             Self::ReplicaExists { arn } => format!("Key {arn} already exists"),
             Self::AliasExists { arn } => {
                 format!("An alias with the name {arn} already exists")

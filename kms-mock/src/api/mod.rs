@@ -96,12 +96,13 @@ use self::{
     operation::Operation,
 };
 pub(crate) use self::{faulty::injected_reply, plant::PlantedKey};
+pub use crate::keys::xks::{XksRootError, XksSettings};
 use crate::{
     audit::{AuditLog, AuditRecord, Details},
     faults::Conditions,
     keys::{
         custom_store::CustomKeyStores, entropy::Entropy, import::TokenKey, key::LastUse,
-        store::Store,
+        store::Store, xks::XksClient,
     },
     principal::Caller,
     recipient::DocumentVerifier,
@@ -116,6 +117,7 @@ pub struct Kms {
     entropy: Entropy,
     token_key: OnceLock<TokenKey>,
     key_stores: CustomKeyStores,
+    xks: XksClient,
     audit: AuditLog,
 }
 
@@ -135,6 +137,8 @@ pub struct Settings {
     pub freshness_window: Duration,
     /// Refuses documents with larger RSA keys, as AWS's documentation words it.
     pub rsa_2048_only: bool,
+    /// How external key store proxies are reached.
+    pub xks: XksSettings,
 }
 
 /// One request.
@@ -176,6 +180,7 @@ impl Kms {
             .as_ref()
             .map_or_else(Entropy::system, Entropy::seeded);
         Self {
+            xks: XksClient::new(settings.xks.clone()),
             settings,
             store: Store::new(),
             entropy,

@@ -3,7 +3,7 @@
 //! Default port and host are LocalStack's (127.0.0.1:4566), so that a client
 //! needs `AWS_ENDPOINT_URL` and nothing else.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
 use kms_mock::{Auth, Fault, KmsMock, server::tls::Authority};
@@ -33,6 +33,13 @@ pub(crate) struct Args {
     /// the simulated one.
     #[arg(long, value_name = "FILE")]
     attestation_root: Vec<PathBuf>,
+    /// Verify the TLS of external key store proxies under the certificates of this
+    /// file (PEM) instead of the machine's roots.
+    #[arg(long, value_name = "FILE")]
+    xks_root: Vec<PathBuf>,
+    /// How long an external key store proxy may take to answer; AWS waits 250.
+    #[arg(long, default_value = "250", value_name = "MILLISECONDS")]
+    xks_answer_time_max: u64,
     /// Seed of the world: a number, or 64 hex digits.
     #[arg(long)]
     seed: Option<WorldSeed>,
@@ -94,6 +101,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let pem = std::fs::read_to_string(file)
             .with_context(|| format!("reading the attestation root {}", file.display()))?;
         builder = builder.attestation_root_pem(&pem);
+    }
+    builder = builder.xks_answer_time_max(Duration::from_millis(args.xks_answer_time_max));
+    for file in &args.xks_root {
+        let pem = std::fs::read_to_string(file)
+            .with_context(|| format!("reading the proxies' root {}", file.display()))?;
+        builder = builder.xks_root_pem(pem);
     }
     if let Some(dir) = &args.tls_dir {
         builder = builder.tls_authority(kept_authority(dir)?);

@@ -2,15 +2,26 @@
 //!
 //! Source of truth: "AWS KMS External Key Store Proxy API Specification" v1
 //! (`GetHealthStatus`, `GetKeyMetadata`, `Encrypt`, `Decrypt`; SigV4 for the
-//! service `kms-xks-proxy`). One HTTP/1.1 connection a request, on a thread of
-//! its own, so that callers need no runtime.
+//! service `kms-xks-proxy`; what an answer must be; KMS's texts for each failure).
+//! One HTTP/1.1 connection a request, on a thread of its own, so that callers need
+//! no runtime.
 //!
-//! Does not model the integrity value of ciphertexts, mTLS, or TLS at all: proxies of `https://` endpoints are
-//! unreachable, since no roots are configured; `http://` on loopback is this
-//! emulator's addition. AWS waits 250 ms for an answer; a machine that runs
-//! tests may need longer, so that here it is [`ANSWER_TIME_MAX`].
+//! TLS is verified as the specification wants it: a chain to a trusted root, and
+//! the endpoint's host name in the certificate. It is judged by the machine's time,
+//! not by the world's clock, since the proxy is outside of that world.
+//!
+//! AWS waits 250 ms for an answer. That time runs here from the request on:
+//! connecting, which AWS has mostly done before, has a bound of its own.
+//!
+//! Does not model client certificates (mTLS) and the health checks that AWS makes
+//! every few minutes. `http://` and ports are this emulator's addition, on loopback
+//! alone.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use aws_lc_rs::{digest, hmac};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -19,19 +30,124 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use nsm_sim::clock::UnixMillis;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     runtime::{Builder, Handle, RuntimeFlavor},
+    time::timeout,
 };
+use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-/// How long a proxy may take.
-pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long connecting to a proxy may take, TLS included.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// More than the answer to any request: a blob and its wrapping in base64.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const SERVICE: &str = "kms-xks-proxy";
+const METADATA_BYTES_MAX: usize = 20;
+const TAG_BYTES: usize = 16;
+const EKM_MAX: usize = 10;
+const USAGES_MAX: usize = 10;
+
+/// How external key store proxies are reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XksSettings {
+    /// The roots under which their TLS is verified; without any, those of the
+    /// machine.
+    pub roots: Vec<CertificateDer<'static>>,
+    /// How long a proxy may take to answer; AWS's 250 ms by default.
+    pub answer_time_max: Duration,
+}
+
+impl Default for XksSettings {
+    fn default() -> Self {
+        Self {
+            roots: Vec::new(),
+            answer_time_max: Duration::from_millis(250),
+        }
+    }
+}
+
+/// A root that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum XksRootError {
+    /// No PEM, or none with a certificate in it.
+    #[error("there is no certificate in it")]
+    NoCertificate,
+    /// rustls does not take it for a root.
+    #[error("{0}")]
+    NoRoot(#[from] rustls::Error),
+}
+
+impl XksSettings {
+    /// Trusts the certificates of `pem` too.
+    ///
+    /// # Errors
+    /// [`XksRootError`] if there is none, or one that is no root.
+    pub fn add_root_pem(&mut self, pem: &str) -> Result<(), XksRootError> {
+        let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+        let roots = roots
+            .ok()
+            .filter(|roots| !roots.is_empty())
+            .ok_or(XksRootError::NoCertificate)?;
+        for root in roots {
+            RootCertStore::empty().add(root.clone())?;
+            self.roots.push(root);
+        }
+        Ok(())
+    }
+}
+
+/// Reaches proxies.
+pub(crate) struct XksClient {
+    settings: XksSettings,
+    /// Made for the first proxy that is reached over TLS; the machine's roots take
+    /// a while to read.
+    tls: OnceLock<Option<Arc<ClientConfig>>>,
+}
+
+impl fmt::Debug for XksClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("XksClient")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl XksClient {
+    pub(crate) fn new(settings: XksSettings) -> Self {
+        Self {
+            settings,
+            tls: OnceLock::new(),
+        }
+    }
+
+    fn tls(&self) -> Option<Arc<ClientConfig>> {
+        let make = || {
+            let mut roots = RootCertStore::empty();
+            if self.settings.roots.is_empty() {
+                // Among a machine's roots there may be some that rustls cannot read.
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            } else {
+                roots.add_parsable_certificates(self.settings.roots.iter().cloned());
+            }
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let config = ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .ok()?
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            Some(Arc::new(config))
+        };
+        self.tls.get_or_init(make).clone()
+    }
+}
 
 /// Where a proxy is and how requests to it are signed.
 #[derive(Clone)]
@@ -53,9 +169,10 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// For whom and when a request is made.
+/// For whom, when and how a request is made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Errand<'a> {
+    pub(crate) client: &'a XksClient,
     pub(crate) region: &'a str,
     pub(crate) now: UnixMillis,
     pub(crate) operation: &'a str,
@@ -66,14 +183,114 @@ pub(crate) struct Errand<'a> {
 }
 
 /// Why a proxy did not do what it was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProxyError {
     Unreachable,
+    /// What answers there is not vouched for.
+    Tls,
     TimedOut,
     /// Nothing that the specification knows.
     BadResponse,
-    /// `errorName` of a refusal.
-    Refused(String),
+    /// Decrypted, but not to what was encrypted.
+    Strange,
+    Refused(ProxyRefusal),
+}
+
+/// `errorName`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProxyRefusal {
+    Validation,
+    InvalidState,
+    InvalidCiphertext,
+    InvalidKeyUsage,
+    AuthenticationFailed,
+    AccessDenied,
+    KeyNotFound,
+    InvalidUriPath,
+    Throttling,
+    UnsupportedOperation,
+    DependencyTimeout,
+    Internal,
+}
+
+impl ProxyRefusal {
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "ValidationException" => Self::Validation,
+            "InvalidStateException" => Self::InvalidState,
+            "InvalidCiphertextException" => Self::InvalidCiphertext,
+            "InvalidKeyUsageException" => Self::InvalidKeyUsage,
+            "AuthenticationFailedException" => Self::AuthenticationFailed,
+            "AccessDeniedException" => Self::AccessDenied,
+            "KeyNotFoundException" => Self::KeyNotFound,
+            "InvalidUriPathException" => Self::InvalidUriPath,
+            "ThrottlingException" => Self::Throttling,
+            "UnsupportedOperationException" => Self::UnsupportedOperation,
+            "DependencyTimeoutException" => Self::DependencyTimeout,
+            "InternalException" => Self::Internal,
+            _ => return None,
+        })
+    }
+}
+
+/// What KMS says of a store that is not connected.
+pub(crate) const NOT_CONNECTED: &str = "This KMS key is in a custom key store that is not connected to its external key store proxy. Connect the external key store and try the request again.";
+
+impl ProxyError {
+    /// KMS's words, which are the same for all exceptions that it becomes.
+    pub(crate) fn message(self) -> &'static str {
+        use ProxyRefusal as R;
+        match self {
+            Self::Unreachable => {
+                "AWS KMS cannot communicate with the external key store proxy. This might be a transient network issue. If you see this error repeatedly, verify that your external key store proxy is active and is connected to the network, and that its endpoint URI is correct in your external key store."
+            }
+            Self::Tls => {
+                "AWS KMS cannot establish a TLS connection to the external key store proxy. Verify the TLS configuration, including its certificate."
+            }
+            Self::TimedOut => {
+                "AWS KMS rejected the request because the external key store proxy did not respond in time. Retry the request. If you see this error repeatedly, report it to your external key store proxy administrator."
+            }
+            Self::BadResponse | Self::Refused(R::Validation) => {
+                "AWS KMS cannot interpret the response from the external key store proxy. If you see this error repeatedly, report it to your external key store proxy administrator."
+            }
+            Self::Strange => {
+                "The ciphertext that the external key store proxy submitted for decryption, or the encryption context, is corrupted, missing, or otherwise invalid."
+            }
+            Self::Refused(R::InvalidState) => {
+                "The external key associated with this KMS key in an external key store is not enabled in the external key manager. Enable the external key in the external key manager and retry the request."
+            }
+            Self::Refused(R::InvalidCiphertext) => {
+                "The external key store proxy rejected the request because the specified ciphertext or encryption context is corrupted, missing, or otherwise invalid."
+            }
+            Self::Refused(R::InvalidKeyUsage) => {
+                "The external key associated with this KMS key in an external key store does not support the requested operation. Enable the operation on the key in your external key manager, and try the request again."
+            }
+            Self::Refused(R::AuthenticationFailed) => {
+                "The external key store proxy rejected the request because it could not authenticate AWS KMS. Verify the XKS proxy authentication credentials for your external key store and update if necessary."
+            }
+            Self::Refused(R::AccessDenied) => {
+                "The external key store proxy denied access to the operation. Verify that the user and the external key are both authorized for this operation, and try the request again."
+            }
+            Self::Refused(R::KeyNotFound) => {
+                "The external key associated with this KMS key in an external key store was not found in its external key manager. If the external key ID associated with this KMS key is incorrect, create a new KMS key with the correct external key ID."
+            }
+            Self::Refused(R::InvalidUriPath) => {
+                "The external key store proxy rejected the request because of an invalid URI path. Verify the URI path for your external key store and update if necessary."
+            }
+            Self::Refused(R::UnsupportedOperation) => {
+                "The external key store proxy rejected the request because it does not support the requested operation. If you see this error repeatedly, report it to your external key store proxy administrator."
+            }
+            Self::Refused(R::DependencyTimeout) => {
+                "The external key store proxy did not respond to the request in the time allotted. Retry the request. If you see this error repeatedly, report it to your external key store proxy administrator."
+            }
+            Self::Refused(R::Throttling) => {
+                "The external key store proxy rejected the request due to a very high request rate. Reduce the frequency of your calls using KMS keys in this external key store."
+            }
+            Self::Refused(R::Internal) => {
+                "The external key store proxy rejected the request because it cannot communicate with the external key manager. Verify that the external key store proxy configuration is correct and that the external key manager is available."
+            }
+        }
+    }
 }
 
 /// What a proxy says about an external key.
@@ -103,6 +320,16 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
+    /// `ciphertextDataIntegrityValue`: the proxy's word that what it sealed will
+    /// open again.
+    pub(crate) fn integrity_value(&self, aad: &[u8]) -> Vec<u8> {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for part in [aad, &self.metadata, &self.iv, &self.ciphertext, &self.tag] {
+            hash.update(part);
+        }
+        hash.finish().as_ref().to_vec()
+    }
+
     /// Each part with its length; `None` when one is longer than a blob may be.
     pub(crate) fn to_bytes(&self) -> Option<Vec<u8>> {
         let mut out = Vec::new();
@@ -138,16 +365,24 @@ impl Proxy {
             "kmsRequestId": errand.request_id, "kmsOperation": errand.operation,
         }});
         let answer = self.ask("/health", &body, errand)?;
-        let is_complete = [
-            "xksProxyFleetSize",
-            "xksProxyVendor",
-            "xksProxyModel",
-            "ekmVendor",
-        ]
-        .iter()
-        .all(|name| !answer[name].is_null())
-            && answer["ekmFleetDetails"].is_array();
-        if is_complete {
+        let has_text = |holder: &Value, name: &str| holder[name].is_string();
+        let is_complete = answer["xksProxyFleetSize"].is_u64()
+            && ["xksProxyVendor", "xksProxyModel", "ekmVendor"]
+                .iter()
+                .all(|name| has_text(&answer, name));
+        let managers = answer["ekmFleetDetails"].as_array();
+        let are_told = managers.is_some_and(|managers| {
+            (1..=EKM_MAX).contains(&managers.len())
+                && managers.iter().all(|manager| {
+                    has_text(manager, "id")
+                        && has_text(manager, "model")
+                        && matches!(
+                            manager["healthStatus"].as_str(),
+                            Some("ACTIVE" | "DEGRADED" | "UNAVAILABLE")
+                        )
+                })
+        });
+        if is_complete && are_told {
             return Ok(());
         }
         Err(ProxyError::BadResponse)
@@ -158,7 +393,8 @@ impl Proxy {
         let body = json!({ "requestMetadata": metadata(errand) });
         let answer = self.ask(&format!("/keys/{id}/metadata"), &body, errand)?;
         let text = |name: &str| answer[name].as_str().map(str::to_owned);
-        let usage = answer["keyUsage"].as_array().map(|list| {
+        let usage = answer["keyUsage"].as_array();
+        let usage = usage.filter(|list| list.len() <= USAGES_MAX).map(|list| {
             let names = list.iter().filter_map(Value::as_str);
             names.map(str::to_owned).collect()
         });
@@ -185,6 +421,7 @@ impl Proxy {
             "additionalAuthenticatedData": BASE64.encode(aad),
             "plaintext": BASE64.encode(plaintext),
             "encryptionAlgorithm": "AES_GCM",
+            "ciphertextDataIntegrityValueAlgorithm": "SHA_256",
         });
         let answer = self.ask(&format!("/keys/{id}/encrypt"), &body, errand)?;
         let part = |name: &str| bytes_of(&answer[name]).ok_or(ProxyError::BadResponse);
@@ -197,7 +434,15 @@ impl Proxy {
             },
             ciphertext: part("ciphertext")?,
         };
-        Ok(sealed)
+        let is_sound = sealed.ciphertext.len() == plaintext.len()
+            && sealed.tag.len() == TAG_BYTES
+            && matches!(sealed.iv.len(), 12 | 16)
+            && sealed.metadata.len() <= METADATA_BYTES_MAX
+            && part("ciphertextDataIntegrityValue")? == sealed.integrity_value(aad);
+        if is_sound {
+            return Ok(sealed);
+        }
+        Err(ProxyError::BadResponse)
     }
 
     /// `Decrypt`.
@@ -224,7 +469,8 @@ impl Proxy {
     }
 
     fn ask(&self, path: &str, body: &Value, errand: Errand<'_>) -> Result<Value, ProxyError> {
-        let authority = authority(&self.endpoint).ok_or(ProxyError::Unreachable)?;
+        let endpoint = Endpoint::parse(&self.endpoint).ok_or(ProxyError::Unreachable)?;
+        let authority = endpoint.authority();
         let path = format!("{}{path}", self.path);
         let body = body.to_string();
         let date = amz_date(errand.now);
@@ -238,19 +484,13 @@ impl Proxy {
             .header(header::AUTHORIZATION, authorization)
             .body(Full::new(Bytes::from(body)))
             .map_err(|_| ProxyError::Unreachable)?;
-        let (status, answer) = apart(|| exchange(&authority, request))?;
+        let (status, answer) = apart(|| exchange(errand.client, &endpoint, request))?;
         let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
         if status == StatusCode::OK {
             return Ok(answer);
         }
-        match answer["errorName"].as_str() {
-            Some(name) => Err(ProxyError::Refused(name.chars().take(64).collect())),
-            // Behind a wrong path there is no proxy that could word a refusal.
-            None if status == StatusCode::NOT_FOUND => {
-                Err(ProxyError::Refused("InvalidUriPathException".to_owned()))
-            }
-            None => Err(ProxyError::BadResponse),
-        }
+        let refusal = answer["errorName"].as_str().and_then(ProxyRefusal::parse);
+        Err(refusal.map_or(ProxyError::BadResponse, ProxyError::Refused))
     }
 
     /// The `Authorization` header (SigV4).
@@ -279,30 +519,77 @@ impl Proxy {
 }
 
 /// Whether KMS takes the text for an endpoint: `https` with a host, or this
-/// emulator's `http` on loopback.
+/// emulator's ports and `http` on loopback.
 pub(crate) fn is_endpoint(text: &str) -> bool {
-    if let Some(host) = text.strip_prefix("https://") {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b".-".contains(&b);
-        return !host.is_empty() && host.bytes().all(fits);
-    }
-    authority(text).is_some()
+    Endpoint::parse(text).is_some()
 }
 
-/// Host and port of an endpoint that can be reached.
-fn authority(endpoint: &str) -> Option<String> {
-    let authority = endpoint.strip_prefix("http://")?;
-    let (host, port) = authority.rsplit_once(':')?;
-    let is_loopback = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
-    (is_loopback && port.parse::<u16>().is_ok()).then(|| authority.to_owned())
+/// `XksProxyUriEndpoint`, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Endpoint<'a> {
+    is_tls: bool,
+    host: &'a str,
+    /// `None` for the one of HTTPS.
+    port: Option<u16>,
+}
+
+impl<'a> Endpoint<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let is_tls = match scheme {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        if let Some((host, port)) = authority.rsplit_once(':') {
+            let is_loopback = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
+            let is_number = port.bytes().all(|b| b.is_ascii_digit());
+            let port = port.parse().ok().filter(|_| is_loopback && is_number)?;
+            return Some(Self {
+                is_tls,
+                host,
+                port: Some(port),
+            });
+        }
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b".-".contains(&b);
+        let is_host = !authority.is_empty() && authority.bytes().all(fits);
+        (is_tls && is_host).then_some(Self {
+            is_tls,
+            host: authority,
+            port: None,
+        })
+    }
+
+    /// The `Host` header.
+    fn authority(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.host),
+            None => self.host.to_owned(),
+        }
+    }
+
+    /// Where to connect to.
+    fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port.unwrap_or(443))
+    }
+
+    /// The name that a certificate must have.
+    fn server_name(&self) -> Option<ServerName<'static>> {
+        let name = self.host.trim_matches(['[', ']']);
+        Some(ServerName::try_from(name).ok()?.to_owned())
+    }
 }
 
 fn metadata(errand: Errand<'_>) -> Value {
-    json!({
+    let mut metadata = json!({
         "awsPrincipalArn": errand.principal_arn,
         "kmsOperation": errand.operation,
         "kmsRequestId": errand.request_id,
-        "kmsKeyArn": errand.key_arn,
-    })
+    });
+    if let Some(arn) = errand.key_arn {
+        metadata["kmsKeyArn"] = arn.into();
+    }
+    metadata
 }
 
 fn bytes_of(value: &Value) -> Option<Vec<u8>> {
@@ -333,7 +620,8 @@ fn apart<T>(wait: impl FnOnce() -> T) -> T {
 }
 
 fn exchange(
-    authority: &str,
+    client: &XksClient,
+    endpoint: &Endpoint<'_>,
     request: Request<Full<Bytes>>,
 ) -> Result<(StatusCode, Bytes), ProxyError> {
     let work = || {
@@ -341,23 +629,42 @@ fn exchange(
             .enable_all()
             .build()
             .map_err(|_| ProxyError::Unreachable)?;
-        runtime.block_on(async {
-            tokio::time::timeout(ANSWER_TIME_MAX, converse(authority, request))
-                .await
-                .unwrap_or(Err(ProxyError::TimedOut))
-        })
+        runtime.block_on(converse(client, endpoint, request))
     };
     // A thread of its own, since the caller's may belong to a runtime already.
     std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or(Err(ProxyError::Unreachable))
 }
 
 async fn converse(
-    authority: &str,
+    client: &XksClient,
+    endpoint: &Endpoint<'_>,
     request: Request<Full<Bytes>>,
 ) -> Result<(StatusCode, Bytes), ProxyError> {
-    let stream = TcpStream::connect(authority)
+    let answer_time_max = client.settings.answer_time_max;
+    let connecting = TcpStream::connect(endpoint.address());
+    let stream = timeout(CONNECT_TIME_MAX, connecting)
         .await
+        .map_err(|_| ProxyError::TimedOut)?
         .map_err(|_| ProxyError::Unreachable)?;
+    if !endpoint.is_tls {
+        let answer = timeout(answer_time_max, answer(stream, request));
+        return answer.await.unwrap_or(Err(ProxyError::TimedOut));
+    }
+    let config = client.tls().ok_or(ProxyError::Tls)?;
+    let name = endpoint.server_name().ok_or(ProxyError::Tls)?;
+    let shaking = TlsConnector::from(config).connect(name, stream);
+    let stream = timeout(CONNECT_TIME_MAX, shaking)
+        .await
+        .map_err(|_| ProxyError::TimedOut)?
+        .map_err(|_| ProxyError::Tls)?;
+    let answer = timeout(answer_time_max, answer(stream, request));
+    answer.await.unwrap_or(Err(ProxyError::TimedOut))
+}
+
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), ProxyError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|_| ProxyError::Unreachable)?;
@@ -393,6 +700,8 @@ mod tests {
             "https://xks.example.com",
             "http://127.0.0.1:8080",
             "http://localhost:1",
+            "https://localhost:8443",
+            "https://[::1]:8443",
         ] {
             assert!(is_endpoint(good), "{good}");
         }
@@ -400,6 +709,9 @@ mod tests {
             "https://",
             "https://a/b",
             "https://a:443",
+            "https://localhost:+443",
+            "https://localhost:",
+            "ftp://localhost",
             "http://xks.example.com",
             "http://xks.example.com:80",
             "http://127.0.0.1",
@@ -409,7 +721,49 @@ mod tests {
         }
     }
 
+    #[test]
+    fn roots_are_certificates_in_pem() {
+        let mut settings = XksSettings::default();
+        let none = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for (bad, said) in [
+            ("", "no certificate"),
+            ("oops", "no certificate"),
+            (none, ""),
+        ] {
+            let error = settings.add_root_pem(bad).unwrap_err();
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        assert!(settings.roots.is_empty());
+        let authority = crate::server::tls::Authority::generate().unwrap();
+        settings.add_root_pem(authority.cert_pem()).unwrap();
+        assert_eq!(settings.roots.len(), 1);
+    }
+
+    #[test]
+    fn the_integrity_value_is_that_of_the_specifications_example() {
+        let bytes = |text: &str| BASE64.decode(text).unwrap();
+        let sealed = Sealed {
+            iv: bytes("HMrlRw85cAJUd5Ax"),
+            tag: bytes("vBxN2ncH1oEkR8WVXpmyYQ=="),
+            metadata: bytes("a2V5X3ZlcnNpb249MQ=="),
+            ciphertext: bytes("ghxkK1txeDNn3q8Y"),
+        };
+        assert_eq!(
+            BASE64.encode(sealed.integrity_value(b"project=nile,department=marketing")),
+            "qHA/ImC9h5HsLRXqCyPmWgYx7tzyoTplzILbP0fPXsc="
+        );
+    }
+
     proptest! {
+        #[test]
+        fn no_text_makes_the_endpoint_parser_panic(text in ".{0,40}", tls in any::<bool>()) {
+            let scheme = if tls { "https://" } else { "http://" };
+            if let Some(endpoint) = Endpoint::parse(&text) {
+                prop_assert!(endpoint.is_tls || endpoint.port.is_some());
+            }
+            let _ = Endpoint::parse(&format!("{scheme}{text}"));
+        }
+
         #[test]
         fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             if let Some(sealed) = Sealed::parse(&bytes) {

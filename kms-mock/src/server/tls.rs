@@ -78,14 +78,23 @@ impl Authority {
     /// # Errors
     /// [`TlsError`] if the leaf cannot be made.
     pub fn server_config(&self, region: &str) -> Result<rustls::ServerConfig, TlsError> {
+        let addresses = [
+            IpAddr::from([127, 0, 0, 1]),
+            IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        ];
+        self.server_config_for(host_names(region), &addresses)
+    }
+
+    /// The same for other names.
+    pub(crate) fn server_config_for(
+        &self,
+        names: Vec<String>,
+        addresses: &[IpAddr],
+    ) -> Result<rustls::ServerConfig, TlsError> {
         let leaf_key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(host_names(region))?;
-        params
-            .subject_alt_names
-            .push(SanType::IpAddress(IpAddr::from([127, 0, 0, 1])));
-        params
-            .subject_alt_names
-            .push(SanType::IpAddress(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])));
+        let mut params = CertificateParams::new(names)?;
+        let addresses = addresses.iter().copied().map(SanType::IpAddress);
+        params.subject_alt_names.extend(addresses);
         params.distinguished_name = name("Drydock simulated endpoint");
         params.not_before = date_time_ymd(2000, 1, 1);
         params.not_after = date_time_ymd(2120, 1, 1);

@@ -13,32 +13,52 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 
-use super::*;
-use crate::server::sigv4::{self, PathEncoding, Signed};
+use super::{import::with, *};
+use crate::keys::custom_store::StoreKind;
+use crate::server::{
+    sigv4::{self, PathEncoding, Signed},
+    tls::Authority,
+};
 
+/// What this proxy wants back with its ciphertexts.
+const METADATA: &[u8] = b"version=1";
 const ACCESS_KEY_ID: &str = "ABCDEFGHIJKLMNOPQRST";
 const SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJK";
 
 /// An external key store proxy with a key manager behind it: keys in memory,
 /// signatures verified, every request remembered. It stops with the test.
-struct XksProxy {
+pub(super) struct XksProxy {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// Name, secret, and what `GetKeyMetadata` says.
     keys: BTreeMap<String, (u8, Value)>,
     requests: Vec<(String, Value)>,
     /// Answers everything with this instead.
-    instead: Option<(u16, String)>,
+    pub(super) instead: Option<(u16, String)>,
+    /// Put over the answers to `Encrypt`.
+    amend: Value,
+    /// Never answers.
+    is_silent: bool,
     sealed: u8,
 }
 
 impl XksProxy {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// Speaks TLS with a certificate for `localhost`, among others.
+    fn start_tls(authority: &Authority) -> Self {
+        Self::start_with(Some(authority.server_config("us-east-1").unwrap()))
+    }
+
+    fn start_with(tls: Option<rustls::ServerConfig>) -> Self {
+        let tls = tls.map(|config| tokio_rustls::TlsAcceptor::from(Arc::new(config)));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -58,11 +78,19 @@ impl XksProxy {
                         _ = &mut stopped => return,
                     };
                     let state = Arc::clone(&shared);
+                    let tls = tls.clone();
                     tokio::spawn(async move {
                         let service = service_fn(|request| serve(Arc::clone(&state), request));
-                        let _ = hyper::server::conn::http1::Builder::new()
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await;
+                        let http = hyper::server::conn::http1::Builder::new();
+                        let _ = match tls {
+                            None => http.serve_connection(TokioIo::new(stream), service).await,
+                            Some(tls) => {
+                                let Ok(stream) = tls.accept(stream).await else {
+                                    return;
+                                };
+                                http.serve_connection(TokioIo::new(stream), service).await
+                            }
+                        };
                     });
                 }
             });
@@ -74,11 +102,11 @@ impl XksProxy {
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add_key(&self, name: &str, more: Value) {
+    pub(super) fn add_key(&self, name: &str, more: Value) {
         let mut metadata = json!({
             "keySpec": "AES_256", "keyUsage": ["ENCRYPT", "DECRYPT"], "keyStatus": "ENABLED",
         });
@@ -110,6 +138,13 @@ async fn serve(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
+    let is_silent = state
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .is_silent;
+    if is_silent {
+        std::future::pending::<()>().await;
+    }
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     let (status, answer) = match state.instead.clone() {
         Some(instead) => instead,
@@ -147,6 +182,14 @@ fn is_signed(parts: &http::request::Parts, body: &[u8]) -> bool {
         && sigv4::verify(&claim, &signed, &key)
 }
 
+/// The authenticated data inside the key manager, as the specification puts it
+/// together.
+fn bound(aad: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(aad.len()).unwrap().to_be_bytes();
+    let metadata_length = [u8::try_from(METADATA.len()).unwrap()];
+    [&length, aad, &metadata_length, METADATA].concat()
+}
+
 fn refusal(status: u16, name: &str) -> (u16, String) {
     (status, json!({ "errorName": name }).to_string())
 }
@@ -154,7 +197,7 @@ fn refusal(status: u16, name: &str) -> (u16, String) {
 impl State {
     fn answer(&mut self, path: &str, body: &Value) -> (u16, String) {
         let Some(path) = path.strip_prefix("/kms/xks/v1/") else {
-            return (404, "no such page".into());
+            return refusal(404, "InvalidUriPathException");
         };
         if path == "health" {
             let answer = json!({
@@ -181,18 +224,28 @@ impl State {
         match action {
             "metadata" => (200, metadata.to_string()),
             "encrypt" => {
+                assert_eq!(body["ciphertextDataIntegrityValueAlgorithm"], "SHA_256");
                 self.sealed += 1;
+                let context = aad.clone();
                 let iv = [self.sealed; 12];
                 let mut data = unbase64(&body["plaintext"]);
                 let nonce = Nonce::assume_unique_for_key(iv);
                 let tag = key
-                    .seal_in_place_separate_tag(nonce, Aad::from(aad), &mut data)
+                    .seal_in_place_separate_tag(nonce, Aad::from(bound(&aad)), &mut data)
                     .unwrap();
+                // Written apart from the client's.
+                let sealed = [&context, METADATA, &iv, &data, tag.as_ref()].concat();
+                let integrity = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &sealed);
                 let answer = json!({
                     "authenticationTag": BASE64.encode(tag), "ciphertext": BASE64.encode(data),
                     "initializationVector": BASE64.encode(iv),
-                    "ciphertextMetadata": BASE64.encode(b"version=1"),
+                    "ciphertextMetadata": BASE64.encode(METADATA),
+                    "ciphertextDataIntegrityValue": BASE64.encode(integrity),
                 });
+                let answer = match &self.amend {
+                    Value::Object(_) => with(answer, self.amend.clone()),
+                    _ => answer,
+                };
                 (200, answer.to_string())
             }
             _ => {
@@ -200,8 +253,8 @@ impl State {
                 data.extend(unbase64(&body["authenticationTag"]));
                 let iv: [u8; 12] = unbase64(&body["initializationVector"]).try_into().unwrap();
                 let nonce = Nonce::assume_unique_for_key(iv);
-                assert_eq!(unbase64(&body["ciphertextMetadata"]), b"version=1");
-                match key.open_in_place(nonce, Aad::from(aad), &mut data) {
+                assert_eq!(unbase64(&body["ciphertextMetadata"]), METADATA);
+                match key.open_in_place(nonce, Aad::from(bound(&aad)), &mut data) {
                     Ok(opened) => (
                         200,
                         json!({ "plaintext": BASE64.encode(opened) }).to_string(),
@@ -213,15 +266,8 @@ impl State {
     }
 }
 
-fn with(mut body: Value, more: Value) -> Value {
-    for (name, value) in more.as_object().unwrap() {
-        body[name] = value.clone();
-    }
-    body
-}
-
 /// A connected store.
-fn connected(world: &World, proxy: &XksProxy) -> String {
+pub(super) fn connected(world: &World, proxy: &XksProxy) -> String {
     let created = world.ok("CreateCustomKeyStore", proxy.store("ours"));
     let id = text(&created["CustomKeyStoreId"]);
     let connect = json!({ "CustomKeyStoreId": id });
@@ -296,6 +342,16 @@ fn an_external_key_encrypts_and_decrypts_and_never_sees_plaintext() {
             &decrypt
         ]
     );
+    // There is no ARN before there is a key.
+    for (at, operation) in [
+        (0, "CreateCustomKeyStore"),
+        (1, "ConnectCustomKeyStore"),
+        (2, "CreateKey"),
+    ] {
+        let metadata = &requests[at].1["requestMetadata"];
+        assert_eq!(metadata["kmsOperation"], operation);
+        assert!(metadata.get("kmsKeyArn").is_none());
+    }
     let (_, request) = &requests[3];
     assert_eq!(
         request["requestMetadata"],
@@ -328,14 +384,13 @@ fn what_goes_wrong_behind_the_proxy_is_told() {
     proxy.add_key("rsa", json!({ "keySpec": "RSA_2048" }));
     proxy.add_key("half", json!({ "keyUsage": ["ENCRYPT"] }));
     let store = connected(&world, &proxy);
-    for (id, code) in [
-        ("none", "XksKeyNotFoundException"),
-        ("off", "XksKeyInvalidConfigurationException"),
-        ("rsa", "XksKeyInvalidConfigurationException"),
-        ("half", "XksKeyInvalidConfigurationException"),
-    ] {
-        world.err("CreateKey", xks_key(&store, id)).is_silent(code);
+    for id in ["off", "rsa", "half"] {
+        world
+            .err("CreateKey", xks_key(&store, id))
+            .is_silent("XksKeyInvalidConfigurationException");
     }
+    let refused = world.err("CreateKey", xks_key(&store, "none"));
+    assert_eq!(refused.code, "XksKeyNotFoundException");
     let created = world.ok("CreateKey", xks_key(&store, "key-1"));
     let key = text(&created["KeyMetadata"]["Arn"]);
     world
@@ -345,75 +400,75 @@ fn what_goes_wrong_behind_the_proxy_is_told() {
     let decrypt = || json!({ "CiphertextBlob": blob });
 
     let instead = |status: u16, body: &str| proxy.state().instead = Some((status, body.to_owned()));
-    for (status, body, code, message) in [
-        (
-            404,
-            r#"{"errorName":"KeyNotFoundException"}"#,
-            "KMSInvalidStateException",
-            "the external key was not found",
-        ),
-        (
-            400,
-            r#"{"errorName":"InvalidStateException"}"#,
-            "KMSInvalidStateException",
-            "the external key is in an invalid state",
-        ),
-        (
-            429,
-            r#"{"errorName":"ThrottlingException"}"#,
-            "KMSInvalidStateException",
-            "the external key store proxy throttles requests",
-        ),
-        (
-            500,
-            "oops",
-            "KMSInvalidStateException",
-            "the external key store proxy gave an invalid response",
-        ),
-        (
-            200,
-            "{}",
-            "KMSInvalidStateException",
-            "the external key store proxy gave an invalid response",
-        ),
-        (
-            200,
-            "[",
-            "KMSInvalidStateException",
-            "the external key store proxy gave an invalid response",
-        ),
-        (
-            400,
-            r#"{"errorName":"InvalidCiphertextException"}"#,
-            "InvalidCiphertextException",
-            "",
-        ),
-        (
-            200,
-            r#"{"plaintext":"AAAA"}"#,
-            "InvalidCiphertextException",
-            "",
-        ),
-    ] {
-        instead(status, body);
-        let refused = world.err("Decrypt", decrypt());
-        assert_eq!(refused.code, code, "{status} {body}");
-        let expected = (!message.is_empty()).then(|| format!("[drydock] {key}: {message}."));
-        assert_eq!(refused.message, expected, "{status} {body}");
+    // What the specification says of each: a new store, a new key, a key in use.
+    let (unreachable, response) = (
+        "XksProxyUriUnreachableException",
+        "XksProxyInvalidResponseException",
+    );
+    let (state, key_state) = (
+        "CustomKeyStoreInvalidStateException",
+        "KMSInvalidStateException",
+    );
+    let configuration = "XksKeyInvalidConfigurationException";
+    let refusal = |name: &str| json!({ "errorName": name, "errorMessage": "m" }).to_string();
+    #[rustfmt::skip]
+    let table = [
+        (400, refusal("ValidationException"), response, state, "AWS KMS cannot interpret"),
+        (400, refusal("InvalidStateException"), response, configuration, "The external key associated with this KMS key in an external key store is not enabled"),
+        (400, refusal("InvalidCiphertextException"), response, state, "The external key store proxy rejected the request because the specified ciphertext"),
+        (400, refusal("InvalidKeyUsageException"), response, configuration, "The external key associated with this KMS key in an external key store does not support"),
+        (401, refusal("AuthenticationFailedException"), "XksProxyIncorrectAuthenticationCredentialException", state, "The external key store proxy rejected the request because it could not authenticate"),
+        (403, refusal("AccessDeniedException"), response, key_state, "The external key store proxy denied access"),
+        (404, refusal("KeyNotFoundException"), response, "XksKeyNotFoundException", "The external key associated with this KMS key in an external key store was not found"),
+        (404, refusal("InvalidUriPathException"), "XksProxyInvalidConfigurationException", state, "The external key store proxy rejected the request because of an invalid URI path"),
+        (404, "no such page".to_owned(), response, state, "AWS KMS cannot interpret"),
+        (429, refusal("ThrottlingException"), unreachable, state, "The external key store proxy rejected the request due to a very high request rate"),
+        (501, refusal("UnsupportedOperationException"), response, configuration, "The external key store proxy rejected the request because it does not support"),
+        (503, refusal("DependencyTimeoutException"), unreachable, state, "The external key store proxy did not respond to the request in the time allotted"),
+        (500, refusal("InternalException"), response, state, "The external key store proxy rejected the request because it cannot communicate"),
+        (500, refusal("UnheardOfException"), response, state, "AWS KMS cannot interpret"),
+        (500, "oops".to_owned(), response, state, "AWS KMS cannot interpret"),
+        (200, "{}".to_owned(), response, state, "AWS KMS cannot interpret"),
+        (200, "[".to_owned(), response, state, "AWS KMS cannot interpret"),
+    ];
+    for (status, body, for_store, for_key, message) in table {
+        instead(status, &body);
+        let another = with(
+            proxy.store("another"),
+            json!({ "XksProxyUriPath": "/another/kms/xks/v1" }),
+        );
+        for (operation, request, code) in [
+            ("CreateCustomKeyStore", another, for_store),
+            ("CreateKey", xks_key(&store, "key-2"), for_key),
+            ("Decrypt", decrypt(), key_state),
+        ] {
+            let refused = world.err(operation, request);
+            assert_eq!(refused.code, code, "{operation} {status} {body}");
+            let told = refused.message.unwrap();
+            assert!(
+                told.starts_with(message),
+                "{operation} {status} {body}: {told}"
+            );
+        }
     }
+    instead(200, r#"{"plaintext":"AAAA"}"#);
+    world.err("Decrypt", decrypt()).says(
+        key_state,
+        "The ciphertext that the external key store proxy submitted for decryption, or the encryption context, is corrupted, missing, or otherwise invalid.",
+    );
 
     // A store that is not connected makes its keys unavailable.
     let by_id = || json!({ "CustomKeyStoreId": store });
     world.ok("DisconnectCustomKeyStore", by_id());
-    world.err("Decrypt", decrypt()).says(
-        "KMSInvalidStateException",
-        &format!("{key} is unavailable."),
-    );
+    let not_connected = "This KMS key is in a custom key store that is not connected to its external key store proxy. Connect the external key store and try the request again.";
+    world
+        .err("Decrypt", decrypt())
+        .says("KMSInvalidStateException", not_connected);
     let metadata = &world.ok("DescribeKey", json!({ "KeyId": key }))["KeyMetadata"];
     assert_eq!(metadata["KeyState"], "Unavailable");
     world
         .err("CreateKey", xks_key(&store, "other"))
-        .is_silent("CustomKeyStoreInvalidStateException");
+        .says("CustomKeyStoreInvalidStateException", not_connected);
     for (status, body, code) in [
         (
             401,
@@ -425,7 +480,12 @@ fn what_goes_wrong_behind_the_proxy_is_told() {
             r#"{"errorName":"AccessDeniedException"}"#,
             "XKS_PROXY_ACCESS_DENIED",
         ),
-        (404, "", "XKS_PROXY_INVALID_CONFIGURATION"),
+        (
+            404,
+            r#"{"errorName":"InvalidUriPathException"}"#,
+            "XKS_PROXY_INVALID_CONFIGURATION",
+        ),
+        (404, "", "XKS_PROXY_INVALID_RESPONSE"),
         (200, "{}", "XKS_PROXY_INVALID_RESPONSE"),
     ] {
         instead(status, body);
@@ -488,8 +548,9 @@ fn stores_are_created_described_changed_and_deleted() {
             "XksProxyIncorrectAuthenticationCredentialException"),
         ("CreateCustomKeyStore", named(json!({ "XksProxyUriEndpoint": format!("http://{free}") })),
             "XksProxyUriUnreachableException"),
-        ("CreateCustomKeyStore", named(json!({ "XksProxyUriEndpoint": "https://xks.example.com" })),
+        ("CreateCustomKeyStore", named(json!({ "XksProxyUriEndpoint": "https://xks.invalid" })),
             "XksProxyUriUnreachableException"),
+        ("CreateCustomKeyStore", named(json!({ "XksProxyUriEndpoint": "https://xks.example.com:8443" })), "ValidationException"),
         ("CreateCustomKeyStore", named(json!({ "XksProxyUriEndpoint": "ftp://xks.example.com" })), "ValidationException"),
         ("CreateCustomKeyStore", named(json!({ "XksProxyUriPath": "/kms/xks" })), "ValidationException"),
         ("CreateCustomKeyStore", named(json!({ "XksProxyConnectivity": "VPC_ENDPOINT_SERVICE" })), "ValidationException"),
@@ -532,12 +593,12 @@ fn stores_are_created_described_changed_and_deleted() {
         .err("DeleteCustomKeyStore", by_id())
         .is_silent("CustomKeyStoreInvalidStateException");
     world.ok("DisconnectCustomKeyStore", by_id());
-    world
-        .err(
-            "UpdateCustomKeyStore",
-            with(by_id(), credential(ACCESS_KEY_ID, &"x".repeat(43))),
-        )
-        .is_silent("XksProxyIncorrectAuthenticationCredentialException");
+    let wrong = with(by_id(), credential(ACCESS_KEY_ID, &"x".repeat(43)));
+    let refused = world.err("UpdateCustomKeyStore", wrong);
+    assert_eq!(
+        refused.code,
+        "XksProxyIncorrectAuthenticationCredentialException"
+    );
     world
         .err("DeleteCustomKeyStore", by_id())
         .is_silent("CustomKeyStoreHasCMKsException");
@@ -604,4 +665,169 @@ fn a_cloudhsm_key_store_keeps_its_record_and_its_keys_work() {
             .unwrap_err()
             .is_silent("CustomKeyStoreNotFoundException");
     }
+}
+
+#[test]
+fn answers_that_the_specification_forbids_are_not_taken() {
+    let world = World::new();
+    let proxy = XksProxy::start();
+    proxy.add_key("key-1", json!({}));
+    let store = connected(&world, &proxy);
+    let created = world.ok("CreateKey", xks_key(&store, "key-1"));
+    let key = text(&created["KeyMetadata"]["Arn"]);
+    let encrypt = || json!({ "KeyId": key, "Plaintext": "eA==" });
+    let bytes = |count: usize| BASE64.encode(vec![7; count]);
+    for amend in [
+        json!({ "authenticationTag": bytes(15) }),
+        json!({ "initializationVector": bytes(13) }),
+        json!({ "ciphertext": bytes(1) }),
+        json!({ "ciphertextMetadata": bytes(21) }),
+        json!({ "ciphertextMetadata": bytes(9) }),
+        json!({ "ciphertextDataIntegrityValue": bytes(32) }),
+        json!({ "ciphertextDataIntegrityValue": null }),
+        json!({ "ciphertext": "no base64" }),
+    ] {
+        proxy.state().amend = amend.clone();
+        for operation in ["Encrypt", "GenerateDataKey"] {
+            let body = match operation {
+                "Encrypt" => encrypt(),
+                _ => json!({ "KeyId": key, "KeySpec": "AES_256" }),
+            };
+            let refused = world.err(operation, body);
+            assert_eq!(refused.code, "KMSInvalidStateException", "{amend}");
+        }
+    }
+    proxy.state().amend = Value::Null;
+    world.ok("Encrypt", encrypt());
+    let manager = json!({ "id": "1", "model": "test", "healthStatus": "ACTIVE" });
+    for more in [
+        json!({ "ekmFleetDetails": [] }),
+        json!({ "ekmFleetDetails": vec![&manager; 11] }),
+        json!({ "ekmFleetDetails": [with(manager.clone(), json!({ "healthStatus": "FINE" }))] }),
+        json!({ "xksProxyFleetSize": "1" }),
+        json!({ "ekmVendor": null }),
+    ] {
+        let health = json!({
+            "xksProxyFleetSize": 1, "xksProxyVendor": "test", "xksProxyModel": "test",
+            "ekmVendor": "test", "ekmFleetDetails": [manager],
+        });
+        proxy.state().instead = Some((200, with(health, more.clone()).to_string()));
+        let another = json!({ "XksProxyUriPath": "/another/kms/xks/v1" });
+        let another = with(proxy.store("another"), another);
+        let refused = world.err("CreateCustomKeyStore", another);
+        assert_eq!(refused.code, "XksProxyInvalidResponseException", "{more}");
+    }
+    let usages = vec!["ENCRYPT"; 11];
+    let key = json!({ "keySpec": "AES_256", "keyUsage": usages, "keyStatus": "ENABLED" });
+    proxy.state().instead = Some((200, key.to_string()));
+    let refused = world.err("CreateKey", xks_key(&store, "key-2"));
+    assert_eq!(refused.code, "CustomKeyStoreInvalidStateException");
+}
+
+fn world_trusting(authority: &Authority) -> World {
+    let mut xks = XksSettings {
+        answer_time_max: Duration::from_secs(60),
+        ..XksSettings::default()
+    };
+    xks.add_root_pem(authority.cert_pem()).unwrap();
+    World::with(None, xks)
+}
+
+fn at(proxy: &XksProxy, host: &str) -> Value {
+    let endpoint = format!("https://{host}:{}", proxy.address.port());
+    with(
+        proxy.store("ours"),
+        json!({ "XksProxyUriEndpoint": endpoint }),
+    )
+}
+
+#[test]
+fn a_proxy_is_reached_over_tls_under_the_roots_that_were_given() {
+    let authority = Authority::generate().unwrap();
+    let world = world_trusting(&authority);
+    let proxy = XksProxy::start_tls(&authority);
+    proxy.add_key("key-1", json!({}));
+    let created = world.ok("CreateCustomKeyStore", at(&proxy, "localhost"));
+    let store = text(&created["CustomKeyStoreId"]);
+    world.ok(
+        "ConnectCustomKeyStore",
+        json!({ "CustomKeyStoreId": store }),
+    );
+    let created = world.ok("CreateKey", xks_key(&store, "key-1"));
+    let key = text(&created["KeyMetadata"]["Arn"]);
+    let blob = world.encrypt(&key, b"over TLS", json!({}));
+    let opened = world.ok("Decrypt", json!({ "CiphertextBlob": blob }));
+    assert_eq!(unbase64(&opened["Plaintext"]), b"over TLS");
+    // The same proxy by its address, which its certificate names too.
+    let by_address = with(
+        at(&proxy, "127.0.0.1"),
+        json!({ "CustomKeyStoreName": "second" }),
+    );
+    world.ok("CreateCustomKeyStore", by_address);
+    assert_eq!(proxy.state().requests.len(), 6);
+}
+
+#[test]
+fn a_proxy_that_no_certificate_vouches_for_gets_no_request() {
+    let (ours, theirs) = (
+        Authority::generate().unwrap(),
+        Authority::generate().unwrap(),
+    );
+    let world = world_trusting(&ours);
+    let refuse = |world: &World, proxy: &XksProxy| {
+        let refused = world.err("CreateCustomKeyStore", at(proxy, "localhost"));
+        refused.says(
+            "XksProxyUriUnreachableException",
+            "AWS KMS cannot establish a TLS connection to the external key store proxy. Verify the TLS configuration, including its certificate.",
+        );
+        assert!(proxy.state().requests.is_empty());
+    };
+    // Another root, another host's certificate, and no TLS at all.
+    refuse(&world, &XksProxy::start_tls(&theirs));
+    let elsewhere = ours.server_config_for(vec!["xks.example.com".to_owned()], &[]);
+    refuse(&world, &XksProxy::start_with(Some(elsewhere.unwrap())));
+    refuse(&world, &XksProxy::start());
+    // Without roots of its own a world has the machine's, which know neither.
+    refuse(&World::new(), &XksProxy::start_tls(&ours));
+
+    // A store that was good may meet another certificate later.
+    let proxy = XksProxy::start_tls(&ours);
+    let created = world.ok("CreateCustomKeyStore", at(&proxy, "localhost"));
+    let store = text(&created["CustomKeyStoreId"]);
+    let other = XksProxy::start_tls(&theirs);
+    let moved = format!("https://localhost:{}", other.address.port());
+    world.kms.key_stores.change(&store, |store| {
+        if let StoreKind::External { proxy, .. } = &mut store.kind {
+            proxy.endpoint = moved;
+        }
+    });
+    let connect = json!({ "CustomKeyStoreId": store });
+    world.ok("ConnectCustomKeyStore", connect);
+    let store = described(&world, &store);
+    assert_eq!(store["ConnectionState"], "FAILED");
+    assert_eq!(
+        store["ConnectionErrorCode"],
+        "XKS_PROXY_INVALID_TLS_CONFIGURATION"
+    );
+}
+
+#[test]
+fn a_proxy_that_does_not_answer_is_given_up() {
+    let impatient = XksSettings {
+        answer_time_max: Duration::from_millis(50),
+        ..XksSettings::default()
+    };
+    let world = World::with(None, impatient);
+    let proxy = XksProxy::start();
+    proxy.state().is_silent = true;
+    world
+        .err("CreateCustomKeyStore", proxy.store("ours"))
+        .says(
+            "XksProxyUriUnreachableException",
+            "AWS KMS rejected the request because the external key store proxy did not respond in time. Retry the request. If you see this error repeatedly, report it to your external key store proxy administrator.",
+        );
+    assert_eq!(
+        XksSettings::default().answer_time_max,
+        Duration::from_millis(250)
+    );
 }

@@ -47,6 +47,15 @@ impl World {
     }
 
     fn seeded(seed: Option<WorldSeed>) -> Self {
+        // A busy machine is no proxy that is too slow.
+        let xks = XksSettings {
+            answer_time_max: Duration::from_secs(60),
+            ..XksSettings::default()
+        };
+        Self::with(seed, xks)
+    }
+
+    fn with(seed: Option<WorldSeed>, xks: XksSettings) -> Self {
         let clock = SettableClock::frozen(START);
         let kms = Kms::new(Settings {
             region: "us-east-1".into(),
@@ -55,6 +64,7 @@ impl World {
             attestation_roots: Arc::new(JsonVerifier),
             freshness_window: Duration::from_secs(300),
             rsa_2048_only: false,
+            xks,
         });
         Self {
             kms,

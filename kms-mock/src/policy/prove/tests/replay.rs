@@ -9,7 +9,7 @@ use nsm_sim::clock::SettableClock;
 
 use super::*;
 use crate::{
-    api::{Call, Kms, Reply, Settings},
+    api::{Call, Kms, Reply, Settings, XksSettings},
     principal::Caller,
     recipient::tests::{EnclaveKey, JsonVerifier, json_document},
 };
@@ -34,6 +34,7 @@ impl World {
             attestation_roots: Arc::new(JsonVerifier),
             freshness_window: Duration::from_secs(300),
             rsa_2048_only: false,
+            xks: XksSettings::default(),
         });
         let root = Caller::new(Principal::Root {
             account: account.to_owned(),
