@@ -328,6 +328,8 @@ pub(crate) enum Unsupported {
         arn: String,
         origin: &'static str,
     },
+    /// Grants for AWS services.
+    ServiceGrant,
     NotPrimary {
         arn: String,
     },
@@ -663,6 +665,9 @@ impl fmt::Display for Unsupported {
                     "{arn} origin is {origin} which is not valid for this operation."
                 )
             }
+            Self::ServiceGrant => f.write_str(
+                "[drydock] Grants for AWS services (GranteeServicePrincipal, RetiringServicePrincipal, SourceArn) are not available in this emulator.",
+            ),
             Self::NotPrimary { arn } => write!(f, "{arn} is not a multi-region primary key."),
             Self::AlreadyPrimary { arn } => {
                 write!(f, "{arn} is already the multi-region primary key.")

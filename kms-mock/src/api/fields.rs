@@ -388,8 +388,30 @@ impl Fields {
         values: &'static str,
     ) -> Vec<T> {
         let texts = self.required_texts(name);
+        self.chosen(name, &texts, parse, values)
+    }
+
+    /// An optional list of texts of an enumeration.
+    pub(crate) fn choices<T>(
+        &mut self,
+        name: &str,
+        (min, max): (usize, usize),
+        parse: impl Fn(&str) -> Option<T>,
+        values: &'static str,
+    ) -> Option<Vec<T>> {
+        let texts = self.texts(name, min, max)?;
+        Some(self.chosen(name, &texts, parse, values))
+    }
+
+    fn chosen<T>(
+        &mut self,
+        name: &str,
+        texts: &[String],
+        parse: impl Fn(&str) -> Option<T>,
+        values: &'static str,
+    ) -> Vec<T> {
         let mut choices = Vec::with_capacity(texts.len());
-        for text in &texts {
+        for text in texts {
             match parse(text) {
                 Some(choice) => choices.push(choice),
                 None => {

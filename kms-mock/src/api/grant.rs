@@ -4,8 +4,9 @@
 //! service model; ground truth KMS §3. A grant counts from the moment it is
 //! made, so that its token is accepted and not needed.
 //!
-//! Does not model grantees that are services, nor the constraint `SourceArn`:
-//! a request with one is refused.
+//! Does not model grants for AWS services (`GranteeServicePrincipal`,
+//! `RetiringServicePrincipal`, the constraint `SourceArn`): a request with one is
+//! refused.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,8 +14,8 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 
 use super::{
-    error::{Failure, Invalid, Limit, NotFound, RefusedResource},
-    fields::{Fields, GRANT_ID, GRANT_NAME, KEY_ID, PRINCIPAL_ID, length},
+    error::{Failure, Invalid, Limit, NotFound, RefusedResource, Unsupported},
+    fields::{Fields, GRANT_ID, GRANT_NAME, KEY_ID, PRINCIPAL_ID, Text, length},
     op::{Aliases, Answer, Found, Op, absent, after_in, answer, nothing, timestamp},
 };
 use crate::{
@@ -29,6 +30,8 @@ const GRANTS_OF_KEY_MAX: usize = 50_000;
 /// Pairs of a constraint.
 const CONSTRAINT_PAIRS_MAX: usize = 8;
 const OPERATIONS: &str = "[RetireGrant, Encrypt, DescribeKey, VerifyMac, CreateGrant, Sign, ReEncryptFrom, Decrypt, GetPublicKey, GenerateDataKeyPair, GenerateMac, Verify, GenerateDataKeyWithoutPlaintext, ReEncryptTo, GenerateDataKey, GenerateDataKeyPairWithoutPlaintext, DeriveSharedSecret]";
+
+const SERVICE: Text = length(1, 128);
 
 /// Whether a key of `spec` and `usage` can be granted `operation`.
 fn can_be_granted(spec: KeySpec, usage: KeyUsage, operation: &str) -> bool {
@@ -66,11 +69,14 @@ impl Constraints {
     }
 
     fn check(self) -> Result<Option<Constraint>, Failure> {
-        let constraint = match (self.equals, self.subset, self.source_arn) {
-            (None, None, false) => return Ok(None),
-            (Some(pairs), None, false) => Constraint::Equals(pairs),
-            (None, Some(pairs), false) => Constraint::Subset(pairs),
-            _ => return Err(Failure::Invalid(Invalid::GrantConstraints)),
+        if self.source_arn {
+            return Err(Failure::Unsupported(Unsupported::ServiceGrant));
+        }
+        let constraint = match (self.equals, self.subset) {
+            (None, None) => return Ok(None),
+            (Some(pairs), None) => Constraint::Equals(pairs),
+            (None, Some(pairs)) => Constraint::Subset(pairs),
+            (Some(_), Some(_)) => return Err(Failure::Invalid(Invalid::GrantConstraints)),
         };
         if pairs(&constraint).len() > CONSTRAINT_PAIRS_MAX {
             return Err(Failure::Invalid(Invalid::GrantConstraints));
@@ -92,8 +98,20 @@ fn constraint_type(constraint: &Constraint) -> &'static str {
     }
 }
 
+/// Refuses a service principal, instead of doing as if it were not there.
+fn must_not_name_a_service(service: &[Option<String>]) -> Result<(), Failure> {
+    if service.iter().all(Option::is_none) {
+        return Ok(());
+    }
+    Err(Failure::Unsupported(Unsupported::ServiceGrant))
+}
+
 pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
+    let services = [
+        fields.text("GranteeServicePrincipal", SERVICE),
+        fields.text("RetiringServicePrincipal", SERVICE),
+    ];
     let grantee = fields.text("GranteePrincipal", PRINCIPAL_ID);
     let retiring = fields.text("RetiringPrincipal", PRINCIPAL_ID);
     let operations = fields.required_choices("Operations", grant_operation, OPERATIONS);
@@ -102,6 +120,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let name = fields.text("Name", GRANT_NAME);
     let dry_run = fields.flag("DryRun");
     fields.finish()?;
+    must_not_name_a_service(&services)?;
     let grantee = grantee.ok_or(Failure::Invalid(Invalid::GranteeRequired))?;
     for principal in [Some(&grantee), retiring.as_ref()].into_iter().flatten() {
         if !is_grant_principal(principal) {
@@ -240,7 +259,9 @@ pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let page = fields.page(50);
     let grant_id = fields.text("GrantId", GRANT_ID);
     let grantee = fields.text("GranteePrincipal", PRINCIPAL_ID);
+    let service = fields.text("GranteeServicePrincipal", SERVICE);
     fields.finish()?;
+    must_not_name_a_service(&[service])?;
     let found = op.find(&key_id, Aliases::Refused)?;
     op.authorize(&found, Facts::default())?;
     let mut grants = found.key.grants();
@@ -258,7 +279,9 @@ pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
 pub(crate) fn list_retirable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let page = fields.page(50);
     let retiring = fields.text("RetiringPrincipal", PRINCIPAL_ID);
+    let service = fields.text("RetiringServicePrincipal", SERVICE);
     fields.finish()?;
+    must_not_name_a_service(&[service])?;
     let retiring = retiring.ok_or_else(|| absent("retiringPrincipal"))?;
     op.authorize_account("kms:ListRetirableGrants", Facts::default())?;
     let prefix = crate::keys::arn::key_arn(op.region(), op.account(), "");

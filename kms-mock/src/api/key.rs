@@ -160,8 +160,22 @@ pub(crate) fn describe(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
 
 pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let page = fields.page(100);
+    let owners = fields.choices(
+        "ResourceOwners",
+        (1, 2),
+        |text| match text {
+            "SELF" => Some(true),
+            "OTHER_ACCOUNTS_VIA_RAM" => Some(false),
+            _ => None,
+        },
+        "[SELF, OTHER_ACCOUNTS_VIA_RAM]",
+    );
     fields.finish()?;
     op.authorize_account("kms:ListKeys", Facts::default())?;
+    if owners.is_some_and(|owners| !owners.contains(&true)) {
+        // Nobody shares keys through RAM here.
+        return answer(&json!({ "Keys": [], "Truncated": false }));
+    }
     let prefix = key_arn(op.region(), op.account(), "");
     let after = page.after()?;
     let arns = op.store().key_arns(&prefix, after.as_deref(), page.reach());

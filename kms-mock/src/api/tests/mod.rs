@@ -1,5 +1,6 @@
 //! The API from outside: JSON in, JSON out, as a client sees it.
 
+mod answers;
 mod asymmetric;
 mod attested;
 mod authorization;
