@@ -4,6 +4,7 @@ mod answers;
 mod asymmetric;
 mod attested;
 mod authorization;
+mod calendar;
 mod conditions;
 mod crypto;
 mod custom_key_store;
