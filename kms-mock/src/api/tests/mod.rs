@@ -17,6 +17,7 @@ mod import_keys;
 mod keys;
 mod multi_region;
 mod openssl;
+mod pages;
 mod pairs;
 
 use std::collections::BTreeSet;
