@@ -207,8 +207,13 @@ impl Ciphertext {
     fn read(fields: &mut Fields) -> (Self, bool) {
         let blob = fields.blob("CiphertextBlob", 1, BLOB_BYTES_MAX);
         let dry_run = fields.flag("DryRun");
-        let modifiers = fields.texts("DryRunModifiers", 0, 10).unwrap_or_default();
-        let ignored = modifiers.iter().any(|m| m == "IGNORE_CIPHERTEXT");
+        let modifiers = fields.choices(
+            "DryRunModifiers",
+            (0, 10),
+            |text| (text == "IGNORE_CIPHERTEXT").then_some(()),
+            "[IGNORE_CIPHERTEXT]",
+        );
+        let ignored = modifiers.is_some_and(|modifiers| !modifiers.is_empty());
         (Self { blob, dry_run }, ignored)
     }
 

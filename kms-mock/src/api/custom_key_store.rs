@@ -20,6 +20,7 @@ use super::{
     crypt::Symmetric,
     error::{BadState, Failure, Invalid, StoreFault, Unsupported},
     fields::{Fields, Pattern, Text, length},
+    multi_region::is_region_name,
     op::{Answer, Op, after_in, answer, timestamp},
 };
 use crate::{
@@ -69,6 +70,22 @@ const URI_PATH: Text = Text {
         fits: is_uri_path,
     }),
 };
+const VPC_SERVICE: Text = Text {
+    min: 20,
+    max: 64,
+    pattern: Some(Pattern {
+        shown: "^(com|eu)\\.amazonaws\\.vpce\\.([a-z]+-){2,3}\\d+\\.vpce-svc-[0-9a-z]+$",
+        fits: is_vpc_service,
+    }),
+};
+const VPC_OWNER: Text = Text {
+    min: 12,
+    max: 12,
+    pattern: Some(Pattern {
+        shown: "[0-9]{12}",
+        fits: |text| text.bytes().all(|b| b.is_ascii_digit()),
+    }),
+};
 const ACCESS_KEY_ID: Text = Text {
     min: 20,
     max: 30,
@@ -107,6 +124,20 @@ fn is_uri_path(text: &str) -> bool {
         && before.bytes().all(fits)
 }
 
+fn is_vpc_service(text: &str) -> bool {
+    let mut parts = text.split('.');
+    let starts = matches!(parts.next(), Some("com" | "eu"))
+        && parts.next() == Some("amazonaws")
+        && parts.next() == Some("vpce");
+    let region = parts.next().is_some_and(is_region_name);
+    let id = parts.next().and_then(|part| part.strip_prefix("vpce-svc-"));
+    let is_id = id.is_some_and(|id| {
+        let fits = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
+        !id.is_empty() && id.bytes().all(fits)
+    });
+    starts && region && is_id && parts.next().is_none()
+}
+
 /// Members that `CreateCustomKeyStore` and `UpdateCustomKeyStore` share.
 struct Members {
     cluster_id: Option<String>,
@@ -127,8 +158,8 @@ impl Members {
             has_password: fields.text("KeyStorePassword", PASSWORD).is_some(),
             endpoint: fields.text("XksProxyUriEndpoint", ENDPOINT),
             path: fields.text("XksProxyUriPath", URI_PATH),
-            vpc_name: fields.text("XksProxyVpcEndpointServiceName", length(20, 64)),
-            vpc_owner: fields.text("XksProxyVpcEndpointServiceOwner", length(12, 12)),
+            vpc_name: fields.text("XksProxyVpcEndpointServiceName", VPC_SERVICE),
+            vpc_owner: fields.text("XksProxyVpcEndpointServiceOwner", VPC_OWNER),
             credential: fields.structure("XksProxyAuthenticationCredential", |inner| {
                 let id = inner.required_text("AccessKeyId", ACCESS_KEY_ID);
                 let secret = inner.required_text("RawSecretAccessKey", length(43, 64));
@@ -718,6 +749,26 @@ fn authenticated(context: &EncryptionContext) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vpc_endpoint_services_are_named_with_their_region() {
+        for good in [
+            "com.amazonaws.vpce.us-east-1.vpce-svc-0123abc",
+            "eu.amazonaws.vpce.eusc-de-east-1.vpce-svc-1",
+        ] {
+            assert!(is_vpc_service(good), "{good}");
+        }
+        for bad in [
+            "",
+            "org.amazonaws.vpce.us-east-1.vpce-svc-1",
+            "com.amazonaws.vpce.useast1.vpce-svc-1",
+            "com.amazonaws.vpce.us-east-1.vpce-svc-",
+            "com.amazonaws.vpce.us-east-1.vpce-svc-A",
+            "com.amazonaws.vpce.us-east-1.vpce-svc-1.x",
+        ] {
+            assert!(!is_vpc_service(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn uri_paths_end_in_the_api_and_its_version() {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::{Failure, Invalid, Limit, NotFound, RefusedResource, Unsupported},
-    fields::{Fields, GRANT_ID, GRANT_NAME, KEY_ID, PRINCIPAL_ID, Text, length},
+    fields::{Fields, GRANT_ID, GRANT_NAME, KEY_ID, PRINCIPAL_ID, Pattern, Text, length},
     op::{Aliases, Answer, Found, Op, absent, after_in, answer, nothing, timestamp},
 };
 use crate::{
@@ -29,9 +29,24 @@ use crate::{
 const GRANTS_OF_KEY_MAX: usize = 50_000;
 /// Pairs of a constraint.
 const CONSTRAINT_PAIRS_MAX: usize = 8;
-const OPERATIONS: &str = "[RetireGrant, Encrypt, DescribeKey, VerifyMac, CreateGrant, Sign, ReEncryptFrom, Decrypt, GetPublicKey, GenerateDataKeyPair, GenerateMac, Verify, GenerateDataKeyWithoutPlaintext, ReEncryptTo, GenerateDataKey, GenerateDataKeyPairWithoutPlaintext, DeriveSharedSecret]";
+const OPERATIONS: &str = "[RetireGrant, Encrypt, DescribeKey, VerifyMac, CreateGrant, Sign, ReEncryptFrom, Decrypt, GetPublicKey, GenerateDataKeyPair, GenerateMac, Verify, GenerateDataKeyWithoutPlaintext, ReEncryptTo, GenerateDataKey, GenerateDataKeyPairWithoutPlaintext, DeriveSharedSecret, Encapsulate, Decapsulate]";
 
-const SERVICE: Text = length(1, 128);
+const SERVICE: Text = Text {
+    min: 1,
+    max: 128,
+    pattern: Some(Pattern {
+        shown: "^([A-Za-z0-9\\-]+)\\.([A-Za-z0-9\\-]+)(\\.[A-Za-z0-9\\-]+)+$",
+        fits: |text| {
+            let is_label = |label: &str| {
+                !label.is_empty()
+                    && label
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            };
+            text.split('.').count() >= 3 && text.split('.').all(is_label)
+        },
+    }),
+};
 
 /// Whether a key of `spec` and `usage` can be granted `operation`.
 fn can_be_granted(spec: KeySpec, usage: KeyUsage, operation: &str) -> bool {

@@ -1,4 +1,5 @@
-//! Lists in pages, for every operation that has them, and dry runs of grants.
+//! Lists in pages, for every operation that has them, dry runs of grants, and
+//! members that are seldom given.
 
 use super::{
     import::{import, new_material, pending, with},
@@ -122,4 +123,55 @@ fn a_dry_run_revokes_and_retires_nothing() {
     // What would not have succeeded does not.
     let again = with(by_id, json!({ "DryRun": true }));
     assert_eq!(world.err("RevokeGrant", again).code, "NotFoundException");
+}
+
+#[test]
+fn members_that_are_seldom_given_are_held_to_the_model_too() {
+    let world = World::new();
+    let key = world.key();
+    let pattern = "Member must satisfy regular expression pattern: ";
+    for (operation, member, value, constraint) in [
+        (
+            "CreateGrant",
+            "GranteeServicePrincipal",
+            json!("rds"),
+            pattern,
+        ),
+        (
+            "ListRetirableGrants",
+            "RetiringServicePrincipal",
+            json!("a..b.c"),
+            pattern,
+        ),
+        (
+            "UpdateCustomKeyStore",
+            "XksProxyVpcEndpointServiceName",
+            json!("com.amazonaws.vpce.vpce-svc-1"),
+            pattern,
+        ),
+        (
+            "UpdateCustomKeyStore",
+            "XksProxyVpcEndpointServiceOwner",
+            json!("12345678901a"),
+            pattern,
+        ),
+        (
+            "Decrypt",
+            "DryRunModifiers",
+            json!(["IGNORE"]),
+            "Member must satisfy enum value set: [IGNORE_CIPHERTEXT]",
+        ),
+        (
+            "ListKeys",
+            "ResourceOwners",
+            json!(["ALL"]),
+            "Member must satisfy enum value set: [SELF, OTHER_ACCOUNTS_VIA_RAM]",
+        ),
+    ] {
+        let body = json!({ "KeyId": key, "CustomKeyStoreId": "cks-1", "Operations": ["Decrypt"] });
+        let refused = world.err(operation, with(body, json!({ member: value })));
+        assert_eq!(refused.code, "ValidationException", "{operation}");
+        let told = refused.message.unwrap();
+        assert!(told.contains(constraint), "{operation}: {told}");
+    }
 }
