@@ -14,8 +14,9 @@ use std::{cell::RefCell, collections::BTreeMap};
 use aws_lc_rs::rsa::KeySize;
 
 use super::{
-    custom_key_store::{XksProxy, connected},
+    custom_key_store::connected,
     import::{pending, with},
+    xks_proxy::XksProxy,
     *,
 };
 use crate::keys::import::tests::wrap;
