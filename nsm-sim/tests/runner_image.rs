@@ -89,7 +89,7 @@ fn an_image_runs_in_its_own_root_with_the_devices_of_an_enclave() {
                 "argument --flag\nargument two words\nGREETING=hello\nmotd of the image\n\
                  /dev/nsm: open\n/dev/null: open\n/dev/urandom: open\n/dev/vsock: open\n\
                  /proc/self/status: open\n/tmp/mine: open\nstat /dev/nsm: 0\nnsm: open\n\
-                 AF_VSOCK: open\nuid 0\n",
+                 AF_VSOCK: open\n127.0.0.1:1: bound\n192.0.2.1: Network is unreachable\nuid 0\n",
                 "{user:?} {flags:?}: {}",
                 said(&output)
             );

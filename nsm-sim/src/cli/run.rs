@@ -21,14 +21,15 @@ use super::{
 };
 
 /// Run a program as if it were inside a Nitro Enclave: /dev/nsm and AF_VSOCK
-/// appear, the network ends at loopback. Needs no privileges. The exit code is
+/// appear, the network ends at a loopback of its own. Needs no privileges. The exit code is
 /// the program's, or 128 + the signal that ended it; 125 if the run itself failed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// World whose AF_VSOCK addresses the program shares.
     #[arg(long, default_value = "default", env = "NSM_SIM_WORLD")]
     world: World,
-    /// The program's CID; 3 is the parent instance (no NSM, the machine's network).
+    /// The program's CID; 3 is the parent instance (no NSM, the machine's network
+    /// unless told otherwise).
     #[arg(long, default_value_t = switchboard::ENCLAVE_CID)]
     cid: u32,
     /// Declare the enclave in a file: what the flags below say, under the same names
@@ -90,8 +91,11 @@ pub(crate) struct Args {
     /// Do not trap stat, access and readlink: faster, but only open finds the nodes.
     #[arg(long)]
     no_trap_stat: bool,
-    /// Network of the program: `loopback` as in an enclave, or the `host`'s.
-    #[arg(long, value_enum, default_value_t = NetworkArg::Loopback)]
+    /// Network of the program: a loopback of its `own` as in an enclave (takes root
+    /// or user namespaces), the machine's `loopback` alone, the `host`'s network, or
+    /// `auto`: its own where that takes nothing away, else the machine's loopback,
+    /// with a warning; the host's for CIDs up to 3.
+    #[arg(long, value_enum, default_value_t = NetworkArg::Auto)]
     network: NetworkArg,
     /// How many CPUs the program may use.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -118,6 +122,8 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum NetworkArg {
+    Auto,
+    Own,
     Loopback,
     Host,
 }
@@ -138,6 +144,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     settings.vsock = !args.no_vsock;
     settings.trap_stat = !args.no_trap_stat;
     settings.network = match args.network {
+        NetworkArg::Auto => Network::Auto,
+        NetworkArg::Own => Network::Own,
         NetworkArg::Loopback => Network::Loopback,
         NetworkArg::Host => Network::Host,
     };

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{
     bpf::{Arch, NSM_REQUEST},
+    loopback::OwnLoopback,
     nsmdev::{Delivery, NsmDevice},
     paths,
     run::{Settings, StartError, supervise},
@@ -98,6 +99,7 @@ const SUPERVISION: &str = "supervision (seccomp user notification)";
 const SIGNALS: &str = "signals during a trapped call";
 const NSM: &str = "/dev/nsm";
 const VSOCK: &str = "AF_VSOCK";
+const LOOPBACK: &str = "loopback of its own";
 const NODES: &str = "device nodes";
 const SURROUNDINGS: &str = "surroundings";
 
@@ -174,6 +176,7 @@ pub fn examine() -> Report {
             report.add(VSOCK, Outcome::Fails, error.to_string(), fix);
         }
     }
+    loopback(&mut report);
     if paths::has_nsm_placeholder() {
         report.add(
             NODES,
@@ -187,6 +190,30 @@ pub fn examine() -> Report {
         report.add(NODES, Outcome::Ok, detail, Some(fix));
     }
     report
+}
+
+fn loopback(report: &mut Report) {
+    let error = match OwnLoopback::free_of_charge().rehearse() {
+        Ok(()) => {
+            let fine = "the machine's 127.0.0.1 is not there, and elsewhere is unreachable";
+            report.add(LOOPBACK, Outcome::Ok, fine, None);
+            return;
+        }
+        Err(error) => error,
+    };
+    let detail = format!(
+        "{error}: programs share the machine's 127.0.0.1, servers and all; elsewhere is \
+         unreachable all the same"
+    );
+    let fix = if OwnLoopback::demanded().rehearse().is_ok() {
+        "add CAP_SYS_ADMIN, or run with --network own: in a user namespace, where the program \
+         cannot become another user"
+    } else {
+        "allow user namespaces: sysctl user.max_user_namespaces and user.max_net_namespaces above \
+         0, on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0, in a container a seccomp \
+         profile that allows unshare; or run as root"
+    };
+    report.add(LOOPBACK, Outcome::Note, detail, Some(fix));
 }
 
 fn outcome_of_probe(report: &mut Report, probe: &'static str, code: u8, fine: &str) {

@@ -7,10 +7,11 @@
 //! Not a sandbox, and no confidentiality: it is a test instrument.
 //!
 //! Reading order: [`run()`] (a run from start to end), `spawn` and `signals`
-//! (its process), `root` (an image's own root file system), `bpf` (what is
-//! trapped), `traps` (the loop), `nsmdev` and
-//! `paths` (the NSM), `sockets`, `vsock` and [`switchboard`] (AF_VSOCK),
-//! `network`, [`bridge`] (for unsupervised programs), and below them `notif`, `mem`, `procfd`, `sys` (the kernel).
+//! (its process), `root` (an image's own root file system), `loopback` and
+//! `network` (what it can reach), `bpf` (what is trapped), `traps` (the loop),
+//! `nsmdev` and `paths` (the NSM), `sockets`, `vsock` and [`switchboard`]
+//! (AF_VSOCK), [`bridge`] (for unsupervised programs), and below them `notif`,
+//! `mem`, `procfd`, `namespaces`, `sys` (the kernel).
 //!
 //! # Known differences
 //!
@@ -25,7 +26,9 @@
 //! | `read` of an open `/dev/nsm` | `EINVAL` | end of file |
 //! | `fstat` of an open `/dev/nsm` | a misc device | `/dev/null` (1:3), which answers NSM requests too |
 //! | `/dev/nsm` in a listing of `/dev`, by symbolic link, or opened with `O_PATH` | found | not found, unless there is a placeholder |
-//! | 127.0.0.1 | the enclave's own | the machine's, servers and all |
+//! | 127.0.0.1, without a network namespace (`--explain` says so) | the enclave's own | the machine's, servers and all |
+//! | ports below 1024 | for root | for whoever runs it, with a network namespace |
+//! | files and groups of other users, where a user namespace was needed | theirs | shown as nobody's; may be used as before |
 //! | `/proc` and `/sys` | the enclave's | the machine's |
 //! | users, in an image's root entered without privileges | any | root alone |
 //! | `--memory-mib` | of the whole enclave | of each process's data |
@@ -41,7 +44,9 @@
 mod bpf;
 pub mod bridge;
 pub mod doctor;
+mod loopback;
 mod mem;
+mod namespaces;
 mod network;
 mod notif;
 mod nsmdev;
@@ -57,6 +62,7 @@ mod sys;
 mod traps;
 mod vsock;
 
+pub use loopback::LoopbackError;
 pub use nsmdev::{Delivery, NsmDevice};
 pub use root::{ImageRoot, RootError};
 pub use run::{Finished, Network, Settings, StartError, run};

@@ -1,4 +1,6 @@
-//! The enclave has no network: addresses beyond loopback are unreachable.
+//! The enclave has no network: addresses beyond loopback are unreachable. This
+//! is the rule for machines that give a run no loopback of its own
+//! ([`super::loopback`]).
 //!
 //! Models a machine whose only interface is `lo`: `connect` and `send*` to
 //! anything else is `ENETUNREACH`, `bind` to a foreign address is

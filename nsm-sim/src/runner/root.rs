@@ -11,14 +11,14 @@
 use std::{
     ffi::CString,
     fs, io,
-    os::{
-        fd::AsRawFd as _,
-        unix::{ffi::OsStrExt as _, fs::PermissionsExt as _, fs::symlink},
-    },
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _, fs::symlink},
     path::{Path, PathBuf},
 };
 
-use super::spawn;
+use super::{
+    loopback::{LoopbackError, OwnLoopback},
+    namespaces::{self, Identity, Obstacle},
+};
 
 /// Nodes that programs expect; those the machine lacks are left out. `nsm`,
 /// `vsock` and `hwrng` are the machine's own or placeholders: where they do not
@@ -75,7 +75,7 @@ impl ImageRoot {
     /// [`RootError`] names what stands in the way.
     pub fn prepare(folder: &Path) -> Result<Self, RootError> {
         let entrance = Entrance::make(folder)?;
-        entrance.rehearse()?;
+        namespaces::rehearse(|| entrance.enter())?;
         Ok(Self {
             folder: folder.to_owned(),
             entrance,
@@ -86,17 +86,19 @@ impl ImageRoot {
         &self.entrance
     }
 
+    /// Tries that it can be entered, and a network then.
+    pub(crate) fn rehearse_with(&self, own: &OwnLoopback) -> Result<(), LoopbackError> {
+        Ok(namespaces::rehearse(|| {
+            // Tried by itself in `prepare`.
+            let _ = self.entrance.enter();
+            own.enter()
+        })?)
+    }
+
     /// Where a path of the program is on this machine.
     pub(crate) fn outside(&self, path: &Path) -> PathBuf {
         self.folder.join(path.strip_prefix("/").unwrap_or(path))
     }
-}
-
-/// A step of [`Entrance::enter`] that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Obstacle {
-    step: i32,
-    pub(crate) errno: i32,
 }
 
 const STEPS: [&str; 4] = [
@@ -131,8 +133,7 @@ struct Mount {
 #[derive(Clone, Debug)]
 pub(crate) struct Entrance {
     folder: CString,
-    /// Files of `/proc/self` and what to write there.
-    maps: [(CString, CString); 3],
+    identity: Identity,
     mounts: Vec<Mount>,
 }
 
@@ -199,16 +200,9 @@ impl Entrance {
             };
             replace(&folder.join("dev").join(name), |at| symlink(target, at)).map_err(error)?;
         }
-        // SAFETY: no arguments, cannot fail.
-        let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
-        let map = |id| c_text(format!("0 {id} 1\n").into_bytes());
         Ok(Self {
             folder: c_path(folder),
-            maps: [
-                (c"/proc/self/setgroups".to_owned(), c"deny".to_owned()),
-                (c"/proc/self/uid_map".to_owned(), map(user)),
-                (c"/proc/self/gid_map".to_owned(), map(group)),
-            ],
+            identity: Identity::root(),
             mounts,
         })
     }
@@ -216,26 +210,14 @@ impl Entrance {
     /// Changes the calling process's root. System calls only: it runs between
     /// clone and exec, and the process must have no other threads.
     pub(crate) fn enter(&self) -> Result<(), Obstacle> {
-        let obstacle = |step| Obstacle {
-            step,
-            errno: io::Error::last_os_error().raw_os_error().unwrap_or(0),
-        };
         // SAFETY: every call takes integers or NUL-terminated text owned by
         // `self`; none touches the heap.
         unsafe {
             if libc::unshare(libc::CLONE_NEWNS) != 0 {
                 if libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) != 0 {
-                    return Err(obstacle(0));
+                    return Err(Obstacle::at(0));
                 }
-                for (file, text) in &self.maps {
-                    let file = libc::open(file.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-                    let bytes = text.as_bytes();
-                    let written = libc::write(file, bytes.as_ptr().cast(), bytes.len());
-                    if written < 0 {
-                        return Err(obstacle(1));
-                    }
-                    libc::close(file);
-                }
+                self.identity.assume(1)?;
             }
             for mount in &self.mounts {
                 let done = libc::mount(
@@ -246,51 +228,14 @@ impl Entrance {
                     mount.data.as_ptr().cast(),
                 );
                 if done != 0 {
-                    return Err(obstacle(2));
+                    return Err(Obstacle::at(2));
                 }
             }
             if libc::chroot(self.folder.as_ptr()) != 0 || libc::chdir(c"/".as_ptr()) != 0 {
-                return Err(obstacle(3));
+                return Err(Obstacle::at(3));
             }
         }
         Ok(())
-    }
-
-    /// Enters in a process that ends at once.
-    fn rehearse(&self) -> Result<(), RootError> {
-        let no_process = |error| RootError::Forbidden {
-            step: "starting a process",
-            error,
-        };
-        let (mut told, tells) = io::pipe().map_err(no_process)?;
-        // SAFETY: the child makes system calls on prepared memory only and never
-        // returns.
-        let pid = unsafe { libc::fork() };
-        if pid < 0 {
-            return Err(no_process(io::Error::last_os_error()));
-        }
-        if pid == 0 {
-            if let Err(Obstacle { step, errno }) = self.enter() {
-                let word = [step.to_ne_bytes(), errno.to_ne_bytes()];
-                // SAFETY: writes eight bytes of a live array to a live pipe.
-                unsafe { libc::write(tells.as_raw_fd(), word.as_ptr().cast(), 8) };
-            }
-            // SAFETY: ends the child without running anything of ours.
-            unsafe { libc::_exit(0) };
-        }
-        drop(tells);
-        let mut word = Vec::new();
-        let read = io::Read::read_to_end(&mut told, &mut word);
-        spawn::reap(pid);
-        read.map_err(no_process)?;
-        match word.split_first_chunk::<4>() {
-            Some((step, errno)) => Err(Obstacle {
-                step: i32::from_ne_bytes(*step),
-                errno: errno.try_into().map_or(0, i32::from_ne_bytes),
-            }
-            .into()),
-            None => Ok(()),
-        }
     }
 }
 

@@ -25,6 +25,7 @@ use std::{
 use super::{
     bpf::{self, Arch, Wanted},
     bridge::{Bridge, Forward, Publish, Traffic},
+    loopback::{LoopbackError, OwnLoopback},
     mem::{self, MemoryFault},
     notif::Notifier,
     nsmdev::{self, NsmDevice},
@@ -41,9 +42,16 @@ use super::{
 
 /// What network the program has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Network {
-    /// None but loopback, as in an enclave.
+    /// An enclave has [`Self::Own`] where that takes nothing away from its
+    /// programs and [`Self::Loopback`], said aloud, elsewhere; a parent instance
+    /// has [`Self::Host`].
     #[default]
+    Auto,
+    /// None but a loopback of the run's own, as in an enclave.
+    Own,
+    /// None but loopback, and that the machine's.
     Loopback,
     /// The machine's.
     Host,
@@ -53,7 +61,8 @@ pub enum Network {
 pub struct Settings {
     /// Which world its sockets live in.
     pub world: World,
-    /// Its CID. CIDs up to 3 are parent instances: no NSM, the machine's network.
+    /// Its CID. CIDs up to 3 are parent instances: no NSM, and the machine's
+    /// network unless told otherwise.
     pub cid: u32,
     /// Program and arguments.
     pub command: Vec<OsString>,
@@ -108,7 +117,7 @@ impl Settings {
             device: None,
             vsock: true,
             trap_stat: true,
-            network: Network::Loopback,
+            network: Network::Auto,
             cpu_count: None,
             memory_mib: None,
             wait_killable: true,
@@ -121,10 +130,43 @@ impl Settings {
         self.cid > PARENT_CID
     }
 
-    /// The conditions of this run, one a line, as its program meets them.
+    /// The loopback to try for, if any.
+    fn own_loopback(&self) -> Option<OwnLoopback> {
+        match self.network {
+            Network::Auto => self.is_enclave().then(OwnLoopback::free_of_charge),
+            Network::Own => Some(OwnLoopback::demanded()),
+            Network::Loopback | Network::Host => None,
+        }
+    }
+
+    /// What the program's network is, found out by trying.
+    fn network_condition(&self) -> String {
+        let own = self.own_loopback();
+        // An image's root may come with a user namespace, in which this is easy.
+        let tried = own.map(|own| match &self.root {
+            Some(root) => root.rehearse_with(&own),
+            None => own.rehearse(),
+        });
+        match (tried, self.network) {
+            (Some(Ok(())), _) => "network: a loopback of its own; elsewhere is ENETUNREACH and \
+                                  the machine's 127.0.0.1 is not there"
+                .to_owned(),
+            (Some(Err(error)), Network::Auto) => format!(
+                "network: loopback only, and that the machine's own ({error}); elsewhere is \
+                 ENETUNREACH"
+            ),
+            (Some(Err(error)), _) => format!("network: none, the run will not start ({error})"),
+            (None, Network::Loopback) => "network: loopback only, and that the machine's own, as \
+                                          asked; elsewhere is ENETUNREACH"
+                .to_owned(),
+            (None, _) => "network: the machine's".to_owned(),
+        }
+    }
+
+    /// The conditions of this run, one a line, as its program meets them. What
+    /// only the kernel knows is tried in a process of its own.
     #[must_use]
     pub fn conditions(&self) -> Vec<String> {
-        let enclave = self.is_enclave();
         let mut lines = vec![format!("world {}, CID {}", self.world, self.cid)];
         lines.push(match &self.root {
             Some(_) => "root: the image's, with /tmp fresh and /proc, /sys and device nodes the \
@@ -144,12 +186,7 @@ impl Settings {
             ),
             false => "AF_VSOCK: the machine's own, not emulated".to_owned(),
         });
-        lines.push(match self.network {
-            Network::Loopback if enclave => {
-                "network: loopback only (the machine's own); elsewhere is ENETUNREACH".to_owned()
-            }
-            _ => "network: the machine's".to_owned(),
-        });
+        lines.push(self.network_condition());
         lines.push(
             match self.device.is_some() && !paths::has_nsm_placeholder() {
                 true => "hardware random numbers: nsm-hwrng".to_owned(),
@@ -264,6 +301,14 @@ pub enum StartError {
         /// Why not.
         error: io::Error,
     },
+    /// The kernel gives the run no loopback of its own.
+    #[error(
+        "no network of the run's own ({0}): it takes root, or user namespaces (sysctl \
+         user.max_user_namespaces and user.max_net_namespaces above 0 and, on Ubuntu, \
+         kernel.apparmor_restrict_unprivileged_userns=0; in a container, a seccomp profile that \
+         allows unshare); --network loopback shares the machine's"
+    )]
+    Loopback(LoopbackError),
     /// CPU or memory limits were refused.
     #[error("cannot set the CPU or memory limit: {0}")]
     Limits(io::Error),
@@ -332,25 +377,46 @@ pub(crate) fn supervise(
         vsock: settings.vsock && machine_vsock.is_none(),
         hwrng: device.is_some() && !placeholder,
     };
-    let network_is_loopback = enclave && settings.network == Network::Loopback;
+    let loopback = settings.own_loopback();
     let wanted = Wanted {
         opens: shown.any(),
         stats: shown.any() && settings.trap_stat,
         vsock: settings.vsock,
-        network: network_is_loopback,
+        network: settings.network == Network::Loopback,
     };
     let then = match probe {
         Some(probe) => Become::Probe(probe),
         None => program(&settings, arch)?,
     };
-    let plan = plan(&settings, arch, wanted, then)?;
+    let mut plan = plan(&settings, arch, wanted, then)?;
+    plan.loopback = loopback;
 
     let bridges = bridges(&settings)?;
 
     let blocked = Blocked::all_that_are_passed_on()?;
     signals::adopt_orphans()?;
-    let (child, listener) =
-        spawn::spawn(&plan, blocked.before()).map_err(|error| start_error(error, &settings))?;
+    let mut network_is_trapped = wanted.network;
+    let spawned = match spawn::spawn(&plan, blocked.before()) {
+        Err(SpawnError::Child(ChildFailure::Loopback(obstacle)))
+            if settings.network == Network::Auto =>
+        {
+            if probe.is_none() {
+                warn_of_shared_loopback(obstacle.into());
+            }
+            network_is_trapped = true;
+            plan.loopback = None;
+            plan.filter = bpf::program(
+                arch,
+                Wanted {
+                    network: true,
+                    ..wanted
+                },
+            );
+            spawn::spawn(&plan, blocked.before())
+        }
+        spawned => spawned,
+    };
+    let (child, listener) = spawned.map_err(|error| start_error(error, &settings))?;
     let tree = Tree; // whatever happens from here on, nobody is left behind
     let mut callers = Callers::default();
     trial(&child, &mut callers, listener.as_raw_fd(), settings.vsock)?;
@@ -365,7 +431,7 @@ pub(crate) fn supervise(
         cid: settings.cid,
         shown,
         machine_vsock: machine_vsock.filter(|_| settings.vsock),
-        network_is_loopback,
+        network_is_trapped,
         nsm: device
             .map(|device| start_device(device, &notifier))
             .transpose()?,
@@ -399,6 +465,14 @@ pub(crate) fn supervise(
             child.killable,
         )),
     }
+}
+
+#[allow(clippy::print_stderr)] // an enclave's program may meet servers that hardware has not
+fn warn_of_shared_loopback(error: LoopbackError) {
+    eprintln!(
+        "nsm-sim: loopback is the machine's own, servers and all ({error}); `nsm-sim doctor` \
+         names the fix, --network loopback says that it is meant"
+    );
 }
 
 /// The supervised processes; dropping it ends them.
@@ -494,6 +568,9 @@ fn start_error(error: SpawnError, settings: &Settings) -> StartError {
             step: "for the program",
             error: os(errno),
         }),
+        SpawnError::Child(ChildFailure::Loopback(obstacle)) => {
+            StartError::Loopback(obstacle.into())
+        }
         SpawnError::Child(ChildFailure::Limits(errno)) => StartError::Limits(os(errno)),
         SpawnError::Child(ChildFailure::Directory(errno)) => StartError::Directory {
             directory: settings
@@ -524,6 +601,7 @@ fn plan(
 ) -> Result<Plan, StartError> {
     Ok(Plan {
         root: settings.root.as_ref().map(|root| root.entrance().clone()),
+        loopback: None,
         filter: bpf::program(arch, wanted),
         wait_killable: settings.wait_killable,
         try_vsock: wanted.vsock,

@@ -19,7 +19,7 @@ use std::{
     sync::atomic::{AtomicI32, Ordering},
 };
 
-use super::{root::Entrance, sys};
+use super::{loopback::OwnLoopback, namespaces::Obstacle, root::Entrance, sys};
 
 /// What the child becomes once the supervisor is ready.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub(crate) enum Become {
 pub(crate) struct Plan {
     /// The root to change to; `None` keeps ours.
     pub(crate) root: Option<Entrance>,
+    /// A network of its own; `None` stays in ours.
+    pub(crate) loopback: Option<OwnLoopback>,
     pub(crate) filter: Vec<libc::sock_filter>,
     /// Ask for WAIT_KILLABLE_RECV.
     pub(crate) wait_killable: bool,
@@ -72,6 +74,8 @@ const AT_DIRECTORY: i32 = 3;
 const AT_LIMITS: i32 = 4;
 const AT_EXEC: i32 = 5;
 const AT_ROOT: i32 = 6;
+/// And the steps of [`OwnLoopback`], one each.
+const AT_LOOPBACK: i32 = 7;
 
 /// What the child failed at, with the errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +83,7 @@ pub(crate) enum ChildFailure {
     Filter(i32),
     Vsock(i32),
     Root(i32),
+    Loopback(Obstacle),
     Directory(i32),
     Limits(i32),
     Exec(i32),
@@ -160,6 +165,10 @@ impl SharedProgress {
             AT_VSOCK => ChildFailure::Vsock(errno),
             AT_DIRECTORY => ChildFailure::Directory(errno),
             AT_LIMITS => ChildFailure::Limits(errno),
+            stage @ AT_LOOPBACK.. => ChildFailure::Loopback(Obstacle {
+                step: stage - AT_LOOPBACK,
+                errno,
+            }),
             _ => ChildFailure::Exec(errno),
         })
     }
@@ -346,6 +355,12 @@ fn become_supervised(
         && let Err(obstacle) = root.enter()
     {
         fail(AT_ROOT, obstacle.errno);
+    }
+    // After the root, whose user namespace then serves this one too.
+    if let Some(loopback) = &plan.loopback
+        && let Err(obstacle) = loopback.enter()
+    {
+        fail(AT_LOOPBACK + obstacle.step, obstacle.errno);
     }
 
     // SAFETY: each call below takes integers, or pointers to memory prepared by

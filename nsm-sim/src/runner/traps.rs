@@ -91,7 +91,8 @@ pub(crate) struct Supervisor {
     pub(crate) shown: Shown,
     /// Number of the machine's own `/dev/vsock`, which answers for us too.
     pub(crate) machine_vsock: Option<(u32, u32)>,
-    pub(crate) network_is_loopback: bool,
+    /// Whether destinations beyond loopback are refused here, not by the kernel.
+    pub(crate) network_is_trapped: bool,
     /// Where NSM requests go; `None` if the run has no NSM.
     pub(crate) nsm: Option<mpsc::Sender<Pending>>,
     pub(crate) counters: Arc<Counters>,
@@ -362,7 +363,7 @@ impl Supervisor {
 
     /// `connect` and `bind` of sockets that are not ours.
     pub(crate) fn internet(&mut self, trap: &Trap, errno: i32) -> Answer {
-        if !self.network_is_loopback {
+        if !self.network_is_trapped {
             return Answer::Pass;
         }
         match self.read_address(trap, trap.word(1), trap.int(2)) {

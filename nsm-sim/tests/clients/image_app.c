@@ -2,6 +2,7 @@
  * root, which nodes it can use, its working directory and user; exits with 7. */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,12 @@ int main(int argc, char **argv)
 	if (chdir("/dev") == 0)
 		opens("nsm", O_RDWR);
 	printf("AF_VSOCK: %s\n", socket(AF_VSOCK, SOCK_STREAM, 0) >= 0 ? "open" : strerror(errno));
+	struct sockaddr_in low = { AF_INET, htons(1), { htonl(INADDR_LOOPBACK) } };
+	int bound = bind(socket(AF_INET, SOCK_STREAM, 0), (void *)&low, sizeof low);
+	printf("127.0.0.1:1: %s\n", bound == 0 ? "bound" : strerror(errno));
+	struct sockaddr_in elsewhere = { AF_INET, htons(9), { htonl(0xC0000201) } };
+	int sent = sendto(socket(AF_INET, SOCK_DGRAM, 0), "x", 1, 0, (void *)&elsewhere, sizeof elsewhere);
+	printf("192.0.2.1: %s\n", sent == 1 ? "sent" : strerror(errno));
 	printf("uid %d\n", getuid());
 	return 7;
 }

@@ -164,8 +164,7 @@ impl Stage {
 
 /// Everybody who can run programs here.
 pub(crate) fn users() -> Vec<User> {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let root = status.lines().any(|line| line.starts_with("Uid:\t0\t0\t"));
+    let root = is_root();
     let setpriv = Command::new("setpriv").arg("--version").output().is_ok();
     if root && setpriv {
         vec![User::Own, User::Nobody]
@@ -173,6 +172,32 @@ pub(crate) fn users() -> Vec<User> {
         println!("skipped for uid nobody: needs root and setpriv");
         vec![User::Own]
     }
+}
+
+/// Whether `user` may make a network namespace, found out by util-linux.
+pub(crate) fn may_have_own_loopback(stage: &Stage, user: User) -> bool {
+    let root = user == User::Own && is_root();
+    let flags: &[&str] = if root {
+        &["--net"]
+    } else {
+        &["--user", "--net"]
+    };
+    let mut command = stage.command(user, Path::new("unshare"));
+    let may = command
+        .args(flags)
+        .arg("true")
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !may {
+        println!("skipped for {user:?}: network namespaces are forbidden here");
+    }
+    may
+}
+
+/// Whether the tests run as root.
+pub(crate) fn is_root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().any(|line| line.starts_with("Uid:\t0\t0\t"))
 }
 
 /// Both output streams of a finished program, for failure texts.
