@@ -277,6 +277,33 @@ fn debug_mode_shows_in_documents_as_three_zero_registers() {
 }
 
 #[test]
+fn every_request_but_attestation_is_known_to_be_quick() {
+    let data = vec![7; 2000];
+    for request in [
+        Request::DescribePCR { index: 31 },
+        Request::ExtendPCR { index: 16, data },
+        Request::LockPCR { index: 16 },
+        Request::LockPCRs { range: 32 },
+        Request::DescribeNSM,
+        Request::GetRandom,
+        Request::Attestation {
+            user_data: None,
+            nonce: None,
+            public_key: None,
+        },
+    ] {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&request, &mut bytes).unwrap();
+        let attests = matches!(request, Request::Attestation { .. });
+        assert_eq!(nsm_sim::device::is_quick(&bytes), !attests, "{request:?}");
+    }
+    // The forms a decoder takes beside them may be anything: `{5: {}}`, text in an array.
+    for bytes in [&b"\xa1\x05\xa0"[..], b"\x81\x6bAttestation", b"\x06", b""] {
+        assert!(!nsm_sim::device::is_quick(bytes), "{bytes:x?}");
+    }
+}
+
+#[test]
 fn a_prepared_reply_changes_nothing_until_it_is_committed() {
     let extend = b"\xa1\x69ExtendPCR\xa2\x65index\x10\x64data\x41x";
     let lock = b"\xa1\x67LockPCR\xa1\x65index\x10";

@@ -28,6 +28,7 @@ use runner_support::{Stage, User, succeeds, users};
 
 const TOLD: &str = "NSM_SIM_TEST_SUPERVISE";
 const OLD_KERNEL: &str = "NSM_SIM_TEST_OLD_KERNEL";
+const ALL_SLOW: &str = "NSM_SIM_TEST_ALL_SLOW";
 const ASKED: &str = "NSM_SIM_TEST_ASK";
 
 /// Answers "re:" and the request; a few requests are special.
@@ -60,6 +61,10 @@ impl NsmDevice for Echo {
         if delivery == Delivery::Delivered {
             self.counted = self.prepared;
         }
+    }
+
+    fn is_quick(&self, request: &[u8]) -> bool {
+        !request.starts_with(b"wait ") && std::env::var_os(ALL_SLOW).is_none()
     }
 }
 
@@ -258,10 +263,19 @@ fn a_storm_of_signals_neither_loses_nor_repeats_a_request_even_on_an_older_kerne
     let program = stage.compile("nsm_storm").display().to_string();
     for user in users() {
         // Where signals do not wait, too many of them let nothing finish.
-        for (old_kernel, every_us) in [(false, "50"), (true, "300")] {
+        // Both on the spot and by the device's own thread.
+        for (old_kernel, all_slow, every_us) in [
+            (false, false, "50"),
+            (false, true, "50"),
+            (true, false, "300"),
+            (true, true, "300"),
+        ] {
             let mut command = supervised(&stage, user, &[&program, "2000", every_us]);
             if old_kernel {
                 command.env(OLD_KERNEL, "yes");
+            }
+            if all_slow {
+                command.env(ALL_SLOW, "yes");
             }
             let said = succeeds(&mut command);
             assert!(said.contains("2000 counted"), "{user:?}: {said}");

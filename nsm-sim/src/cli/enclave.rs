@@ -23,7 +23,7 @@ use der::Decode as _;
 use nsm_sim::{
     attestation::variance::Variance,
     clock::{Clock as _, SettableClock, UnixMillis},
-    device::{Measurements, NitroSecureModule, Prepared, Profile},
+    device::{self, Measurements, NitroSecureModule, Prepared, Profile},
     eif::{Eif, unpack},
     runner::{Delivery, NsmDevice},
     seed::WorldSeed,
@@ -49,6 +49,10 @@ impl NsmDevice for Device {
         if let (Some(prepared), Delivery::Delivered) = (self.pending.take(), delivery) {
             self.module.commit(prepared);
         }
+    }
+
+    fn is_quick(&self, request: &[u8]) -> bool {
+        device::is_quick(request)
     }
 }
 

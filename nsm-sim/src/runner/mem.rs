@@ -76,6 +76,33 @@ pub(crate) fn write(tid: i32, address: u64, bytes: &[u8]) -> Result<(), MemoryFa
     }
 }
 
+/// Writes each of two texts to its address, the second only if the first found
+/// its place.
+pub(crate) fn write_both(tid: i32, parts: [(u64, &[u8]); 2]) -> Result<(), MemoryFault> {
+    let local = parts.map(|(_, bytes)| libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    });
+    let [(first_at, first), (second_at, second)] = parts;
+    let remote = [
+        remote(if first.is_empty() { 0 } else { first_at }, first.len())?,
+        remote(second_at, second.len())?,
+    ];
+    // SAFETY: `local` describes `parts`, which the kernel only reads; the remote
+    // ranges are checked by the kernel and their thread is held in a trap.
+    let n = unsafe { libc::process_vm_writev(tid, local.as_ptr(), 2, remote.as_ptr(), 2, 0) };
+    match usize::try_from(n) {
+        Ok(n) if n == first.len() + second.len() => Ok(()),
+        Ok(_) => Err(MemoryFault::BadAddress),
+        Err(_) => match fault() {
+            MemoryFault::Forbidden => {
+                write(tid, first_at, first).and_then(|()| write(tid, second_at, second))
+            }
+            fault => Err(fault),
+        },
+    }
+}
+
 /// The NUL-terminated path at `address`; `None` if it is longer than any path.
 pub(crate) fn read_path(tid: i32, address: u64) -> Result<Option<Vec<u8>>, MemoryFault> {
     let mut path = Vec::new();
@@ -153,6 +180,22 @@ mod tests {
             write(own(), u64::MAX - 2, &back),
             Err(MemoryFault::BadAddress)
         );
+    }
+
+    #[test]
+    fn two_texts_are_written_in_order_up_to_the_one_that_has_no_place() {
+        let (mut first, mut second) = ([0_u8; 2], [0_u8; 2]);
+        let at = [&mut first, &mut second].map(|cell| std::ptr::from_mut(cell).addr() as u64);
+        write_both(own(), [(at[0], b"ab"), (at[1], b"cd")]).unwrap();
+        assert_eq!((first, second), (*b"ab", *b"cd"));
+        let nowhere = Err(MemoryFault::BadAddress);
+        assert_eq!(write_both(own(), [(8, b"ef"), (at[1], b"ef")]), nowhere);
+        assert_eq!(second, *b"cd", "after a fault nothing is written");
+        assert_eq!(write_both(own(), [(at[0], b"ef"), (8, b"ef")]), nowhere);
+        assert_eq!(first, *b"ef");
+        // An empty text needs no place.
+        write_both(own(), [(0, b""), (at[1], b"gh")]).unwrap();
+        assert_eq!(second, *b"gh");
     }
 
     #[test]

@@ -10,7 +10,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, mpsc},
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
 };
 
 use super::{
@@ -44,6 +49,13 @@ pub trait NsmDevice: Send {
 
     /// Ends the request prepared last.
     fn settle(&mut self, delivery: Delivery);
+
+    /// Whether a request is answered in microseconds. Such a request is answered
+    /// on the spot; the caller of one that is not waits for a thread of the
+    /// device's own, so that nobody else has to. In doubt: no.
+    fn is_quick(&self, _request: &[u8]) -> bool {
+        false
+    }
 }
 
 /// `struct nsm_raw`, checked.
@@ -134,15 +146,12 @@ impl Pending {
     fn copy_out(&self, notifier: &Notifier, reply: &[u8]) -> (Sent, Option<u64>) {
         let id = self.trap.id;
         let reply = self.raw.truncated(reply);
-        let write = |at: u64, bytes: &[u8]| {
-            if !notifier.still_waits(id) {
-                return Err(MemoryFault::Gone);
-            }
-            mem::write(self.trap.tid, at, bytes)
-        };
-        let written = write(self.raw.response_at, reply)
-            .and_then(|()| write(self.raw_at, &self.raw.written_back(reply.len())));
-        match written {
+        if !notifier.still_waits(id) {
+            return (Sent::Gone, None);
+        }
+        let raw = self.raw.written_back(reply.len());
+        let parts = [(self.raw.response_at, reply), (self.raw_at, &raw[..])];
+        match mem::write_both(self.trap.tid, parts) {
             Ok(()) => (notifier.value(id, 0), Some(reply.len() as u64)),
             Err(MemoryFault::Gone) => (Sent::Gone, None),
             // The device has executed the command all the same.
@@ -202,18 +211,17 @@ impl From<MemoryFault> for Refusal {
 /// More interrupted callers than this are not remembered.
 const UNHEARD_MAX: usize = 256;
 
-/// Serves requests in the order they came, as the driver's mutex does, until
-/// the senders are gone. Runs on a thread of its own, so that a slow signature
-/// holds up nobody's `open`.
-pub(crate) fn serve(
-    device: &mut dyn NsmDevice,
-    requests: &mpsc::Receiver<Pending>,
-    notifier: &Arc<Notifier>,
-) {
-    let mut unheard: HashMap<i32, Unheard> = HashMap::new();
-    for mut pending in requests {
+/// A device and the callers that did not hear it.
+struct Served {
+    device: Box<dyn NsmDevice>,
+    unheard: HashMap<i32, Unheard>,
+}
+
+impl Served {
+    fn answer(&mut self, mut pending: Pending, notifier: &Notifier) {
         let tid = pending.trap.tid;
-        let before = unheard
+        let before = self
+            .unheard
             .remove(&tid)
             .filter(|before| before.is_repeated_by(&pending));
         let (mut settled, mut left_before) = (None, None);
@@ -223,15 +231,15 @@ pub(crate) fn serve(
         }
         // A request that the device has already executed is not executed again.
         let executed_before = settled.is_some();
-        let reply = settled.unwrap_or_else(|| device.prepare(&pending.request));
+        let reply = settled.unwrap_or_else(|| self.device.prepare(&pending.request));
         let (sent, written) = pending.copy_out(notifier, &reply);
         if !executed_before {
-            device.settle(match sent {
+            self.device.settle(match sent {
                 Sent::Delivered | Sent::Unsure => Delivery::Delivered,
                 Sent::Gone => Delivery::Lost,
             });
         }
-        if sent != Sent::Delivered && unheard.len() < UNHEARD_MAX {
+        if sent != Sent::Delivered && self.unheard.len() < UNHEARD_MAX {
             let executed = executed_before || sent == Sent::Unsure;
             let entry = Unheard {
                 raw_at: pending.raw_at,
@@ -240,8 +248,83 @@ pub(crate) fn serve(
                 written: written.or(left_before),
                 settled: executed.then_some(reply),
             };
-            unheard.insert(tid, entry);
+            self.unheard.insert(tid, entry);
         }
+    }
+}
+
+/// The device's thread has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeviceGone;
+
+/// Takes requests to the device, one at a time and in the order they came, as
+/// the driver's mutex does. A quick one is answered at once on the caller's
+/// thread, which spares it two changes of thread; a slow one, and all behind it,
+/// on the device's own, so that a signature holds up nobody's `open`.
+pub(crate) struct Desk {
+    served: Arc<Mutex<Served>>,
+    /// Requests handed to the device's thread and not answered yet.
+    waiting: Arc<AtomicUsize>,
+    /// Unbounded, but each entry is a thread held in its trap.
+    queue: mpsc::Sender<Pending>,
+    notifier: Arc<Notifier>,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk")
+            .field("waiting", &self.waiting)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    /// Starts the device's thread by `start`.
+    ///
+    /// # Errors
+    /// Those of starting a thread.
+    pub(crate) fn open(
+        device: Box<dyn NsmDevice>,
+        notifier: &Arc<Notifier>,
+        start: impl FnOnce(Box<dyn FnOnce() + Send>) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let (queue, requests) = mpsc::channel::<Pending>();
+        let desk = Self {
+            served: Arc::new(Mutex::new(Served {
+                device,
+                unheard: HashMap::new(),
+            })),
+            waiting: Arc::default(),
+            queue,
+            notifier: Arc::clone(notifier),
+        };
+        let (served, waiting) = (Arc::clone(&desk.served), Arc::clone(&desk.waiting));
+        let notifier = Arc::clone(notifier);
+        start(Box::new(move || {
+            for pending in requests {
+                let mut served = served.lock().unwrap_or_else(PoisonError::into_inner);
+                served.answer(pending, &notifier);
+                waiting.fetch_sub(1, Ordering::Release);
+            }
+        }))?;
+        Ok(desk)
+    }
+
+    /// Sees to it that the request is answered. One thread may call this.
+    ///
+    /// # Errors
+    /// If the device's thread is gone.
+    pub(crate) fn ask(&self, pending: Pending) -> Result<(), DeviceGone> {
+        // With nobody waiting the device's thread holds no lock.
+        if self.waiting.load(Ordering::Acquire) == 0
+            && let Ok(mut served) = self.served.try_lock()
+            && served.device.is_quick(&pending.request)
+        {
+            served.answer(pending, &self.notifier);
+            return Ok(());
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.send(pending).map_err(|_| DeviceGone)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A caller's descriptors, seen from the supervisor.
 //!
 //! Models descriptor identity: duplicates by `pidfd_getfd(2)`, device identity
-//! by `stat` of `/proc/TID/fd/N`. A cached pidfd checks itself: it names one
+//! by `stat` of the duplicate or of `/proc/TID/fd/N`. A cached pidfd checks itself: it names one
 //! process for ever, and a reused thread id shows as `ESRCH`.
 
 use std::{
@@ -49,6 +49,16 @@ impl Callers {
         Err(io::Error::from_raw_os_error(libc::ESRCH))
     }
 
+    /// Device number of the caller's descriptor, if it is a character device.
+    pub(crate) fn character_device(&mut self, tid: i32, fd: i32) -> Option<(u32, u32)> {
+        match self.duplicate(tid, fd) {
+            Ok(dup) => character_device_of(&fs::File::from(dup).metadata().ok()?),
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => None,
+            // An outer profile forbids the short way.
+            Err(_) => character_device_of(&fs::metadata(format!("/proc/{tid}/fd/{fd}")).ok()?),
+        }
+    }
+
     fn pidfd(&mut self, tid: i32, fresh: bool) -> io::Result<i32> {
         if fresh {
             self.pidfds.remove(&tid);
@@ -87,9 +97,7 @@ fn open_pidfd(tid: i32) -> io::Result<OwnedFd> {
     }
 }
 
-/// Device number of the caller's descriptor, if it is a character device.
-pub(crate) fn character_device(tid: i32, fd: i32) -> Option<(u32, u32)> {
-    let metadata = fs::metadata(format!("/proc/{tid}/fd/{fd}")).ok()?;
+fn character_device_of(metadata: &fs::Metadata) -> Option<(u32, u32)> {
     metadata
         .file_type()
         .is_char_device()
@@ -165,7 +173,10 @@ mod tests {
         let file = fs::File::open("/dev/null").unwrap();
         let mut callers = Callers::default();
         let dup = callers.duplicate(own, file.as_raw_fd()).unwrap();
-        assert_eq!(character_device(own, dup.as_raw_fd()), Some((1, 3)));
+        assert_eq!(callers.character_device(own, dup.as_raw_fd()), Some((1, 3)));
+        let folder = fs::File::open("/dev").unwrap();
+        assert_eq!(callers.character_device(own, folder.as_raw_fd()), None);
+        assert_eq!(callers.character_device(own, -1), None);
         let closed = callers.duplicate(own, -1).unwrap_err();
         assert_eq!(closed.raw_os_error(), Some(libc::EBADF));
     }

@@ -18,7 +18,7 @@ use std::{
         unix::ffi::{OsStrExt as _, OsStringExt as _},
     },
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::Arc,
     thread,
 };
 
@@ -28,7 +28,7 @@ use super::{
     loopback::{LoopbackError, OwnLoopback},
     mem::{self, MemoryFault},
     notif::Notifier,
-    nsmdev::{self, NsmDevice},
+    nsmdev::{Desk, NsmDevice},
     paths::{self, Shown},
     procfd::Callers,
     root::{ImageRoot, RootError},
@@ -433,7 +433,7 @@ pub(crate) fn supervise(
         machine_vsock: machine_vsock.filter(|_| settings.vsock),
         network_is_trapped,
         nsm: device
-            .map(|device| start_device(device, &notifier))
+            .map(|device| Desk::open(device, &notifier, |body| start_thread("nsm", body)))
             .transpose()?,
         counters: Arc::clone(&counters),
         callers,
@@ -496,19 +496,6 @@ fn bridges(settings: &Settings) -> Result<Vec<Bridge>, StartError> {
         .iter()
         .map(|forward| Bridge::forward(world, forward).map_err(fails(forward.at.to_string())));
     publish.chain(forward).collect()
-}
-
-fn start_device(
-    mut device: Box<dyn NsmDevice>,
-    notifier: &Arc<Notifier>,
-) -> io::Result<mpsc::Sender<nsmdev::Pending>> {
-    // Unbounded, but each entry is a thread held in its trap.
-    let (requests, queue) = mpsc::channel();
-    let notifier = Arc::clone(notifier);
-    start_thread("nsm", move || {
-        nsmdev::serve(device.as_mut(), &queue, &notifier)
-    })?;
-    Ok(requests)
 }
 
 /// A thread whose panic ends the run: callers would hang in their traps.

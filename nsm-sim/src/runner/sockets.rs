@@ -46,12 +46,20 @@ impl Parked {
         self.listener.as_raw_fd()
     }
 
-    /// How long until this call wants attention by itself.
-    pub(crate) fn next_look(&self, now: Instant) -> Duration {
+    /// When this call wants attention by itself.
+    fn due(&self) -> Instant {
         let look = self.looked + LOOK_EVERY;
-        let at = self.deadline.map_or(look, |deadline| deadline.min(look));
+        self.deadline.map_or(look, |deadline| deadline.min(look))
+    }
+
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.due() <= now
+    }
+
+    /// How long until then.
+    pub(crate) fn next_look(&self, now: Instant) -> Duration {
         // Rounded up: poll counts whole milliseconds.
-        at.saturating_duration_since(now) + Duration::from_millis(1)
+        self.due().saturating_duration_since(now) + Duration::from_millis(1)
     }
 }
 

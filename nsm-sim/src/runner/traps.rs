@@ -6,7 +6,8 @@
 //!
 //! One thread owns the loop and the calls it cannot answer yet (`accept` with
 //! nobody calling). It never waits for anything but the next event: requests to
-//! the NSM go to a thread of their own, and no socket operation here blocks.
+//! the NSM that take longer than a few microseconds go to a thread of their own,
+//! and no socket operation here blocks.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +15,6 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc,
     },
     time::Instant,
 };
@@ -24,9 +24,9 @@ use super::{
     mem::{self, MemoryFault},
     network::{self, Destination},
     notif::{Notifier, Trap},
-    nsmdev::{Pending, Refusal},
+    nsmdev::{Desk, DeviceGone, Pending, Refusal},
     paths::{NSM_BACKING, Shown, VSOCK_BACKING},
-    procfd::{self, Callers},
+    procfd::Callers,
     sockets::Parked,
     switchboard::World,
     sys,
@@ -94,7 +94,7 @@ pub(crate) struct Supervisor {
     /// Whether destinations beyond loopback are refused here, not by the kernel.
     pub(crate) network_is_trapped: bool,
     /// Where NSM requests go; `None` if the run has no NSM.
-    pub(crate) nsm: Option<mpsc::Sender<Pending>>,
+    pub(crate) nsm: Option<Desk>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) callers: Callers,
     pub(crate) sockets: Sockets,
@@ -137,8 +137,13 @@ impl Supervisor {
         if sys::poll(&mut ready, timeout).is_err() {
             return true;
         }
-        let trapped = ready.first().is_some_and(|fd| fd.revents != 0);
-        self.look_after_parked();
+        let (traps, listeners) = ready.split_at(1);
+        let trapped = traps.iter().any(|fd| fd.revents != 0);
+        let called = listeners.iter().any(|fd| fd.revents != 0);
+        let due = || self.parked.iter().any(|parked| parked.is_due(now));
+        if called || !trapped || due() {
+            self.look_after_parked();
+        }
         trapped
     }
 
@@ -259,7 +264,7 @@ impl Supervisor {
 
     fn ioctl(&mut self, trap: Trap) -> Answer {
         let (fd, command) = (trap.int(0), trap.int(1).cast_unsigned());
-        let Some(device) = procfd::character_device(trap.tid, fd) else {
+        let Some(device) = self.callers.character_device(trap.tid, fd) else {
             return Answer::Pass;
         };
         if command == VSOCK_LOCAL_CID
@@ -280,9 +285,9 @@ impl Supervisor {
             return Answer::Errno(libc::EINVAL);
         }
         match Pending::copy_in(trap) {
-            Ok(pending) => match nsm.send(pending) {
+            Ok(pending) => match nsm.ask(pending) {
                 Ok(()) => Answer::Later,
-                Err(_) => Answer::Errno(libc::EIO), // the device thread is gone
+                Err(DeviceGone) => Answer::Errno(libc::EIO),
             },
             Err(Refusal::Errno(errno)) => Answer::Errno(errno),
             Err(Refusal::Memory(fault)) => self.blame(&trap, fault),
