@@ -433,13 +433,66 @@ fn cpus_and_memory_can_be_an_enclaves() {
     };
     for user in users() {
         let mut command = stage.run(user, &["--cpu-count", "1"]);
-        assert_eq!(succeeds(command.arg("nproc")).trim_end(), "1", "{user:?}");
+        // Both ways of counting: affinity, and what a C library reads in /sys.
+        let script = "import os; print(len(os.sched_getaffinity(0)), os.cpu_count())";
+        let said = succeeds(command.arg(&python).args(["-c", script]));
+        assert_eq!(said, "1 1\n", "{user:?}");
         let script = "try: bytearray(256 << 20); print('fits')\nexcept MemoryError: print('full')";
         for (mib, expected) in [("64", "full"), ("1024", "fits")] {
             let mut command = stage.run(user, &["--memory-mib", mib]);
             let said = succeeds(command.arg(&python).args(["-c", script]));
             assert_eq!(said.trim_end(), expected, "{user:?} {mib} MiB");
         }
+    }
+}
+
+#[test]
+fn memory_is_one_pool_and_who_drains_it_ends_the_enclave() {
+    let stage = Stage::new("pool");
+    let Some(python) = runner_support::python() else {
+        return;
+    };
+    // None of them alone is past 96 MiB; they end when they are killed, or told to.
+    let script = r#"
+import os, sys
+ready, tells = os.pipe()
+for child in range(int(sys.argv[1])):
+    if os.fork() == 0:
+        held = b"x" * (48 << 20)
+        os.write(tells, b"r")
+        sys.stdin.read()
+        os._exit(0)
+for child in range(int(sys.argv[1])):
+    os.read(ready, 1)
+print("all hold", flush=True)
+sys.stdin.read()
+"#;
+    for user in users() {
+        let holders = |count: &str| {
+            let mut command = stage.run(user, &["--memory-mib", "96"]);
+            command.arg(&python).args(["-c", script, count]);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            command.stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let mut fits = holders("1");
+        let (line, _rest) = first_line(&mut fits);
+        assert_eq!(line, "all hold", "{user:?}");
+        drop(fits.stdin.take());
+        assert_eq!(ends(fits).code(), Some(0), "{user:?}");
+
+        let mut drained = holders("4");
+        let input = drained.stdin.take(); // open: nobody ends by himself
+        let mut said = String::new();
+        let mut errors = drained.stderr.take().unwrap();
+        errors.read_to_string(&mut said).unwrap();
+        assert_eq!(ends(drained).code(), Some(123), "{user:?}: {said}");
+        drop(input);
+        let line = "nsm-sim: the enclave ran out of memory: its processes held ";
+        assert!(said.starts_with(line), "{user:?}: {said}");
+        assert!(
+            said.contains("of 96 MiB") && said.lines().count() == 1,
+            "{said}"
+        );
     }
 }
 
@@ -487,8 +540,18 @@ fn the_doctor_names_the_other_supervisor() {
 fn explain_lists_the_conditions_and_runs_nothing() {
     let stage = Stage::new("explain");
     let mut command = stage.command(runner_support::User::Own, &stage.path("nsm-sim"));
-    let said = succeeds(command.args(["run", "--no-nsm", "--explain", "--cpu-count", "2"]));
-    for word in ["CID 16", "loopback", "CPUs: 2", "io_uring"] {
+    let said = succeeds(command.args([
+        "run",
+        "--no-nsm",
+        "--explain",
+        "--cpu-count",
+        "2",
+        "--memory-mib",
+        "64",
+    ]));
+    for word in [
+        "CID 16", "loopback", "CPUs: 2", "64 MiB", "code 123", "io_uring",
+    ] {
         assert!(said.contains(word), "{word}: {said}");
     }
 }

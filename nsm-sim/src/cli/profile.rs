@@ -3,11 +3,12 @@
 //!
 //! Models: one enclave's identity, written down once and kept in a repository.
 //! A flag on the command line wins over the file's line. Paths are relative to
-//! the file. Does not model the runner's own settings (world, CID, network,
-//! limits), which belong to a run and not to an enclave.
+//! the file. Does not model the runner's own settings (world, network, bridges),
+//! which belong to a run and not to an enclave.
 
 use std::{
     fs,
+    num::{NonZeroU32, NonZeroU64},
     path::{Path, PathBuf},
 };
 
@@ -38,6 +39,12 @@ pub(super) struct EnclaveProfile {
     pub(super) region: Option<String>,
     /// Debug mode.
     pub(super) debug: Option<bool>,
+    /// Context id.
+    pub(super) cid: Option<u32>,
+    /// vCPUs of the enclave.
+    pub(super) cpu_count: Option<NonZeroU32>,
+    /// Memory of the enclave.
+    pub(super) memory_mib: Option<NonZeroU64>,
     /// `system`, a time, or a shift in seconds.
     pub(super) clock: Option<String>,
     /// A number or 64 hex digits.
@@ -184,6 +191,9 @@ mod tests {
             instance_id = "i-0123456789abcdef0"
             region = "eu-west-1"
             debug = true
+            cid = 20
+            cpu_count = 2
+            memory_mib = 512
             clock = "2026-01-31T12:00:00Z"
             seed = 7
             variance = "random"
@@ -193,6 +203,9 @@ mod tests {
         assert_eq!(profile.seed_text().as_deref(), Some("7"));
         assert_eq!(profile.variance().unwrap(), Some(Variance::Random));
         assert_eq!(profile.debug, Some(true));
+        assert_eq!(profile.cid, Some(20));
+        assert_eq!(profile.cpu_count.map(NonZeroU32::get), Some(2));
+        assert_eq!(profile.memory_mib.map(NonZeroU64::get), Some(512));
         assert_eq!(
             EnclaveProfile::parse("").unwrap(),
             EnclaveProfile::default()
@@ -205,6 +218,8 @@ mod tests {
         for (text, says) in [
             ("role = \"x\"", "role_arn"),
             ("seed = -1", "seed"),
+            ("memory_mib = 0", "memory_mib"),
+            ("cpu_count = 0", "cpu_count"),
             ("pcr0 = \"00\"", "go together"),
             (&format!("{pcrs}eif = \"a\""), "both measure"),
             (

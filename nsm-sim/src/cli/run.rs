@@ -3,7 +3,12 @@
 //! Models the start of an enclave: what is measured, what the devices answer,
 //! which conditions hold. The run itself is [`nsm_sim::runner`].
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use nsm_sim::{
     attestation::variance::Variance,
@@ -22,7 +27,8 @@ use super::{
 
 /// Run a program as if it were inside a Nitro Enclave: /dev/nsm and AF_VSOCK
 /// appear, the network ends at a loopback of its own. Needs no privileges. The exit code is
-/// the program's, or 128 + the signal that ended it; 125 if the run itself failed.
+/// the program's, or 128 + the signal that ended it; 125 if the run itself failed,
+/// 123 if it ran out of the memory it was given.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// World whose AF_VSOCK addresses the program shares.
@@ -30,8 +36,9 @@ pub(crate) struct Args {
     world: World,
     /// The program's CID; 3 is the parent instance (no NSM, the machine's network
     /// unless told otherwise).
-    #[arg(long, default_value_t = switchboard::ENCLAVE_CID)]
-    cid: u32,
+    /// [default: 16]
+    #[arg(long)]
+    cid: Option<u32>,
     /// Declare the enclave in a file: what the flags below say, under the same names
     /// with `_` for `-`. A flag wins over the file.
     #[arg(long, value_name = "FILE.toml")]
@@ -100,7 +107,8 @@ pub(crate) struct Args {
     /// How many CPUs the program may use.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     cpu_count: Option<u32>,
-    /// Most memory a process may have, in MiB.
+    /// Most memory that the program and its children may hold together, in MiB;
+    /// past it all are ended, with exit code 123.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
     memory_mib: Option<u64>,
     /// Let a server of this machine appear in the world: CID:PORT=tcp:HOST:PORT, or =unix:PATH.
@@ -140,7 +148,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let args = args.with_profile()?;
     let mut settings = Settings::new(args.command.clone());
     settings.world = args.world.clone();
-    settings.cid = args.cid;
+    settings.cid = args.cid();
     settings.vsock = !args.no_vsock;
     settings.trap_stat = !args.no_trap_stat;
     settings.network = match args.network {
@@ -170,7 +178,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     settings.publish.clone_from(&args.publish);
     settings.forward.clone_from(&args.forward);
-    if args.cid > switchboard::PARENT_CID && !args.no_nsm {
+    if args.cid() > switchboard::PARENT_CID && !args.no_nsm {
         settings.device = Some(build_device(&args, measured)?);
     }
     if args.explain {
@@ -181,6 +189,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     match runner::run(settings) {
         Ok(finished) => {
+            if let Some(exceeded) = finished.memory_exceeded {
+                eprintln!("nsm-sim: {exceeded}");
+            }
             if args.stats {
                 for (call, count) in &finished.traps {
                     eprintln!("nsm-sim: {count:>8} {call}");
@@ -196,6 +207,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Args {
+    fn cid(&self) -> u32 {
+        self.cid.unwrap_or(switchboard::ENCLAVE_CID)
+    }
+
     /// With the profile's lines where the command line says nothing.
     fn with_profile(mut self) -> anyhow::Result<Self> {
         let Some(file) = &self.profile else {
@@ -216,6 +231,9 @@ impl Args {
         self.role_arn = self.role_arn.or(profile.role_arn);
         self.instance_id = self.instance_id.or(profile.instance_id);
         self.region = self.region.or(profile.region);
+        self.cid = self.cid.or(profile.cid);
+        self.cpu_count = self.cpu_count.or(profile.cpu_count.map(NonZeroU32::get));
+        self.memory_mib = self.memory_mib.or(profile.memory_mib.map(NonZeroU64::get));
         self.debug |= profile.debug.unwrap_or(false);
         self.clock = self.clock.or(profile.clock);
         self.seed = self.seed.or(seed);

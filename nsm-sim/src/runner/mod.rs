@@ -7,7 +7,7 @@
 //! Not a sandbox, and no confidentiality: it is a test instrument.
 //!
 //! Reading order: [`run()`] (a run from start to end), `spawn` and `signals`
-//! (its process), `root` (an image's own root file system), `loopback` and
+//! (its process), `memory` (its limit), `root` (an image's own root file system), `loopback` and
 //! `network` (what it can reach), `bpf` (what is trapped), `traps` (the loop),
 //! `nsmdev` and `paths` (the NSM), `sockets`, `vsock` and [`switchboard`]
 //! (AF_VSOCK), [`bridge`] (for unsupervised programs), and below them `notif`,
@@ -29,9 +29,9 @@
 //! | 127.0.0.1, without a network namespace (`--explain` says so) | the enclave's own | the machine's, servers and all |
 //! | ports below 1024 | for root | for whoever runs it, with a network namespace |
 //! | files and groups of other users, where a user namespace was needed | theirs | shown as nobody's; may be used as before |
-//! | `/proc` and `/sys` | the enclave's | the machine's |
+//! | `/proc` and `/sys` | the enclave's | the machine's, but for the list of CPUs with `--cpu-count` (and `/proc/cpuinfo`, `/proc/meminfo` and `sysinfo` show the machine's) |
 //! | users, in an image's root entered without privileges | any | root alone |
-//! | `--memory-mib` | of the whole enclave | of each process's data |
+//! | `--memory-mib` | of the whole enclave, kernel and files included | of the processes, looked at every 20 ms |
 //! | `io_uring` | the kernel's | `ENOSYS` |
 //! | set-user-id programs | work | gain nothing |
 //! | `prctl(PR_SET_DUMPABLE, 0)` | works | succeeds and does nothing |
@@ -46,6 +46,7 @@ pub mod bridge;
 pub mod doctor;
 mod loopback;
 mod mem;
+mod memory;
 mod namespaces;
 mod network;
 mod notif;
@@ -65,5 +66,5 @@ mod vsock;
 pub use loopback::LoopbackError;
 pub use nsmdev::{Delivery, NsmDevice};
 pub use root::{ImageRoot, RootError};
-pub use run::{Finished, Network, Settings, StartError, run};
+pub use run::{Finished, MemoryExceeded, Network, Settings, StartError, run};
 pub use switchboard::{VsockAddr, World};

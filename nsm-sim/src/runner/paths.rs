@@ -1,8 +1,9 @@
 //! The device nodes and files that a supervised program finds though they do
 //! not exist.
 //!
-//! Models `/dev/nsm`, `/dev/vsock` and the hardware random number generator
-//! that the NSM driver registers (`nsm-hwrng`, NSM §1.2). Paths are compared
+//! Models `/dev/nsm`, `/dev/vsock`, the hardware random number generator that
+//! the NSM driver registers (`nsm-hwrng`, NSM §1.2), and the list of CPUs from
+//! which a C library counts them. Paths are compared
 //! after lexical normalisation, relative ones against the caller's directory.
 //! Does not model directory listings, symbolic links that lead to a node,
 //! `chmod` of a node, and an `O_PATH` open.
@@ -36,6 +37,8 @@ pub(crate) enum Node {
     Hwrng,
     /// `/sys/class/misc/hw_random/rng_current` and `rng_available`.
     RngName,
+    /// `/sys/devices/system/cpu/online` and kin, of so many CPUs.
+    CpuList(u32),
 }
 
 /// `/dev/null`: the nearest thing to a misc device (character device, poll
@@ -45,12 +48,15 @@ pub(crate) const NSM_BACKING: (u32, u32) = (1, 3);
 /// `/dev/zero`, the same for `/dev/vsock`, told apart by its number.
 pub(crate) const VSOCK_BACKING: (u32, u32) = (1, 5);
 
-const NODES: [(&str, Node); 5] = [
+const NODES: [(&str, Node); 8] = [
     ("/dev/nsm", Node::Nsm),
     ("/dev/vsock", Node::Vsock),
     ("/dev/hwrng", Node::Hwrng),
     ("/sys/class/misc/hw_random/rng_current", Node::RngName),
     ("/sys/class/misc/hw_random/rng_available", Node::RngName),
+    ("/sys/devices/system/cpu/online", Node::CpuList(0)),
+    ("/sys/devices/system/cpu/possible", Node::CpuList(0)),
+    ("/sys/devices/system/cpu/present", Node::CpuList(0)),
 ];
 
 /// Which nodes a run shows.
@@ -59,18 +65,22 @@ pub(crate) struct Shown {
     pub(crate) nsm: bool,
     pub(crate) vsock: bool,
     pub(crate) hwrng: bool,
+    /// How many CPUs are there to see; `None` for the machine's.
+    pub(crate) cpus: Option<u32>,
 }
 
 impl Shown {
     pub(crate) fn any(self) -> bool {
-        self.nsm || self.vsock || self.hwrng
+        self.nsm || self.vsock || self.hwrng || self.cpus.is_some()
     }
 
-    fn shows(self, node: Node) -> bool {
+    /// The node as this run shows it, if it does.
+    fn as_shown(self, node: Node) -> Option<Node> {
         match node {
-            Node::Nsm => self.nsm,
-            Node::Vsock => self.vsock,
-            Node::Hwrng | Node::RngName => self.hwrng,
+            Node::Nsm => self.nsm.then_some(node),
+            Node::Vsock => self.vsock.then_some(node),
+            Node::Hwrng | Node::RngName => self.hwrng.then_some(node),
+            Node::CpuList(_) => self.cpus.map(Node::CpuList),
         }
     }
 
@@ -90,7 +100,7 @@ impl Shown {
         };
         let path = normalised(&base, path);
         let (_, node) = NODES.iter().find(|(name, _)| name.as_bytes() == path)?;
-        self.shows(*node).then_some(*node)
+        self.as_shown(*node)
     }
 }
 
@@ -125,8 +135,15 @@ impl Node {
             Self::Nsm => "/dev/null",
             Self::Vsock => "/dev/zero",
             Self::Hwrng => "/dev/urandom",
-            Self::RngName if access != libc::O_RDONLY => return Err(libc::EACCES),
+            Self::RngName | Self::CpuList(_) if access != libc::O_RDONLY => {
+                return Err(libc::EACCES);
+            }
             Self::RngName => return errno(sys::file_of(b"nsm-hwrng\n")),
+            Self::CpuList(1) => return errno(sys::file_of(b"0\n")),
+            Self::CpuList(count) => {
+                let list = format!("0-{}\n", count.saturating_sub(1));
+                return errno(sys::file_of(list.as_bytes()));
+            }
         };
         // A description of its own for each open: modes and flags are not shared.
         let file = OpenOptions::new()
@@ -150,7 +167,7 @@ impl Node {
             Self::Nsm => device(126, 0o666), // the driver asks for any minor
             Self::Vsock => device(125, 0o666),
             Self::Hwrng => device(183, 0o600), // HWRNG_MINOR
-            Self::RngName => NodeShape {
+            Self::RngName | Self::CpuList(_) => NodeShape {
                 inode: 0x4E53_4D01,
                 mode: libc::S_IFREG | 0o444,
                 device: (0, 0),
@@ -166,7 +183,7 @@ impl Node {
             return Err(libc::EINVAL);
         }
         let allowed = match self {
-            Self::RngName => 4,
+            Self::RngName | Self::CpuList(_) => 4,
             Self::Nsm | Self::Vsock | Self::Hwrng => 6, // the enclave's user is root
         };
         if mode & !allowed == 0 {
@@ -221,6 +238,7 @@ mod tests {
         nsm: true,
         vsock: true,
         hwrng: true,
+        cpus: None,
     };
 
     #[test]
@@ -250,12 +268,32 @@ mod tests {
             nsm: false,
             vsock: true,
             hwrng: false,
+            cpus: None,
         };
         assert_eq!(parent.find(0, libc::AT_FDCWD, b"/dev/nsm"), None);
         assert_eq!(
             parent.find(0, libc::AT_FDCWD, b"/dev/vsock"),
             Some(Node::Vsock)
         );
+    }
+
+    #[test]
+    fn cpus_are_listed_as_sysfs_lists_them() {
+        use std::io::Read as _;
+        let text = |cpus| {
+            let shown = Shown {
+                cpus: Some(cpus),
+                ..ALL
+            };
+            let node = shown.find(0, libc::AT_FDCWD, b"/sys/devices/system/cpu/online");
+            let mut text = String::new();
+            let file = fs::File::from(node.unwrap().open(libc::O_RDONLY).unwrap());
+            (&file).read_to_string(&mut text).unwrap();
+            text
+        };
+        assert_eq!((text(1), text(4)), ("0\n".to_owned(), "0-3\n".to_owned()));
+        let online = b"/sys/devices/system/cpu/online";
+        assert_eq!(ALL.find(0, libc::AT_FDCWD, online), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! process for ever, and a reused thread id shows as `ESRCH`.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs, io,
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
@@ -154,6 +154,45 @@ impl Status {
     }
 }
 
+/// What `/proc/PID/stat` says about a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProcessStat {
+    pub(crate) parent: i32,
+    /// Resident memory, shared pages included.
+    pub(crate) resident_bytes: u64,
+}
+
+impl ProcessStat {
+    /// Of every process of the machine.
+    pub(crate) fn all() -> BTreeMap<i32, Self> {
+        let Ok(entries) = fs::read_dir("/proc") else {
+            return BTreeMap::new();
+        };
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter_map(|pid: i32| {
+                let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+                Some((pid, Self::parse(&text)?))
+            })
+            .collect()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        const PARENT: usize = 1;
+        const RESIDENT_PAGES: usize = 21;
+        // "pid (comm) state ppid …", and comm may hold anything.
+        let (_, after) = text.rsplit_once(')')?;
+        let field = |n| after.split_whitespace().nth(n);
+        let pages: u64 = field(RESIDENT_PAGES)?.parse().ok()?;
+        // SAFETY: an integer in, an integer out.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        Some(Self {
+            parent: field(PARENT)?.parse().ok()?,
+            resident_bytes: pages * u64::try_from(page).unwrap_or(4096),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +204,15 @@ mod tests {
         let status = Status::parse(text);
         assert_eq!((status.process, status.threads), (41, 3));
         assert_eq!((status.own_signals, status.shared_signals), (2, 0x4000));
+    }
+
+    #[test]
+    fn a_process_may_call_itself_what_it_likes() {
+        let text = "41 (a) 7 (b) R 9 1 1 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 5 1000 3 99\n";
+        let stat = ProcessStat::parse(text).unwrap();
+        assert_eq!(stat.parent, 9);
+        assert!(stat.resident_bytes > 0 && stat.resident_bytes.is_multiple_of(3));
+        assert_eq!(ProcessStat::parse("41 (a) R 9"), None);
     }
 
     #[test]

@@ -27,6 +27,7 @@ use super::{
     bridge::{Bridge, Forward, Publish, Traffic},
     loopback::{LoopbackError, OwnLoopback},
     mem::{self, MemoryFault},
+    memory::{self, Verdict, Watch},
     notif::Notifier,
     nsmdev::{Desk, NsmDevice},
     paths::{self, Shown},
@@ -82,7 +83,7 @@ pub struct Settings {
     pub network: Network,
     /// How many CPUs it may use; `None` for all.
     pub cpu_count: Option<u32>,
-    /// Most data memory a process may have, in MiB; `None` for no limit.
+    /// Most memory its processes may hold together, in MiB; `None` for no limit.
     pub memory_mib: Option<u64>,
     /// Whether signals wait while a call is being answered, where the kernel can
     /// do that (5.19). Off to rehearse an older kernel.
@@ -194,11 +195,16 @@ impl Settings {
             },
         );
         lines.push(match self.cpu_count {
-            Some(cpus) => format!("CPUs: {cpus}, by affinity"),
+            Some(cpus) => format!("CPUs: {cpus}, by affinity and in /sys/devices/system/cpu"),
             None => "CPUs: the machine's".to_owned(),
         });
         lines.push(match self.memory_mib {
-            Some(mib) => format!("memory: {mib} MiB of data for each process, by RLIMIT_DATA"),
+            Some(mib) => format!(
+                "memory: {mib} MiB for all processes together, looked at every {} ms (past it, \
+                 all end with code {}); no process gets more than that for its data (RLIMIT_DATA)",
+                memory::LOOK_EVERY.as_millis(),
+                MemoryExceeded::EXIT_CODE,
+            ),
             None => "memory: the machine's".to_owned(),
         });
         for Publish { at, to } in &self.publish {
@@ -217,11 +223,34 @@ impl Settings {
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finished {
-    /// The main process's exit code, or 128 + the signal that ended it.
+    /// The main process's exit code, or 128 + the signal that ended it, or
+    /// [`MemoryExceeded::EXIT_CODE`].
     pub code: u8,
+    /// Why the run was ended, if it held more memory than it may.
+    pub memory_exceeded: Option<MemoryExceeded>,
     /// How often each system call was trapped.
     pub traps: BTreeMap<String, u64>,
+}
+
+/// The run's processes together held more memory than an enclave of this size has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the enclave ran out of memory: its processes held {} MiB of {limit_mib} MiB, and were ended; \
+     raise --memory-mib, as --memory of nitro-cli run-enclave",
+    held_bytes >> 20
+)]
+pub struct MemoryExceeded {
+    /// What they held.
+    pub held_bytes: u64,
+    /// What they may.
+    pub limit_mib: u64,
+}
+
+impl MemoryExceeded {
+    /// The run's exit code then: none that a shell or `timeout` gives.
+    pub const EXIT_CODE: u8 = 123;
 }
 
 /// Why a run could not start. Each says what to do.
@@ -376,6 +405,7 @@ pub(crate) fn supervise(
         nsm: device.is_some() && !placeholder,
         vsock: settings.vsock && machine_vsock.is_none(),
         hwrng: device.is_some() && !placeholder,
+        cpus: settings.cpu_count,
     };
     let loopback = settings.own_loopback();
     let wanted = Wanted {
@@ -451,19 +481,32 @@ pub(crate) fn supervise(
         let traffic = traffic.clone();
         start_thread("bridge", move || bridge.serve(&traffic))?;
     }
+    let verdict = match plan.memory_bytes_max {
+        Some(limit) => {
+            let (watch, verdict) = Watch::over(&child.pidfd, limit)?;
+            start_thread("memory", move || watch.keep())?;
+            verdict
+        }
+        None => Verdict::default(),
+    };
     child.go();
     let code = signals::follow(child.pid, sys::of(&child.pidfd))?;
     drop(tree);
     traffic.drain();
     match child.failure() {
         Some(failure) => Err(start_error(SpawnError::Child(failure), &settings)),
-        None => Ok((
-            Finished {
-                code,
+        None => {
+            let memory_exceeded = verdict.exceeded_with().map(|held_bytes| MemoryExceeded {
+                held_bytes,
+                limit_mib: settings.memory_mib.unwrap_or(0),
+            });
+            let finished = Finished {
+                code: memory_exceeded.map_or(code, |_| MemoryExceeded::EXIT_CODE),
+                memory_exceeded,
                 traps: counters.by_name(arch),
-            },
-            child.killable,
-        )),
+            };
+            Ok((finished, child.killable))
+        }
     }
 }
 

@@ -8,14 +8,14 @@
 //! truth: `signal(7)`, `prctl(2)` PR_SET_CHILD_SUBREAPER.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _},
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _},
     thread,
     time::{Duration, Instant},
 };
 
-use super::sys;
+use super::{procfd::ProcessStat, sys};
 
 /// How long the rest of a tree is waited for after its main process has ended.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -215,22 +215,11 @@ pub(crate) fn end_everything() {
 
 /// Our direct children.
 fn children() -> Vec<i32> {
-    let own = std::process::id();
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid: &i32| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            // "pid (comm) state ppid …", and comm may hold anything.
-            let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
-            after
-                .split_whitespace()
-                .nth(1)
-                .and_then(|ppid| ppid.parse().ok())
-                == Some(own)
-        })
+    let own = std::process::id().cast_signed();
+    ProcessStat::all()
+        .into_iter()
+        .filter(|(_, stat)| stat.parent == own)
+        .map(|(pid, _)| pid)
         .collect()
 }
 

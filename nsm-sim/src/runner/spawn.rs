@@ -50,7 +50,8 @@ pub(crate) struct Plan {
     pub(crate) directory: Option<CString>,
     /// CPUs the child may run on.
     pub(crate) cpus: Option<libc::cpu_set_t>,
-    /// Most address space a process may have, in bytes.
+    /// Most memory, in bytes: what is refused to a process at once, as a kernel
+    /// refuses an allocation beyond all memory there is.
     pub(crate) memory_bytes_max: Option<u64>,
     pub(crate) then: Become,
 }

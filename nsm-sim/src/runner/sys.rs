@@ -165,6 +165,25 @@ pub(crate) fn accept_now(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<Ow
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Sends a signal to the process behind a pidfd; 0 only asks whether it is there.
+pub(crate) fn signal_process(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: integers, and a null siginfo, which is allowed.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if rc < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 /// An entry of [`poll`] that waits for input.
 pub(crate) fn poll_for_input(fd: RawFd) -> libc::pollfd {
     libc::pollfd {
