@@ -5,6 +5,7 @@
 //! keeps what each printed in `target/ci/logs`, and says which ones failed.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // its output is its purpose
 
+mod aarch64;
 mod check;
 mod conformance;
 mod demo;
@@ -35,6 +36,8 @@ enum Verb {
     Gate(step::Selection),
     /// Licences, sources, bans and advisories of all dependencies.
     Deny,
+    /// The runner for aarch64, where its target is installed.
+    Aarch64,
     /// The demo on its real image, as text and as JSON, in the profile of the tests.
     Demo,
     /// The demo exactly as the README has it: a release build.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
             Verb::Check(selection) => selection.run(check::STEPS, &workspace),
             Verb::Gate(selection) => selection.run(gate::STEPS, &workspace),
             Verb::Deny => step::run_all(&[deny::STEP], &workspace),
+            Verb::Aarch64 => step::run_all(&[aarch64::STEP], &workspace),
             Verb::Demo => step::run_all(&[demo::TEXT, demo::JSON], &workspace),
             Verb::ReleaseDemo => step::run_all(&[demo::RELEASE], &workspace),
             Verb::Fidelity => fidelity::write(&workspace),

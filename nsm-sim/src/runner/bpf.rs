@@ -4,13 +4,16 @@
 //! Models the trap table of the runner's ground truth (§2 "Filter") for x86-64
 //! and aarch64. Source of truth for numbers: the kernel's `syscall_64.tbl` and
 //! `asm-generic/unistd.h`; for the program form: `seccomp(2)`. The aarch64 table
-//! is compiled and interpreted in tests but has not run on such a machine.
+//! is compiled and interpreted in tests on x86-64; nothing of it was built for or
+//! run on such a machine.
 //!
 //! Does not model the 32-bit and x32 call tables: those calls are let through
 //! unseen. Only the low words of arguments are compared, because musl passes an
 //! ioctl number as a sign-extended int.
 
 use libc::sock_filter;
+
+use super::stat::{self, StatLayout};
 
 /// A system call the runner may want to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +58,11 @@ pub(crate) struct Arch {
     audit: u32,
     /// Calls at or above this number belong to another ABI (x32).
     foreign_from: Option<u32>,
+    /// `EM_*` of `linux/elf-em.h`: what its programs say they are for.
+    pub(crate) elf_machine: u16,
+    /// `O_DIRECTORY` of its `asm/fcntl.h`.
+    directory_flag: i32,
+    pub(crate) stat: StatLayout,
     numbers: &'static [(Call, u32)],
 }
 
@@ -63,6 +71,9 @@ pub(crate) static X86_64: Arch = Arch {
     name: "x86_64",
     audit: 0xC000_003E,
     foreign_from: Some(0x4000_0000),
+    elf_machine: 62,
+    directory_flag: 0o200_000,
+    stat: stat::X86_64,
     numbers: &[
         (Call::Open, 2),
         (Call::Stat, 4),
@@ -101,6 +112,9 @@ pub(crate) static AARCH64: Arch = Arch {
     name: "aarch64",
     audit: 0xC000_00B7,
     foreign_from: None,
+    elf_machine: 183,
+    directory_flag: 0o40_000,
+    stat: stat::AARCH64,
     numbers: &[
         (Call::Ioctl, 29),
         (Call::Faccessat, 48),
@@ -139,6 +153,11 @@ impl Arch {
         } else {
             None
         }
+    }
+
+    /// Flags of an open that no device node takes part in.
+    pub(crate) fn not_a_device(&self) -> i32 {
+        self.directory_flag | libc::O_PATH
     }
 
     /// The call with this number.
@@ -233,7 +252,7 @@ pub(crate) fn program(arch: &Arch, wanted: Wanted) -> Vec<sock_filter> {
         program.append(&mut allow());
     }
     for &(call, number) in arch.numbers {
-        let decide = decide(call, wanted);
+        let decide = decide(arch, call, wanted);
         if matches!(decide, Decide::Allow) {
             continue; // the kernel caches "always allowed" for calls no branch looks at
         }
@@ -246,9 +265,9 @@ pub(crate) fn program(arch: &Arch, wanted: Wanted) -> Vec<sock_filter> {
     program
 }
 
-fn decide(call: Call, wanted: Wanted) -> Decide {
+fn decide(arch: &Arch, call: Call, wanted: Wanted) -> Decide {
     use Decide::{Allow, Errno, Notify};
-    const NOT_A_DEVICE: u32 = (libc::O_DIRECTORY | libc::O_PATH) as u32;
+    let not_a_device = arch.not_a_device().cast_unsigned();
     const EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;
     let path = |wanted: bool, flags_arg: Option<(u32, u32)>| match (wanted, flags_arg) {
         (false, _) => Allow,
@@ -259,8 +278,8 @@ fn decide(call: Call, wanted: Wanted) -> Decide {
         // The NSM driver refuses every other number with EINVAL, so every
         // number is looked at, save the terminal class: isatty() is everywhere.
         Call::Ioctl => Decide::If(1, 0xFF00, 0x5400, Box::new(Allow), Box::new(Notify)),
-        Call::Open => path(wanted.opens, Some((1, NOT_A_DEVICE))),
-        Call::Openat => path(wanted.opens, Some((2, NOT_A_DEVICE))),
+        Call::Open => path(wanted.opens, Some((1, not_a_device))),
+        Call::Openat => path(wanted.opens, Some((2, not_a_device))),
         Call::Openat2 => path(wanted.opens, None),
         Call::Newfstatat => path(wanted.stats, Some((3, EMPTY_PATH))),
         Call::Statx => path(wanted.stats, Some((2, EMPTY_PATH))),
@@ -414,15 +433,13 @@ mod tests {
             args[m] = w;
             args
         };
-        let directory = libc::O_DIRECTORY as u64;
         let rows = [
             (Call::Ioctl, at(1, 0xC020_0A00), NOTIFY),
             (Call::Ioctl, at(1, 0xFFFF_FFFF_C020_0A00), NOTIFY), // musl: sign-extended
             (Call::Ioctl, at(1, 0x7B9), NOTIFY),
             (Call::Ioctl, at(1, 0x5401), ALLOW), // TCGETS
             (Call::Openat, at(2, 0), NOTIFY),
-            (Call::Openat, at(2, directory), ALLOW),
-            (Call::Openat2, at(2, directory), NOTIFY), // its third argument is a pointer
+            (Call::Openat, at(2, 0o10_000_000), ALLOW), // O_PATH
             (Call::Newfstatat, at(3, 0), NOTIFY),
             (Call::Newfstatat, at(3, 0x1000), ALLOW),
             (Call::Statx, at(2, 0x1000), ALLOW),
@@ -463,8 +480,52 @@ mod tests {
                 );
             }
         }
-        assert_eq!(verdict(&X86_64, ALL, Call::Open, at(1, directory)), ALLOW);
+        // O_DIRECTORY differs, and what is one machine's is the other's O_DIRECT.
+        for (arch, directory, direct) in [
+            (&X86_64, 0o200_000, 0o40_000),
+            (&AARCH64, 0o40_000, 0o200_000),
+        ] {
+            assert_eq!(verdict(arch, ALL, Call::Openat, at(2, directory)), ALLOW);
+            assert_eq!(verdict(arch, ALL, Call::Openat, at(2, direct)), NOTIFY);
+            // The third argument of openat2 is a pointer.
+            assert_eq!(verdict(arch, ALL, Call::Openat2, at(2, directory)), NOTIFY);
+        }
+        assert_eq!(verdict(&X86_64, ALL, Call::Open, at(1, 0o200_000)), ALLOW);
         assert_eq!(verdict(&X86_64, ALL, Call::Open, at(1, 2)), NOTIFY);
+    }
+
+    #[test]
+    fn the_table_of_this_machine_is_the_c_librarys() {
+        let native = Arch::native().unwrap();
+        for (call, number) in [
+            (Call::Accept4, libc::SYS_accept4),
+            (Call::Bind, libc::SYS_bind),
+            (Call::Connect, libc::SYS_connect),
+            (Call::Faccessat, libc::SYS_faccessat),
+            (Call::Faccessat2, libc::SYS_faccessat2),
+            (Call::Getpeername, libc::SYS_getpeername),
+            (Call::Getsockname, libc::SYS_getsockname),
+            (Call::Getsockopt, libc::SYS_getsockopt),
+            (Call::IoUringSetup, libc::SYS_io_uring_setup),
+            (Call::Ioctl, libc::SYS_ioctl),
+            (Call::Listen, libc::SYS_listen),
+            (Call::Newfstatat, libc::SYS_newfstatat),
+            (Call::Openat, libc::SYS_openat),
+            (Call::Openat2, libc::SYS_openat2),
+            (Call::Prctl, libc::SYS_prctl),
+            (Call::Readlinkat, libc::SYS_readlinkat),
+            (Call::Sendmmsg, libc::SYS_sendmmsg),
+            (Call::Sendmsg, libc::SYS_sendmsg),
+            (Call::Sendto, libc::SYS_sendto),
+            (Call::Setsockopt, libc::SYS_setsockopt),
+            (Call::Socket, libc::SYS_socket),
+            (Call::Socketpair, libc::SYS_socketpair),
+            (Call::Statx, libc::SYS_statx),
+        ] {
+            let ours = native.number(call).map(libc::c_long::from);
+            assert_eq!(ours, Some(number), "{call:?}");
+        }
+        assert_eq!(native.directory_flag, libc::O_DIRECTORY);
     }
 
     #[test]

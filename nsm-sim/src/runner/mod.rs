@@ -9,7 +9,7 @@
 //! Reading order: [`run()`] (a run from start to end), `spawn` and `signals`
 //! (its process), `memory` (its limit), `root` (an image's own root file system), `loopback` and
 //! `network` (what it can reach), `bpf` (what is trapped), `traps` (the loop),
-//! `nsmdev` and `paths` (the NSM), `sockets`, `vsock` and [`switchboard`]
+//! `nsmdev`, `paths` and `stat` (the NSM), `sockets`, `vsock` and [`switchboard`]
 //! (AF_VSOCK), [`bridge`] (for unsupervised programs), and below them `notif`,
 //! `mem`, `procfd`, `namespaces`, `sys` (the kernel).
 //!
@@ -58,6 +58,7 @@ mod run;
 mod signals;
 mod sockets;
 mod spawn;
+mod stat;
 pub mod switchboard;
 mod sys;
 mod traps;

@@ -21,10 +21,7 @@ use std::{
     path::Path,
 };
 
-use super::{
-    procfd,
-    sys::{self, NodeShape},
-};
+use super::{procfd, stat::NodeShape, sys};
 
 /// An emulated node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

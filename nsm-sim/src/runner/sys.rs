@@ -225,50 +225,6 @@ pub(crate) fn file_of(text: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// The kernel's `struct stat` of a character device as bytes, for a caller.
-pub(crate) fn stat_bytes(shape: &NodeShape) -> Vec<u8> {
-    // SAFETY: all-zero is a valid stat buffer.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    stat.st_dev = libc::makedev(0, 5);
-    stat.st_ino = shape.inode;
-    stat.st_mode = shape.mode;
-    stat.st_nlink = 1;
-    stat.st_rdev = libc::makedev(shape.device.0, shape.device.1);
-    stat.st_size = shape.size;
-    stat.st_blksize = 4096;
-    bytes_of(&stat)
-}
-
-/// The kernel's `struct statx` of the same.
-pub(crate) fn statx_bytes(shape: &NodeShape) -> Vec<u8> {
-    // SAFETY: all-zero is a valid statx buffer.
-    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-    stat.stx_mask = libc::STATX_BASIC_STATS;
-    stat.stx_blksize = 4096;
-    stat.stx_nlink = 1;
-    stat.stx_mode = u16::try_from(shape.mode).unwrap_or(0);
-    stat.stx_ino = shape.inode;
-    stat.stx_size = u64::try_from(shape.size).unwrap_or(0);
-    (stat.stx_rdev_major, stat.stx_rdev_minor) = shape.device;
-    (stat.stx_dev_major, stat.stx_dev_minor) = (0, 5);
-    bytes_of(&stat)
-}
-
-/// What `stat` shows of an emulated node.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NodeShape {
-    pub(crate) inode: u64,
-    pub(crate) mode: u32,
-    pub(crate) device: (u32, u32),
-    pub(crate) size: i64,
-}
-
-fn bytes_of<T>(value: &T) -> Vec<u8> {
-    // SAFETY: both callers zeroed the whole value first, padding included, and
-    // `u8` has no alignment.
-    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }.to_vec()
-}
-
 /// Borrowed form of anything that owns a descriptor.
 pub(crate) fn of(fd: &impl AsFd) -> BorrowedFd<'_> {
     fd.as_fd()

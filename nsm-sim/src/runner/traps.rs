@@ -28,6 +28,7 @@ use super::{
     paths::{NSM_BACKING, Shown, VSOCK_BACKING},
     procfd::Callers,
     sockets::Parked,
+    stat::{NodeShape, StatLayout},
     switchboard::World,
     sys,
     vsock::{ADDRESS_BYTES_MAX, Sockets},
@@ -163,9 +164,9 @@ impl Supervisor {
             Call::Open => self.open(&trap, libc::AT_FDCWD, 0, trap.int(1)),
             Call::Openat => self.open(&trap, trap.int(0), 1, trap.int(2)),
             Call::Openat2 => self.open_by_how(&trap),
-            Call::Stat | Call::Lstat => self.stat(&trap, libc::AT_FDCWD, 0, 1, sys::stat_bytes),
-            Call::Newfstatat => self.stat(&trap, trap.int(0), 1, 2, sys::stat_bytes),
-            Call::Statx => self.stat(&trap, trap.int(0), 1, 4, sys::statx_bytes),
+            Call::Stat | Call::Lstat => self.stat(&trap, libc::AT_FDCWD, 0, 1, StatLayout::stat),
+            Call::Newfstatat => self.stat(&trap, trap.int(0), 1, 2, StatLayout::stat),
+            Call::Statx => self.stat(&trap, trap.int(0), 1, 4, StatLayout::statx),
             Call::Access => self.access(&trap, libc::AT_FDCWD, 0, trap.int(1)),
             Call::Faccessat | Call::Faccessat2 => self.access(&trap, trap.int(0), 1, trap.int(2)),
             Call::Readlink => self.readlink(&trap, libc::AT_FDCWD, 0),
@@ -326,7 +327,7 @@ impl Supervisor {
             return Answer::Pass;
         }
         let flags = u64::from_ne_bytes(flags) as i32;
-        if flags & (libc::O_DIRECTORY | libc::O_PATH) != 0 {
+        if flags & self.arch.not_a_device() != 0 {
             return Answer::Pass;
         }
         self.open(trap, trap.int(0), 1, flags)
@@ -338,11 +339,15 @@ impl Supervisor {
         dirfd: i32,
         arg: usize,
         buffer_arg: usize,
-        bytes: fn(&sys::NodeShape) -> Vec<u8>,
+        bytes: fn(&StatLayout, &NodeShape) -> Vec<u8>,
     ) -> Answer {
         match self.node(trap, dirfd, arg) {
             Err(answer) => answer,
-            Ok(node) => match self.write(trap, trap.word(buffer_arg), &bytes(&node.shape())) {
+            Ok(node) => match self.write(
+                trap,
+                trap.word(buffer_arg),
+                &bytes(&self.arch.stat, &node.shape()),
+            ) {
                 Ok(()) => Answer::Value(0),
                 Err(answer) => answer,
             },
