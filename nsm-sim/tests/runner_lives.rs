@@ -112,12 +112,15 @@ fn a_program_that_cannot_run_gives_the_codes_of_a_shell_and_says_why() {
     fs::write(stage.path("text"), b"hello").unwrap();
     let text = stage.path("text").display().to_string();
     let elf32 = stage.path("elf32").display().to_string();
+    let script32 = stage.path("script32").display().to_string();
+    fs::write(&script32, format!("#!{elf32} -x\n")).unwrap();
     for user in users() {
         for (program, code, word) in [
             ("/nowhere/to/be/found", 127, "No such file"),
             ("no-such-program-on-the-path", 127, "No such file"),
             (text.as_str(), 126, "Permission denied"),
             (elf32.as_str(), 126, "32-bit"),
+            (script32.as_str(), 126, "32-bit"),
         ] {
             let output = stage.run(user, &[]).arg(program).output().unwrap();
             assert_eq!(

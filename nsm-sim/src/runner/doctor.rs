@@ -240,7 +240,8 @@ fn fix_of(error: &StartError) -> Option<&'static str> {
             ptrace_scope: Some(2),
         } => "sysctl -w kernel.yama.ptrace_scope=1, or run with CAP_SYS_PTRACE",
         StartError::Memory { .. } => {
-            "allow process_vm_readv or /proc/PID/mem in the outer profile, or --cap-add SYS_PTRACE"
+            "what the cause names; in a container, allow process_vm_readv or /proc/PID/mem in the \
+             outer profile, or --cap-add SYS_PTRACE"
         }
         _ => return None,
     })

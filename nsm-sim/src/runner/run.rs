@@ -370,6 +370,11 @@ fn yama_advice(ptrace_scope: &Option<u32>) -> String {
                 ", after a reboot"
             }
         ),
+        _ if File::open("/proc/self/exe").is_err() => {
+            "nsm-sim's own file may be run by this user and not read, which forbids all tracing; \
+             chmod a+r it"
+                .to_owned()
+        }
         _ => "an outer profile forbids process_vm_readv and /proc/PID/mem; allow them, or add \
               --cap-add SYS_PTRACE"
             .to_owned(),

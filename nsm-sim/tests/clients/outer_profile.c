@@ -1,6 +1,7 @@
 /* outer_profile DENIAL… -- CMD…: runs CMD under a seccomp filter as a container
  * runtime would install it, with EPERM for the calls named: vsock (socket of
- * AF_VSOCK), pidfd_getfd, process_vm, seccomp, unshare. x86-64 and aarch64. */
+ * AF_VSOCK), pidfd_getfd, process_vm, seccomp, unshare; old_kernel answers ENOSYS
+ * to seccomp, as one without it. x86-64 and aarch64. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -14,12 +15,14 @@
 static struct sock_filter program[64];
 static unsigned short n;
 
-static void deny(int number)
+static void refuse(int number, int error)
 {
 	program[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
 	program[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1);
-	program[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	program[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error);
 }
+
+static void deny(int number) { refuse(number, EPERM); }
 
 int main(int argc, char **argv)
 {
@@ -38,6 +41,8 @@ int main(int argc, char **argv)
 			deny(SYS_process_vm_writev);
 		} else if (!strcmp(argv[i], "seccomp")) {
 			deny(SYS_seccomp);
+		} else if (!strcmp(argv[i], "old_kernel")) {
+			refuse(SYS_seccomp, ENOSYS);
 		} else if (!strcmp(argv[i], "unshare")) {
 			deny(SYS_unshare);
 		} else {

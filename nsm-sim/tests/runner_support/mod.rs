@@ -57,6 +57,28 @@ impl Stage {
         to
     }
 
+    /// Copies a program so that others than its owner may run and not read it.
+    pub(crate) fn bring_to_execute_only(&self, from: &Path, name: &str) -> PathBuf {
+        let to = self.path(name);
+        fs::copy(from, &to).unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o711)).unwrap();
+        to
+    }
+
+    /// Whether `user` may make namespaces, found out by util-linux's `unshare`.
+    pub(crate) fn may_make_namespaces(&self, user: User, flags: &[&str]) -> bool {
+        let mut command = self.command(user, Path::new("unshare"));
+        let may = command
+            .args(flags)
+            .arg("true")
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !may {
+            println!("skipped for {user:?}: unshare {flags:?} is forbidden here");
+        }
+        may
+    }
+
     /// Compiles `tests/clients/NAME.c` as a static program.
     pub(crate) fn compile(&self, name: &str) -> PathBuf {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/clients/{name}.c"));
@@ -174,7 +196,7 @@ pub(crate) fn users() -> Vec<User> {
     }
 }
 
-/// Whether `user` may make a network namespace, found out by util-linux.
+/// Whether a run of `user` gets a loopback of its own here.
 pub(crate) fn may_have_own_loopback(stage: &Stage, user: User) -> bool {
     let root = user == User::Own && is_root();
     let flags: &[&str] = if root {
@@ -182,16 +204,7 @@ pub(crate) fn may_have_own_loopback(stage: &Stage, user: User) -> bool {
     } else {
         &["--user", "--net"]
     };
-    let mut command = stage.command(user, Path::new("unshare"));
-    let may = command
-        .args(flags)
-        .arg("true")
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if !may {
-        println!("skipped for {user:?}: network namespaces are forbidden here");
-    }
-    may
+    stage.may_make_namespaces(user, flags)
 }
 
 /// Whether the tests run as root.
