@@ -321,10 +321,13 @@ impl Supervisor {
     fn open_by_how(&mut self, trap: &Trap) -> Answer {
         // struct open_how starts with the flags, 64 bits wide.
         let mut flags = [0; 8];
-        if trap.word(3) < flags.len() as u64
-            || mem::read(trap.tid, trap.word(2), &mut flags).is_err()
-        {
+        if trap.word(3) < flags.len() as u64 {
             return Answer::Pass;
+        }
+        match self.read(trap, trap.word(2), &mut flags) {
+            Ok(()) => {}
+            Err(Answer::Later) => return Answer::Later,
+            Err(_) => return Answer::Pass, // the kernel finds the same fault
         }
         let flags = u64::from_ne_bytes(flags) as i32;
         if flags & self.arch.not_a_device() != 0 {
@@ -407,8 +410,10 @@ impl Supervisor {
             // struct msghdr starts with the name's address and length.
             let mut head = [0; 16];
             let at = trap.word(1).wrapping_add(n * MMSGHDR_BYTES);
-            if mem::read(trap.tid, at, &mut head).is_err() {
-                return Answer::Pass;
+            match self.read(trap, at, &mut head) {
+                Ok(()) => {}
+                Err(Answer::Later) => return Answer::Later,
+                Err(_) => return Answer::Pass, // the kernel finds the same fault
             }
             let [name, len] = [0, 8].map(|at: usize| {
                 head.get(at..at + 8)

@@ -1,6 +1,7 @@
 /* outer_profile DENIAL… -- CMD…: runs CMD under a seccomp filter as a container
  * runtime would install it, with EPERM for the calls named: vsock (socket of
- * AF_VSOCK), pidfd_getfd, process_vm, seccomp, unshare; old_kernel answers ENOSYS
+ * AF_VSOCK), pidfd_getfd, process_vm, seccomp, unshare, interfaces (changing one, as
+ * AppArmor does in a user namespace); old_kernel answers ENOSYS
  * to seccomp, as one without it. x86-64 and aarch64. */
 #include <errno.h>
 #include <linux/filter.h>
@@ -43,6 +44,12 @@ int main(int argc, char **argv)
 			deny(SYS_seccomp);
 		} else if (!strcmp(argv[i], "old_kernel")) {
 			refuse(SYS_seccomp, ENOSYS);
+		} else if (!strcmp(argv[i], "interfaces")) {
+			program[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+			program[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3);
+			program[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]));
+			program[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x8914 /* SIOCSIFFLAGS */, 0, 1);
+			program[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
 		} else if (!strcmp(argv[i], "unshare")) {
 			deny(SYS_unshare);
 		} else {
