@@ -115,6 +115,10 @@ fn verdict(reply: &Reply) -> Verdict {
 /// Calls, a line each; `kms_calls` tells their form. Accepted is an input whose
 /// last call is.
 pub(super) fn calls(_corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
+    Ok(Box::new(unchanged_calls()?))
+}
+
+fn unchanged_calls() -> anyhow::Result<Calls> {
     let verifier = verifier()?;
     let key_id = World::new(Arc::clone(&verifier))?.key_id;
     let key = BASE64.decode(RECIPIENT_KEY)?;
@@ -132,17 +136,14 @@ pub(super) fn calls(_corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
         let calls = calls.replace("KEY\"", &format!("{key_id}\""));
         calls.replace("RECIPIENT", &recipient).into_bytes()
     };
-    let target = Calls {
+    Ok(Calls {
         quick: kms_calls::QUICK.iter().map(complete).collect(),
         slow: kms_calls::SLOW.iter().map(complete).collect(),
         ours: role(ACCOUNT),
         theirs: role("999999999999"),
         verifier,
-    };
-    for seed in target.quick.iter().chain(&target.slow) {
-        target.answer(seed);
-    }
-    Ok(Box::new(target))
+        answered: 0,
+    })
 }
 
 struct Calls {
@@ -153,13 +154,16 @@ struct Calls {
     /// A role of another account.
     theirs: Caller,
     verifier: Arc<Verifier>,
+    /// Calls answered in all inputs.
+    answered: u64,
 }
 
 impl Calls {
-    fn answer(&self, input: &[u8]) -> Verdict {
+    /// The replies to an input's calls, in a world of its own.
+    fn replies(&self, input: &[u8]) -> Vec<Reply> {
         let world = World::new(Arc::clone(&self.verifier)).expect("a world can be made");
-        let mut replies: Vec<Value> = Vec::new();
-        let mut last = Verdict::Refused;
+        let mut bodies: Vec<Value> = Vec::new();
+        let mut replies = Vec::new();
         for line in input.split(|byte| *byte == b'\n').take(CALLS_MAX) {
             let (caller, line) = match line {
                 [b'~', rest @ ..] => (&self.ours, rest),
@@ -168,14 +172,14 @@ impl Calls {
             };
             let space = line.iter().position(|byte| *byte == b' ');
             let (operation, body) = line.split_at(space.unwrap_or(line.len()));
-            let body = with_taken(body.get(1..).unwrap_or_default(), &replies);
+            let body = with_taken(body.get(1..).unwrap_or_default(), &bodies);
             let reply = world.call_as(caller, &String::from_utf8_lossy(operation), &body);
-            last = verdict(&reply);
-            let reply = serde_json::from_slice(&reply.body).unwrap_or_default();
-            keeps_secrets_from_the_parent(&reply);
+            let body = serde_json::from_slice(&reply.body).unwrap_or_default();
+            keeps_secrets_from_the_parent(&body);
+            bodies.push(body);
             replies.push(reply);
         }
-        last
+        replies
     }
 }
 
@@ -263,7 +267,15 @@ impl Target for Calls {
     }
 
     fn run(&mut self, input: &[u8]) -> Verdict {
-        self.answer(input)
+        let replies = self.replies(input);
+        self.answered += replies.len() as u64;
+        replies
+            .iter()
+            .fold(Verdict::Refused, |_, reply| verdict(reply))
+    }
+
+    fn remark(&self) -> Option<String> {
+        Some(format!("{} calls", self.answered))
     }
 }
 
@@ -334,4 +346,42 @@ pub(super) fn seed_file(_corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
             Verdict::from(&read)
         },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unchanged_calls_succeed_but_for_those_that_are_there_to_fail() {
+        let calls = unchanged_calls().unwrap();
+        let mut refused = Vec::new();
+        for seed in calls.quick.iter().chain(&calls.slow) {
+            let text = String::from_utf8_lossy(seed);
+            for (call, reply) in text.lines().zip(calls.replies(seed)) {
+                if reply.status != 200 {
+                    let operation = call.split(' ').next().unwrap_or_default();
+                    refused.push(format!(
+                        "{operation} {}",
+                        reply.error_type.unwrap_or_default()
+                    ));
+                }
+            }
+        }
+        refused.sort();
+        let expected = [
+            "@Encrypt AccessDeniedException",
+            "ConnectCustomKeyStore CustomKeyStoreNotFoundException",
+            "CreateCustomKeyStore XksProxyUriUnreachableException",
+            "CreateKey CustomKeyStoreNotFoundException",
+            "Decrypt DryRunOperationException",
+            "DeleteCustomKeyStore CustomKeyStoreHasCMKsException",
+            "DescribeKey NotFoundException",
+            "Encrypt KMSInvalidStateException",
+            "ImportKeyMaterial InvalidCiphertextException",
+            "ImportKeyMaterial InvalidImportTokenException",
+            "VerifyMac DryRunOperationException",
+        ];
+        assert_eq!(refused, expected);
+    }
 }

@@ -13,9 +13,11 @@ CreateAlias {"AliasName":"alias/other","TargetKeyId":"$1/KeyMetadata/KeyId"}
 UpdateAlias {"AliasName":"alias/other","TargetKeyId":"KEY"}
 ListAliases {"KeyId":"KEY","Limit":1}
 DeleteAlias {"AliasName":"alias/other"}"#,
-    r#"DescribeKey {"KeyId":"alias/fuzz","GrantTokens":["t"]}
+    r#"DescribeKey {"KeyId":"alias/fuzz","GrantTokens":[]}
 UpdateKeyDescription {"KeyId":"KEY","Description":"new"}
-ListKeys {"Limit":1,"Marker":"m"}
+CreateKey {}
+ListKeys {"Limit":1}
+ListKeys {"Limit":1,"Marker":"$4/NextMarker"}
 ListKeyPolicies {"KeyId":"KEY","Limit":1}
 GetKeyLastUsage {"KeyId":"KEY"}"#,
     r#"ScheduleKeyDeletion {"KeyId":"KEY","PendingWindowInDays":7}
@@ -62,8 +64,8 @@ GenerateMac {"KeyId":"$1/KeyMetadata/KeyId","Message":"AAAA","MacAlgorithm":"HMA
 VerifyMac {"KeyId":"$1/KeyMetadata/KeyId","Message":"AAAA","MacAlgorithm":"HMAC_SHA_256","Mac":"$2/Mac","DryRun":true}
 VerifyMac {"KeyId":"$1/KeyMetadata/KeyId","Message":"AAAA","MacAlgorithm":"HMAC_SHA_256","Mac":"$2/Mac"}"#,
     r#"CreateKey {"KeyUsage":"ENCAPSULATE_DECAPSULATE","KeySpec":"ML_KEM_768"}
-Encapsulate {"KeyId":"$1/KeyMetadata/KeyId","EncapsulationAlgorithm":"ML_KEM_768"}
-Decapsulate {"KeyId":"$1/KeyMetadata/KeyId","EncapsulationAlgorithm":"ML_KEM_768","SharedSecretCiphertextBlob":"$2/SharedSecretCiphertextBlob"}"#,
+Encapsulate {"KeyId":"$1/KeyMetadata/KeyId","EncapsulationAlgorithm":"ML_KEM"}
+Decapsulate {"KeyId":"$1/KeyMetadata/KeyId","EncapsulationAlgorithm":"ML_KEM","SharedSecretCiphertextBlob":"$2/SharedSecretCiphertextBlob"}"#,
     r#"TagResource {"KeyId":"KEY","Tags":[{"TagKey":"k","TagValue":"v"}]}
 ListResourceTags {"KeyId":"KEY","Limit":1}
 UntagResource {"KeyId":"KEY","TagKeys":["k"]}"#,
@@ -71,9 +73,9 @@ UntagResource {"KeyId":"KEY","TagKeys":["k"]}"#,
 ~Encrypt {"KeyId":"KEY","Plaintext":"AAAA","EncryptionContext":{"a":"b","c":"d"},"GrantTokens":["$1/GrantToken"]}
 ~CreateGrant {"KeyId":"KEY","GranteePrincipal":"arn:aws:iam::999999999999:root","Operations":["Decrypt"],"Constraints":{"EncryptionContextEquals":{"a":"b"}},"GrantTokens":["$1/GrantToken"]}
 ListGrants {"KeyId":"KEY","Limit":1,"GranteePrincipal":"arn:aws:iam::123456789012:role/R"}
-~ListRetirableGrants {"RetiringPrincipal":"arn:aws:iam::123456789012:role/R","Limit":1}
+ListRetirableGrants {"RetiringPrincipal":"arn:aws:iam::123456789012:role/R","Limit":1}
 ~RetireGrant {"GrantToken":"$1/GrantToken"}
-RevokeGrant {"KeyId":"KEY","GrantId":"$1/GrantId"}"#,
+RevokeGrant {"KeyId":"KEY","GrantId":"$3/GrantId"}"#,
     r#"CreateKey {"MultiRegion":true}
 ReplicateKey {"KeyId":"$1/KeyMetadata/KeyId","ReplicaRegion":"eu-west-1","Description":"d","Tags":[{"TagKey":"k","TagValue":"v"}]}
 UpdatePrimaryRegion {"KeyId":"$1/KeyMetadata/KeyId","PrimaryRegion":"eu-west-1"}
@@ -83,12 +85,12 @@ ScheduleKeyDeletion {"KeyId":"$1/KeyMetadata/KeyId"}"#,
 ImportKeyMaterial {"KeyId":"$1/KeyMetadata/KeyId","ImportToken":"AAAA","EncryptedKeyMaterial":"AAAA","ExpirationModel":"KEY_MATERIAL_EXPIRES","ValidTo":1767312000,"ImportType":"NEW_KEY_MATERIAL","KeyMaterialDescription":"d"}
 DeleteImportedKeyMaterial {"KeyId":"$1/KeyMetadata/KeyId"}
 Encrypt {"KeyId":"$1/KeyMetadata/KeyId","Plaintext":"AAAA"}"#,
-    r#"CreateCustomKeyStore {"CustomKeyStoreName":"s","CustomKeyStoreType":"AWS_CLOUDHSM","CloudHsmClusterId":"cluster-1234567890a","TrustAnchorCertificate":"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----","KeyStorePassword":"password1"}
+    r#"CreateCustomKeyStore {"CustomKeyStoreName":"s","CustomKeyStoreType":"AWS_CLOUDHSM","CloudHsmClusterId":"cluster-abcdefghijk","TrustAnchorCertificate":"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----","KeyStorePassword":"password1"}
 ConnectCustomKeyStore {"CustomKeyStoreId":"$1/CustomKeyStoreId"}
 CreateKey {"Origin":"AWS_CLOUDHSM","CustomKeyStoreId":"$1/CustomKeyStoreId"}
 DescribeCustomKeyStores {"CustomKeyStoreId":"$1/CustomKeyStoreId","Limit":1}
-UpdateCustomKeyStore {"CustomKeyStoreId":"$1/CustomKeyStoreId","NewCustomKeyStoreName":"t","KeyStorePassword":"password2"}
 DisconnectCustomKeyStore {"CustomKeyStoreId":"$1/CustomKeyStoreId"}
+UpdateCustomKeyStore {"CustomKeyStoreId":"$1/CustomKeyStoreId","NewCustomKeyStoreName":"t","KeyStorePassword":"password2"}
 DeleteCustomKeyStore {"CustomKeyStoreId":"$1/CustomKeyStoreId"}"#,
 ];
 
