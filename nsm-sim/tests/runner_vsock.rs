@@ -267,3 +267,57 @@ except KeyboardInterrupt: print("interrupted")
         assert_eq!(said, "interrupted\n", "{user:?}");
     }
 }
+
+/// Connects to itself, then does what `argv[1]` says before it shuts down.
+const TEARS_DOWN: &str = r#"
+import socket, sys
+def pair():
+    l = socket.socket(socket.AF_VSOCK); l.bind((socket.VMADDR_CID_ANY, 5000)); l.listen()
+    c = socket.socket(socket.AF_VSOCK); c.connect((16, 5000))
+    return c, l.accept()[0]
+client, server = socket.socketpair() if sys.argv[1] == "pair" else pair()
+how = socket.SHUT_RDWR
+if sys.argv[1] in ("undelivered", "half", "pair"): client.sendall(b"x" * 1000)
+if sys.argv[1] == "half": how = socket.SHUT_WR
+if sys.argv[1] == "unread": server.sendall(b"12345")
+if sys.argv[1] == "heard":
+    client.sendall(b"x" * 1000); server.recv(1000, socket.MSG_WAITALL)
+    server.sendall(b"12345"); client.recv(5, socket.MSG_WAITALL)
+client.shutdown(how)
+if how == socket.SHUT_WR: server.recv(1000, socket.MSG_WAITALL)
+print("torn down")
+"#;
+
+#[test]
+fn the_lint_reports_connections_shut_down_with_bytes_on_their_way_and_no_others() {
+    let stage = Stage::new("lint");
+    let Some(python) = runner_support::python() else {
+        return;
+    };
+    for user in users() {
+        let reported = |flags: &[&str], how: &str| {
+            let mut command = stage.run(user, flags);
+            let output = command
+                .arg(&python)
+                .args(["-c", TEARS_DOWN, how])
+                .output()
+                .unwrap();
+            assert_eq!(output.stdout, b"torn down\n", "{how}: {}", said(&output));
+            String::from_utf8(output.stderr).unwrap()
+        };
+        for (how, finding) in [
+            ("undelivered", "before the peer had read all that was sent"),
+            ("unread", "with 5 bytes received and not read"),
+        ] {
+            let told = reported(&["--lint"], how);
+            assert_eq!(told.lines().count(), 1, "{user:?} {how}: {told}");
+            assert!(told.starts_with("nsm-sim: lint: the connection of vsock(16):"));
+            assert!(told.contains(finding), "{user:?} {how}: {told}");
+            assert!(told.contains("with vsock(16):5000 was"), "{user:?}: {told}");
+            assert_eq!(reported(&[], how), "", "{user:?} {how}: nobody asked");
+        }
+        for how in ["heard", "half", "pair"] {
+            assert_eq!(reported(&["--lint"], how), "", "{user:?} {how}");
+        }
+    }
+}

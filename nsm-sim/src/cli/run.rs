@@ -117,6 +117,10 @@ pub(crate) struct Args {
     /// Let a socket of this machine lead into the world: tcp:PORT=CID:PORT, or unix:PATH=….
     #[arg(long, value_name = "SOCKET=CID:PORT")]
     forward: Vec<Forward>,
+    /// Report what works here and may fail on hardware: an AF_VSOCK connection shut
+    /// down both ways with bytes that one side has not read.
+    #[arg(long)]
+    lint: bool,
     /// List the conditions of the run instead of running.
     #[arg(long)]
     explain: bool,
@@ -159,6 +163,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     settings.cpu_count = args.cpu_count;
     settings.memory_mib = args.memory_mib;
+    settings.lint = args.lint;
     let (measured, application) = match &args.eif {
         Some(file) => {
             let (measurements, application) = enclave::image(file, args.command.is_empty())?;

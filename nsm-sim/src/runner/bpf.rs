@@ -43,6 +43,7 @@ pub(crate) enum Call {
     Sendmsg,
     Sendto,
     Setsockopt,
+    Shutdown,
     Socket,
     Socketpair,
     Stat,
@@ -85,6 +86,7 @@ pub(crate) static X86_64: Arch = Arch {
         (Call::Accept, 43),
         (Call::Sendto, 44),
         (Call::Sendmsg, 46),
+        (Call::Shutdown, 48),
         (Call::Bind, 49),
         (Call::Listen, 50),
         (Call::Getsockname, 51),
@@ -133,6 +135,7 @@ pub(crate) static AARCH64: Arch = Arch {
         (Call::Sendto, 206),
         (Call::Setsockopt, 208),
         (Call::Getsockopt, 209),
+        (Call::Shutdown, 210),
         (Call::Sendmsg, 211),
         (Call::Accept4, 242),
         (Call::Sendmmsg, 269),
@@ -189,6 +192,8 @@ pub(crate) struct Wanted {
     pub(crate) vsock: bool,
     /// Destinations of `connect`, `bind` and `send*`: no network but loopback.
     pub(crate) network: bool,
+    /// `shutdown` both ways.
+    pub(crate) lint: bool,
 }
 
 /// `_IOWR(0x0A, 0, 32 bytes)`, the NSM request (NSM §1.1).
@@ -340,6 +345,9 @@ fn decide(arch: &Arch, call: Call, wanted: Wanted) -> Decide {
             ),
         ),
         Call::Setsockopt if wanted.vsock => Decide::when_equal(1, AF_VSOCK, Notify, Allow),
+        Call::Shutdown if wanted.lint => {
+            Decide::when_equal(1, libc::SHUT_RDWR as u32, Notify, Allow)
+        }
         Call::Sendto if wanted.network => Decide::when_equal(5, 0, Allow, Notify),
         Call::Sendmsg | Call::Sendmmsg if wanted.network => Notify,
         _ => Allow,
@@ -411,6 +419,7 @@ mod tests {
         stats: true,
         vsock: true,
         network: true,
+        lint: true,
     };
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
     const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
@@ -469,6 +478,8 @@ mod tests {
             (Call::Sendto, at(5, 0), ALLOW),
             (Call::Sendto, at(5, 16), NOTIFY),
             (Call::Sendmsg, at(0, 3), NOTIFY),
+            (Call::Shutdown, at(1, 2), NOTIFY),
+            (Call::Shutdown, at(1, 1), ALLOW),
         ];
         for arch in [&X86_64, &AARCH64] {
             for (call, args, expected) in rows {
@@ -516,6 +527,7 @@ mod tests {
             (Call::Readlinkat, libc::SYS_readlinkat),
             (Call::Sendmmsg, libc::SYS_sendmmsg),
             (Call::Sendmsg, libc::SYS_sendmsg),
+            (Call::Shutdown, libc::SYS_shutdown),
             (Call::Sendto, libc::SYS_sendto),
             (Call::Setsockopt, libc::SYS_setsockopt),
             (Call::Socket, libc::SYS_socket),
@@ -535,6 +547,7 @@ mod tests {
             stats: false,
             vsock: false,
             network: false,
+            lint: false,
         };
         for arch in [&X86_64, &AARCH64] {
             for &(call, _) in arch.numbers {

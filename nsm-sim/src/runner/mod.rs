@@ -10,7 +10,7 @@
 //! (its process), `memory` (its limit), `root` (an image's own root file system), `loopback` and
 //! `network` (what it can reach), `bpf` (what is trapped), `traps` (the loop),
 //! `nsmdev`, `paths` and `stat` (the NSM), `sockets`, `vsock` and [`switchboard`]
-//! (AF_VSOCK), [`bridge`] (for unsupervised programs), and below them `notif`,
+//! (AF_VSOCK), `lint` (what hardware may not forgive), [`bridge`] (for unsupervised programs), and below them `notif`,
 //! `mem`, `procfd`, `namespaces`, `sys` (the kernel).
 //!
 //! # Known differences
@@ -22,7 +22,7 @@
 //! | `poll` of a socket whose non-blocking connect failed | `POLLOUT`, `POLLERR` | `POLLOUT`, `POLLHUP`; `SO_ERROR` is the same |
 //! | connect to a CID that nobody has | not established for an enclave; `ENODEV` without a transport to the outside | `ECONNRESET`, as where nobody listens |
 //! | unknown `ioctl` of a vsock socket | `EOPNOTSUPP` | `ENOTTY` |
-//! | close of a vsock socket with bytes on their way | may lose them | they arrive |
+//! | shutdown or close of a vsock socket with bytes on their way | may lose them | they arrive; `--lint` reports a shutdown |
 //! | `read` of an open `/dev/nsm` | `EINVAL` | end of file |
 //! | `fstat` of an open `/dev/nsm` | a misc device | `/dev/null` (1:3), which answers NSM requests too |
 //! | `/dev/nsm` in a listing of `/dev`, by symbolic link, or opened with `O_PATH` | found | not found, unless there is a placeholder |
@@ -44,6 +44,7 @@
 mod bpf;
 pub mod bridge;
 pub mod doctor;
+mod lint;
 mod loopback;
 mod mem;
 mod memory;

@@ -8,7 +8,7 @@
 //! a hostile program in.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
     ffi::{CString, OsStr, OsString},
     fs::{self, File},
@@ -85,6 +85,8 @@ pub struct Settings {
     pub cpu_count: Option<u32>,
     /// Most memory its processes may hold together, in MiB; `None` for no limit.
     pub memory_mib: Option<u64>,
+    /// Whether to report what works here and may fail on hardware.
+    pub lint: bool,
     /// Whether signals wait while a call is being answered, where the kernel can
     /// do that (5.19). Off to rehearse an older kernel.
     pub wait_killable: bool,
@@ -121,6 +123,7 @@ impl Settings {
             network: Network::Auto,
             cpu_count: None,
             memory_mib: None,
+            lint: false,
             wait_killable: true,
             publish: Vec::new(),
             forward: Vec::new(),
@@ -212,6 +215,12 @@ impl Settings {
         }
         for Forward { at, to } in &self.forward {
             lines.push(format!("bridge: {at} leads to {to}"));
+        }
+        if self.lint && self.vsock {
+            lines.push(
+                "lint: a shutdown both ways of an AF_VSOCK socket with unread bytes is reported"
+                    .to_owned(),
+            );
         }
         lines.push("io_uring: ENOSYS (it would bypass the emulation)".to_owned());
         lines
@@ -418,6 +427,7 @@ pub(crate) fn supervise(
         stats: shown.any() && settings.trap_stat,
         vsock: settings.vsock,
         network: settings.network == Network::Loopback,
+        lint: settings.lint && settings.vsock,
     };
     let then = match probe {
         Some(probe) => Become::Probe(probe),
@@ -474,7 +484,8 @@ pub(crate) fn supervise(
         callers,
         sockets: Sockets::default(),
         parked: Vec::new(),
-        warned: std::collections::BTreeSet::new(),
+        warned: BTreeSet::new(),
+        findings: BTreeSet::new(),
     };
     start_thread("traps", move || {
         let mut supervisor = supervisor;

@@ -87,6 +87,18 @@ impl Supervisor {
         }
     }
 
+    /// The socket behind argument 0 if it is one of ours and connected, and its
+    /// two ends in words.
+    pub(crate) fn connected(&mut self, trap: &Trap) -> Option<(OwnedFd, String)> {
+        let (fd, cookie) = self.ours(trap)?;
+        if !is_connected(&fd) {
+            return None;
+        }
+        let peer = self.state(cookie).peer.unwrap_or(UNBOUND);
+        let own = bound_at(self, &fd).unwrap_or(UNBOUND);
+        Some((fd, format!("the connection of {own} with {peer}")))
+    }
+
     fn state(&mut self, cookie: u64) -> &mut Socket {
         self.sockets
             .get(cookie)

@@ -139,6 +139,23 @@ pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
     check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
 }
 
+/// Bytes received and not read (`SIOCINQ`).
+pub(crate) fn unread_bytes(fd: BorrowedFd<'_>) -> io::Result<i32> {
+    queued(fd, libc::FIONREAD as libc::c_ulong)
+}
+
+/// Whether the peer has bytes yet to read (`SIOCOUTQ`; it counts their memory).
+pub(crate) fn has_undelivered_bytes(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    queued(fd, libc::TIOCOUTQ as libc::c_ulong).map(|memory| memory > 0)
+}
+
+fn queued(fd: BorrowedFd<'_>, request: libc::c_ulong) -> io::Result<i32> {
+    let mut count: i32 = 0;
+    // SAFETY: both requests write one int, to a live local.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw mut count) })?;
+    Ok(count)
+}
+
 /// `shutdown(2)` of both directions.
 pub(crate) fn shut_down(fd: BorrowedFd<'_>) {
     // SAFETY: plain integers in; failure means there was nothing to shut.

@@ -101,6 +101,8 @@ pub(crate) struct Supervisor {
     pub(crate) sockets: Sockets,
     pub(crate) parked: Vec<Parked>,
     pub(crate) warned: BTreeSet<i32>,
+    /// What the lint has told.
+    pub(crate) findings: BTreeSet<String>,
 }
 
 impl Supervisor {
@@ -181,6 +183,7 @@ impl Supervisor {
             Call::Getpeername => self.getpeername(&trap),
             Call::Getsockopt => self.getsockopt(&trap),
             Call::Setsockopt => self.setsockopt(&trap),
+            Call::Shutdown => self.shutdown(&trap),
             Call::Sendto => {
                 self.send_elsewhere(&trap, trap.word(4), u64::from(trap.int(5).cast_unsigned()))
             }
