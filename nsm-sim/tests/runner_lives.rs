@@ -450,6 +450,29 @@ fn cpus_and_memory_can_be_an_enclaves() {
 }
 
 #[test]
+fn a_program_sees_the_memory_it_may_use() {
+    let stage = Stage::new("seen");
+    let Some(python) = runner_support::python() else {
+        return;
+    };
+    let script = r#"
+import os
+def line(name): return next(l for l in open("/proc/meminfo") if l.startswith(name + ":"))
+print(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE") >> 20,
+      os.sysconf("SC_AVPHYS_PAGES") <= os.sysconf("SC_PHYS_PAGES"),
+      *line("MemTotal").split()[1:], *line("SwapTotal").split()[1:])
+"#;
+    for user in users() {
+        let mut command = stage.run(user, &["--memory-mib", "320"]);
+        let said = succeeds(command.arg(&python).args(["-c", script]));
+        assert_eq!(said, "320 True 327680 kB 0 kB\n", "{user:?}");
+        let plain = succeeds(stage.command(user, &python).args(["-c", script]));
+        let unlimited = succeeds(stage.run(user, &[]).arg(&python).args(["-c", script]));
+        assert_eq!(unlimited, plain, "{user:?}");
+    }
+}
+
+#[test]
 fn memory_is_one_pool_and_who_drains_it_ends_the_enclave() {
     let stage = Stage::new("pool");
     let Some(python) = runner_support::python() else {

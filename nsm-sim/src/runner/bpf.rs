@@ -48,6 +48,7 @@ pub(crate) enum Call {
     Socketpair,
     Stat,
     Statx,
+    Sysinfo,
 }
 
 /// One machine's system call table, as far as the runner needs it.
@@ -95,6 +96,7 @@ pub(crate) static X86_64: Arch = Arch {
         (Call::Setsockopt, 54),
         (Call::Getsockopt, 55),
         (Call::Readlink, 89),
+        (Call::Sysinfo, 99),
         (Call::Prctl, 157),
         (Call::Openat, 257),
         (Call::Newfstatat, 262),
@@ -124,6 +126,7 @@ pub(crate) static AARCH64: Arch = Arch {
         (Call::Readlinkat, 78),
         (Call::Newfstatat, 79),
         (Call::Prctl, 167),
+        (Call::Sysinfo, 179),
         (Call::Socket, 198),
         (Call::Socketpair, 199),
         (Call::Bind, 200),
@@ -194,6 +197,8 @@ pub(crate) struct Wanted {
     pub(crate) network: bool,
     /// `shutdown` both ways.
     pub(crate) lint: bool,
+    /// `sysinfo`: the memory there is.
+    pub(crate) memory: bool,
 }
 
 /// `_IOWR(0x0A, 0, 32 bytes)`, the NSM request (NSM §1.1).
@@ -348,6 +353,7 @@ fn decide(arch: &Arch, call: Call, wanted: Wanted) -> Decide {
         Call::Shutdown if wanted.lint => {
             Decide::when_equal(1, libc::SHUT_RDWR as u32, Notify, Allow)
         }
+        Call::Sysinfo if wanted.memory => Notify,
         Call::Sendto if wanted.network => Decide::when_equal(5, 0, Allow, Notify),
         Call::Sendmsg | Call::Sendmmsg if wanted.network => Notify,
         _ => Allow,
@@ -420,6 +426,7 @@ mod tests {
         vsock: true,
         network: true,
         lint: true,
+        memory: true,
     };
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
     const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
@@ -478,6 +485,7 @@ mod tests {
             (Call::Sendto, at(5, 0), ALLOW),
             (Call::Sendto, at(5, 16), NOTIFY),
             (Call::Sendmsg, at(0, 3), NOTIFY),
+            (Call::Sysinfo, at(0, 8), NOTIFY),
             (Call::Shutdown, at(1, 2), NOTIFY),
             (Call::Shutdown, at(1, 1), ALLOW),
         ];
@@ -533,6 +541,7 @@ mod tests {
             (Call::Socket, libc::SYS_socket),
             (Call::Socketpair, libc::SYS_socketpair),
             (Call::Statx, libc::SYS_statx),
+            (Call::Sysinfo, libc::SYS_sysinfo),
         ] {
             let ours = native.number(call).map(libc::c_long::from);
             assert_eq!(ours, Some(number), "{call:?}");
@@ -548,6 +557,7 @@ mod tests {
             vsock: false,
             network: false,
             lint: false,
+            memory: false,
         };
         for arch in [&X86_64, &AARCH64] {
             for &(call, _) in arch.numbers {

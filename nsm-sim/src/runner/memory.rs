@@ -28,28 +28,77 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Looking takes at most this part of one CPU's time, whatever the machine runs.
 const BUSY_PART_MAX: u32 = 20;
 
-/// Ends a run whose processes hold more than their limit.
+/// The memory of one run.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct Pool {
     limit_bytes: u64,
-    /// The main process: its end is the run's.
-    main: OwnedFd,
+    /// Resident when last looked at.
+    resident_bytes: AtomicU64,
     /// What was held when the limit was passed; zero before.
-    exceeded_by: Arc<AtomicU64>,
+    exceeded_with: AtomicU64,
 }
 
-/// What a watch has seen.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Verdict(Arc<AtomicU64>);
+impl Pool {
+    pub(crate) fn of(limit_bytes: u64) -> Self {
+        Self {
+            limit_bytes,
+            resident_bytes: AtomicU64::new(0),
+            exceeded_with: AtomicU64::new(0),
+        }
+    }
 
-impl Verdict {
     /// How many bytes were held when the limit was passed, if it was.
     pub(crate) fn exceeded_with(&self) -> Option<u64> {
-        match self.0.load(Ordering::SeqCst) {
+        match self.exceeded_with.load(Ordering::SeqCst) {
             0 => None,
             bytes => Some(bytes),
         }
     }
+
+    fn free_bytes(&self) -> u64 {
+        self.limit_bytes
+            .saturating_sub(self.resident_bytes.load(Ordering::SeqCst))
+    }
+
+    /// `/proc/meminfo` of a machine with this memory, as far as programs read it.
+    pub(crate) fn meminfo(&self) -> String {
+        let (total, free) = (self.limit_bytes >> 10, self.free_bytes() >> 10);
+        let lines = [
+            ("MemTotal", total),
+            ("MemFree", free),
+            ("MemAvailable", free),
+            ("Buffers", 0),
+            ("Cached", 0),
+            ("SwapCached", 0),
+            ("Shmem", 0),
+            ("SReclaimable", 0),
+            ("SwapTotal", 0),
+            ("SwapFree", 0),
+        ];
+        lines
+            .map(|(name, kib)| format!("{:<16}{kib:>8} kB\n", format!("{name}:")))
+            .concat()
+    }
+
+    /// `struct sysinfo` of this machine with this memory.
+    pub(crate) fn sysinfo(&self) -> io::Result<Vec<u8>> {
+        let mut info = sys::machine_info()?;
+        info.mem_unit = 1;
+        info.totalram = self.limit_bytes;
+        info.freeram = self.free_bytes();
+        (info.sharedram, info.bufferram) = (0, 0);
+        (info.totalswap, info.freeswap) = (0, 0);
+        (info.totalhigh, info.freehigh) = (0, 0);
+        Ok(sys::bytes_of_machine_info(&info))
+    }
+}
+
+/// Ends a run whose processes hold more than their pool.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pool: Arc<Pool>,
+    /// The main process: its end is the run's.
+    main: OwnedFd,
 }
 
 impl Watch {
@@ -57,14 +106,11 @@ impl Watch {
     ///
     /// # Errors
     /// If its pidfd cannot be duplicated.
-    pub(crate) fn over(main: &OwnedFd, limit_bytes: u64) -> io::Result<(Self, Verdict)> {
-        let verdict = Verdict::default();
-        let watch = Self {
-            limit_bytes,
+    pub(crate) fn over(main: &OwnedFd, pool: &Arc<Pool>) -> io::Result<Self> {
+        Ok(Self {
+            pool: Arc::clone(pool),
             main: main.try_clone()?,
-            exceeded_by: Arc::clone(&verdict.0),
-        };
-        Ok((watch, verdict))
+        })
     }
 
     /// Looks until the limit is passed or the main process is gone.
@@ -73,7 +119,7 @@ impl Watch {
         loop {
             let started = Instant::now();
             if let Some(held) = self.held_past_limit(own) {
-                self.exceeded_by.store(held, Ordering::SeqCst);
+                self.pool.exceeded_with.store(held, Ordering::SeqCst);
                 let _ = sys::signal_process(sys::of(&self.main), libc::SIGKILL);
                 return;
             }
@@ -88,14 +134,15 @@ impl Watch {
         let tree = descendants(own);
         // Cheap, and never less than the truth.
         let resident: u64 = tree.values().sum();
-        if resident <= self.limit_bytes {
+        self.pool.resident_bytes.store(resident, Ordering::SeqCst);
+        if resident <= self.pool.limit_bytes {
             return None;
         }
         let held = tree
             .iter()
             .map(|(pid, resident)| proportional(*pid).unwrap_or(*resident))
             .sum();
-        (held > self.limit_bytes).then_some(held)
+        (held > self.pool.limit_bytes).then_some(held)
     }
 }
 
@@ -154,6 +201,20 @@ mod tests {
         drop(tells);
         ready.read_exact(&mut [0]).unwrap();
         (pid, until)
+    }
+
+    #[test]
+    fn a_pool_looks_like_a_machine_of_its_size() {
+        let pool = Pool::of(512 << 20);
+        pool.resident_bytes.store(12 << 20, Ordering::SeqCst);
+        let text = pool.meminfo();
+        assert!(text.starts_with("MemTotal:         524288 kB\nMemFree:          512000 kB\n"));
+        let info = pool.sysinfo().unwrap();
+        assert_eq!(info.len(), size_of::<libc::sysinfo>());
+        let word = |at: usize| u64::from_ne_bytes(info[at..at + 8].try_into().unwrap());
+        assert_eq!((word(32), word(40)), (512 << 20, 500 << 20));
+        pool.resident_bytes.store(u64::MAX, Ordering::SeqCst);
+        assert!(pool.meminfo().contains("MemFree:               0 kB"));
     }
 
     #[test]

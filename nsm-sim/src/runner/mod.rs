@@ -29,7 +29,7 @@
 //! | 127.0.0.1, without a network namespace (`--explain` says so) | the enclave's own | the machine's, servers and all |
 //! | ports below 1024 | for root | for whoever runs it, with a network namespace |
 //! | files and groups of other users, where a user namespace was needed | theirs | shown as nobody's; may be used as before |
-//! | `/proc` and `/sys` | the enclave's | the machine's, but for the list of CPUs with `--cpu-count` (and `/proc/cpuinfo`, `/proc/meminfo` and `sysinfo` show the machine's) |
+//! | `/proc` and `/sys` | the enclave's | the machine's, but for the list of CPUs with `--cpu-count` (not `/proc/cpuinfo`) and `/proc/meminfo` with `--memory-mib` |
 //! | users, in an image's root entered without privileges | any | root alone |
 //! | `--memory-mib` | of the whole enclave, kernel and files included | of the processes, looked at every 20 ms |
 //! | `io_uring` | the kernel's | `ENOSYS` |

@@ -2,8 +2,8 @@
 //! not exist.
 //!
 //! Models `/dev/nsm`, `/dev/vsock`, the hardware random number generator that
-//! the NSM driver registers (`nsm-hwrng`, NSM §1.2), and the list of CPUs from
-//! which a C library counts them. Paths are compared
+//! the NSM driver registers (`nsm-hwrng`, NSM §1.2), and the files that tell how
+//! many CPUs and how much memory there are, where those are limited. Paths are compared
 //! after lexical normalisation, relative ones against the caller's directory.
 //! Does not model directory listings, symbolic links that lead to a node,
 //! `chmod` of a node, and an `O_PATH` open.
@@ -21,7 +21,7 @@ use std::{
     path::Path,
 };
 
-use super::{procfd, stat::NodeShape, sys};
+use super::{memory::Pool, procfd, stat::NodeShape, sys};
 
 /// An emulated node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(crate) enum Node {
     RngName,
     /// `/sys/devices/system/cpu/online` and kin, of so many CPUs.
     CpuList(u32),
+    /// `/proc/meminfo`.
+    MemInfo,
 }
 
 /// `/dev/null`: the nearest thing to a misc device (character device, poll
@@ -45,12 +47,13 @@ pub(crate) const NSM_BACKING: (u32, u32) = (1, 3);
 /// `/dev/zero`, the same for `/dev/vsock`, told apart by its number.
 pub(crate) const VSOCK_BACKING: (u32, u32) = (1, 5);
 
-const NODES: [(&str, Node); 8] = [
+const NODES: [(&str, Node); 9] = [
     ("/dev/nsm", Node::Nsm),
     ("/dev/vsock", Node::Vsock),
     ("/dev/hwrng", Node::Hwrng),
     ("/sys/class/misc/hw_random/rng_current", Node::RngName),
     ("/sys/class/misc/hw_random/rng_available", Node::RngName),
+    ("/proc/meminfo", Node::MemInfo),
     ("/sys/devices/system/cpu/online", Node::CpuList(0)),
     ("/sys/devices/system/cpu/possible", Node::CpuList(0)),
     ("/sys/devices/system/cpu/present", Node::CpuList(0)),
@@ -64,11 +67,13 @@ pub(crate) struct Shown {
     pub(crate) hwrng: bool,
     /// How many CPUs are there to see; `None` for the machine's.
     pub(crate) cpus: Option<u32>,
+    /// Whether memory is limited.
+    pub(crate) memory: bool,
 }
 
 impl Shown {
     pub(crate) fn any(self) -> bool {
-        self.nsm || self.vsock || self.hwrng || self.cpus.is_some()
+        self.nsm || self.vsock || self.hwrng || self.cpus.is_some() || self.memory
     }
 
     /// The node as this run shows it, if it does.
@@ -78,6 +83,7 @@ impl Shown {
             Node::Vsock => self.vsock.then_some(node),
             Node::Hwrng | Node::RngName => self.hwrng.then_some(node),
             Node::CpuList(_) => self.cpus.map(Node::CpuList),
+            Node::MemInfo => self.memory.then_some(node),
         }
     }
 
@@ -123,7 +129,7 @@ fn device_at(path: &str) -> Option<(u32, u32)> {
 
 impl Node {
     /// Opens the node as `open(2)` with `flags` would; the errno otherwise.
-    pub(crate) fn open(self, flags: i32) -> Result<OwnedFd, i32> {
+    pub(crate) fn open(self, flags: i32, memory: Option<&Pool>) -> Result<OwnedFd, i32> {
         if flags & libc::O_CREAT != 0 && flags & libc::O_EXCL != 0 {
             return Err(libc::EEXIST);
         }
@@ -132,10 +138,14 @@ impl Node {
             Self::Nsm => "/dev/null",
             Self::Vsock => "/dev/zero",
             Self::Hwrng => "/dev/urandom",
-            Self::RngName | Self::CpuList(_) if access != libc::O_RDONLY => {
+            Self::RngName | Self::CpuList(_) | Self::MemInfo if access != libc::O_RDONLY => {
                 return Err(libc::EACCES);
             }
             Self::RngName => return errno(sys::file_of(b"nsm-hwrng\n")),
+            Self::MemInfo => {
+                let text = memory.map(Pool::meminfo).unwrap_or_default();
+                return errno(sys::file_of(text.as_bytes()));
+            }
             Self::CpuList(1) => return errno(sys::file_of(b"0\n")),
             Self::CpuList(count) => {
                 let list = format!("0-{}\n", count.saturating_sub(1));
@@ -164,7 +174,7 @@ impl Node {
             Self::Nsm => device(126, 0o666), // the driver asks for any minor
             Self::Vsock => device(125, 0o666),
             Self::Hwrng => device(183, 0o600), // HWRNG_MINOR
-            Self::RngName | Self::CpuList(_) => NodeShape {
+            Self::RngName | Self::CpuList(_) | Self::MemInfo => NodeShape {
                 inode: 0x4E53_4D01,
                 mode: libc::S_IFREG | 0o444,
                 device: (0, 0),
@@ -180,7 +190,7 @@ impl Node {
             return Err(libc::EINVAL);
         }
         let allowed = match self {
-            Self::RngName | Self::CpuList(_) => 4,
+            Self::RngName | Self::CpuList(_) | Self::MemInfo => 4,
             Self::Nsm | Self::Vsock | Self::Hwrng => 6, // the enclave's user is root
         };
         if mode & !allowed == 0 {
@@ -236,6 +246,7 @@ mod tests {
         vsock: true,
         hwrng: true,
         cpus: None,
+        memory: false,
     };
 
     #[test]
@@ -266,6 +277,7 @@ mod tests {
             vsock: true,
             hwrng: false,
             cpus: None,
+            memory: false,
         };
         assert_eq!(parent.find(0, libc::AT_FDCWD, b"/dev/nsm"), None);
         assert_eq!(
@@ -284,7 +296,7 @@ mod tests {
             };
             let node = shown.find(0, libc::AT_FDCWD, b"/sys/devices/system/cpu/online");
             let mut text = String::new();
-            let file = fs::File::from(node.unwrap().open(libc::O_RDONLY).unwrap());
+            let file = fs::File::from(node.unwrap().open(libc::O_RDONLY, None).unwrap());
             (&file).read_to_string(&mut text).unwrap();
             text
         };

@@ -27,7 +27,7 @@ use super::{
     bridge::{Bridge, Forward, Publish, Traffic},
     loopback::{LoopbackError, OwnLoopback},
     mem::{self, MemoryFault},
-    memory::{self, Verdict, Watch},
+    memory::{self, Pool, Watch},
     notif::Notifier,
     nsmdev::{Desk, NsmDevice},
     paths::{self, Shown},
@@ -204,7 +204,8 @@ impl Settings {
         lines.push(match self.memory_mib {
             Some(mib) => format!(
                 "memory: {mib} MiB for all processes together, looked at every {} ms (past it, \
-                 all end with code {}); no process gets more than that for its data (RLIMIT_DATA)",
+                 all end with code {}), shown by sysinfo and /proc/meminfo; no process gets more \
+                 for its data (RLIMIT_DATA)",
                 memory::LOOK_EVERY.as_millis(),
                 MemoryExceeded::EXIT_CODE,
             ),
@@ -420,6 +421,7 @@ pub(crate) fn supervise(
         vsock: settings.vsock && machine_vsock.is_none(),
         hwrng: device.is_some() && !placeholder,
         cpus: settings.cpu_count,
+        memory: settings.memory_mib.is_some(),
     };
     let loopback = settings.own_loopback();
     let wanted = Wanted {
@@ -428,6 +430,7 @@ pub(crate) fn supervise(
         vsock: settings.vsock,
         network: settings.network == Network::Loopback,
         lint: settings.lint && settings.vsock,
+        memory: settings.memory_mib.is_some(),
     };
     let then = match probe {
         Some(probe) => Become::Probe(probe),
@@ -469,12 +472,14 @@ pub(crate) fn supervise(
     let notifier = Arc::new(Notifier::new(listener, child.killable));
     notifier.wake_synchronously();
     let counters = Arc::new(Counters::default());
+    let pool = plan.memory_bytes_max.map(|limit| Arc::new(Pool::of(limit)));
     let supervisor = Supervisor {
         notifier: Arc::clone(&notifier),
         arch,
         world: settings.world.clone(),
         cid: settings.cid,
         shown,
+        pool: pool.clone(),
         machine_vsock: machine_vsock.filter(|_| settings.vsock),
         network_is_trapped,
         nsm: device
@@ -497,14 +502,10 @@ pub(crate) fn supervise(
         let traffic = traffic.clone();
         start_thread("bridge", move || bridge.serve(&traffic))?;
     }
-    let verdict = match plan.memory_bytes_max {
-        Some(limit) => {
-            let (watch, verdict) = Watch::over(&child.pidfd, limit)?;
-            start_thread("memory", move || watch.keep())?;
-            verdict
-        }
-        None => Verdict::default(),
-    };
+    if let Some(pool) = &pool {
+        let watch = Watch::over(&child.pidfd, pool)?;
+        start_thread("memory", move || watch.keep())?;
+    }
     child.go();
     let code = signals::follow(child.pid, sys::of(&child.pidfd))?;
     drop(tree);
@@ -512,7 +513,8 @@ pub(crate) fn supervise(
     match child.failure() {
         Some(failure) => Err(start_error(SpawnError::Child(failure), &settings)),
         None => {
-            let memory_exceeded = verdict.exceeded_with().map(|held_bytes| MemoryExceeded {
+            let held = pool.and_then(|pool| pool.exceeded_with());
+            let memory_exceeded = held.map(|held_bytes| MemoryExceeded {
                 held_bytes,
                 limit_mib: settings.memory_mib.unwrap_or(0),
             });

@@ -242,6 +242,25 @@ pub(crate) fn file_of(text: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// `sysinfo(2)` of this machine.
+pub(crate) fn machine_info() -> io::Result<libc::sysinfo> {
+    // SAFETY: all-zero is a valid value of this plain C struct.
+    let mut info: libc::sysinfo = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is a live struct of the right type.
+    check(unsafe { libc::sysinfo(&raw mut info) })?;
+    Ok(info)
+}
+
+/// Its bytes, for a caller; made by [`machine_info`].
+pub(crate) fn bytes_of_machine_info(info: &libc::sysinfo) -> Vec<u8> {
+    // SAFETY: the struct was zeroed whole before it was filled, padding included,
+    // and `u8` has no alignment.
+    unsafe {
+        std::slice::from_raw_parts(std::ptr::from_ref(info).cast(), size_of::<libc::sysinfo>())
+    }
+    .to_vec()
+}
+
 /// Borrowed form of anything that owns a descriptor.
 pub(crate) fn of(fd: &impl AsFd) -> BorrowedFd<'_> {
     fd.as_fd()

@@ -22,6 +22,7 @@ use std::{
 use super::{
     bpf::{Arch, Call, NSM_REQUEST, VSOCK_LOCAL_CID},
     mem::{self, MemoryFault},
+    memory::Pool,
     network::{self, Destination},
     notif::{Notifier, Trap},
     nsmdev::{Desk, DeviceGone, Pending, Refusal},
@@ -61,7 +62,7 @@ impl From<MemoryFault> for Answer {
 #[derive(Debug, Default)]
 pub(crate) struct Counters([AtomicU64; COUNTERS]);
 
-const COUNTERS: usize = Call::Statx as usize + 1;
+const COUNTERS: usize = Call::Sysinfo as usize + 1;
 
 impl Counters {
     fn count(&self, call: Call) {
@@ -90,6 +91,8 @@ pub(crate) struct Supervisor {
     pub(crate) world: World,
     pub(crate) cid: u32,
     pub(crate) shown: Shown,
+    /// The run's memory, if it is limited.
+    pub(crate) pool: Option<Arc<Pool>>,
     /// Number of the machine's own `/dev/vsock`, which answers for us too.
     pub(crate) machine_vsock: Option<(u32, u32)>,
     /// Whether destinations beyond loopback are refused here, not by the kernel.
@@ -184,6 +187,7 @@ impl Supervisor {
             Call::Getsockopt => self.getsockopt(&trap),
             Call::Setsockopt => self.setsockopt(&trap),
             Call::Shutdown => self.shutdown(&trap),
+            Call::Sysinfo => self.sysinfo(&trap),
             Call::Sendto => {
                 self.send_elsewhere(&trap, trap.word(4), u64::from(trap.int(5).cast_unsigned()))
             }
@@ -314,7 +318,7 @@ impl Supervisor {
     fn open(&mut self, trap: &Trap, dirfd: i32, arg: usize, flags: i32) -> Answer {
         match self.node(trap, dirfd, arg) {
             Err(answer) => answer,
-            Ok(node) => match node.open(flags) {
+            Ok(node) => match node.open(flags, self.pool.as_deref()) {
                 Ok(fd) => Answer::Give(fd, flags & libc::O_CLOEXEC != 0),
                 Err(errno) => Answer::Errno(errno),
             },
@@ -367,6 +371,16 @@ impl Supervisor {
                 Ok(()) => Answer::Value(0),
                 Err(errno) => Answer::Errno(errno),
             },
+        }
+    }
+
+    fn sysinfo(&mut self, trap: &Trap) -> Answer {
+        let Some(Ok(info)) = self.pool.as_ref().map(|pool| pool.sysinfo()) else {
+            return Answer::Pass;
+        };
+        match self.write(trap, trap.word(0), &info) {
+            Ok(()) => Answer::Value(0),
+            Err(answer) => answer,
         }
     }
 
