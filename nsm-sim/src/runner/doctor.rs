@@ -15,7 +15,8 @@ use super::{
     loopback::OwnLoopback,
     nsmdev::{Delivery, NsmDevice},
     paths,
-    run::{Settings, StartError, supervise},
+    run::{StartError, supervise},
+    settings::Settings,
     switchboard::{ANY, VsockAddr},
     vsock,
 };

@@ -6,12 +6,13 @@
 //! of truth: the runner's ground truth, and the manual pages its modules name.
 //! Not a sandbox, and no confidentiality: it is a test instrument.
 //!
-//! Reading order: [`run()`] (a run from start to end), `spawn` and `signals`
-//! (its process), `memory` (its limit), `root` (an image's own root file system), `loopback` and
-//! `network` (what it can reach), `bpf` (what is trapped), `traps` (the loop),
-//! `nsmdev`, `paths` and `stat` (the NSM), `sockets`, `vsock` and [`switchboard`]
-//! (AF_VSOCK), `lint` (what hardware may not forgive), [`bridge`] (for unsupervised programs), and below them `notif`,
-//! `mem`, `procfd`, `namespaces`, `sys` (the kernel).
+//! Reading order: [`Settings`] and [`run()`] (a run from start to end),
+//! `program`, `spawn` and `signals` (its process), `memory` (its limit), `root`
+//! (an image's own root file system), `loopback` and `network` (what it can
+//! reach), `bpf` (what is trapped), `traps` (the loop), `nsmdev`, `paths` and
+//! `stat` (the NSM), `sockets`, `vsock` and [`switchboard`] (AF_VSOCK), `lint`
+//! (what hardware may not forgive), [`bridge`] (for unsupervised programs), and
+//! below them `notif`, `mem`, `procfd`, `namespaces`, `sys` (the kernel).
 //!
 //! # Known differences
 //!
@@ -54,8 +55,10 @@ mod notif;
 mod nsmdev;
 mod paths;
 mod procfd;
+mod program;
 mod root;
 mod run;
+mod settings;
 mod signals;
 mod sockets;
 mod spawn;
@@ -68,5 +71,6 @@ mod vsock;
 pub use loopback::LoopbackError;
 pub use nsmdev::{Delivery, NsmDevice};
 pub use root::{ImageRoot, RootError};
-pub use run::{Finished, MemoryExceeded, Network, Settings, StartError, run};
+pub use run::{Finished, MemoryExceeded, StartError, run};
+pub use settings::{Network, Settings};
 pub use switchboard::{VsockAddr, World};

@@ -9,227 +9,32 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env,
-    ffi::{CString, OsStr, OsString},
     fs::{self, File},
-    io::{self, Read as _},
-    os::{
-        fd::AsRawFd as _,
-        unix::ffi::{OsStrExt as _, OsStringExt as _},
-    },
-    path::PathBuf,
+    io,
+    os::{fd::AsRawFd as _, unix::ffi::OsStringExt as _},
     sync::Arc,
     thread,
 };
 
 use super::{
     bpf::{self, Arch, Wanted},
-    bridge::{Bridge, Forward, Publish, Traffic},
-    loopback::{LoopbackError, OwnLoopback},
+    bridge::{Bridge, Traffic},
+    loopback::LoopbackError,
     mem::{self, MemoryFault},
-    memory::{self, Pool, Watch},
+    memory::{Pool, Watch},
     notif::Notifier,
-    nsmdev::{Desk, NsmDevice},
+    nsmdev::Desk,
     paths::{self, Shown},
     procfd::Callers,
-    root::{ImageRoot, RootError},
+    program::{c_string, program},
+    root::RootError,
+    settings::{Network, Settings},
     signals::{self, Blocked},
     spawn::{self, Become, Child, ChildFailure, Plan, SpawnError},
-    switchboard::{ENCLAVE_CID, PARENT_CID, World},
     sys,
     traps::{Counters, Supervisor},
     vsock::Sockets,
 };
-
-/// What network the program has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Network {
-    /// An enclave has [`Self::Own`] where that takes nothing away from its
-    /// programs and [`Self::Loopback`], said aloud, elsewhere; a parent instance
-    /// has [`Self::Host`].
-    #[default]
-    Auto,
-    /// None but a loopback of the run's own, as in an enclave.
-    Own,
-    /// None but loopback, and that the machine's.
-    Loopback,
-    /// The machine's.
-    Host,
-}
-
-/// A program and the conditions it runs in.
-pub struct Settings {
-    /// Which world its sockets live in.
-    pub world: World,
-    /// Its CID. CIDs up to 3 are parent instances: no NSM, and the machine's
-    /// network unless told otherwise.
-    pub cid: u32,
-    /// Program and arguments.
-    pub command: Vec<OsString>,
-    /// The whole environment; `None` passes ours on.
-    pub environment: Option<Vec<(OsString, OsString)>>,
-    /// The root file system it sees; `None` for ours.
-    pub root: Option<ImageRoot>,
-    /// Working directory, in the root it sees; `None` stays in ours.
-    pub directory: Option<PathBuf>,
-    /// The NSM behind `/dev/nsm`; `None` for a machine without one.
-    pub device: Option<Box<dyn NsmDevice>>,
-    /// Whether AF_VSOCK is emulated.
-    pub vsock: bool,
-    /// Whether `stat`, `access` and kin see the device nodes (7 µs a call).
-    pub trap_stat: bool,
-    /// What network it has.
-    pub network: Network,
-    /// How many CPUs it may use; `None` for all.
-    pub cpu_count: Option<u32>,
-    /// Most memory its processes may hold together, in MiB; `None` for no limit.
-    pub memory_mib: Option<u64>,
-    /// Whether to report what works here and may fail on hardware.
-    pub lint: bool,
-    /// Whether signals wait while a call is being answered, where the kernel can
-    /// do that (5.19). Off to rehearse an older kernel.
-    pub wait_killable: bool,
-    /// Servers of the machine that appear in the world.
-    pub publish: Vec<Publish>,
-    /// Sockets of the machine that lead into the world.
-    pub forward: Vec<Forward>,
-}
-
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings")
-            .field("world", &self.world)
-            .field("cid", &self.cid)
-            .field("command", &self.command)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Settings {
-    /// `command` in the default world at CID 16, with no NSM yet.
-    #[must_use]
-    pub fn new(command: Vec<OsString>) -> Self {
-        Self {
-            world: World::default(),
-            cid: ENCLAVE_CID,
-            command,
-            environment: None,
-            root: None,
-            directory: None,
-            device: None,
-            vsock: true,
-            trap_stat: true,
-            network: Network::Auto,
-            cpu_count: None,
-            memory_mib: None,
-            lint: false,
-            wait_killable: true,
-            publish: Vec::new(),
-            forward: Vec::new(),
-        }
-    }
-
-    fn is_enclave(&self) -> bool {
-        self.cid > PARENT_CID
-    }
-
-    /// The loopback to try for, if any.
-    fn own_loopback(&self) -> Option<OwnLoopback> {
-        match self.network {
-            Network::Auto => self.is_enclave().then(OwnLoopback::free_of_charge),
-            Network::Own => Some(OwnLoopback::demanded()),
-            Network::Loopback | Network::Host => None,
-        }
-    }
-
-    /// What the program's network is, found out by trying.
-    fn network_condition(&self) -> String {
-        let own = self.own_loopback();
-        // An image's root may come with a user namespace, in which this is easy.
-        let tried = own.map(|own| match &self.root {
-            Some(root) => root.rehearse_with(&own),
-            None => own.rehearse(),
-        });
-        match (tried, self.network) {
-            (Some(Ok(())), _) => "network: a loopback of its own; elsewhere is ENETUNREACH and \
-                                  the machine's 127.0.0.1 is not there"
-                .to_owned(),
-            (Some(Err(error)), Network::Auto) => format!(
-                "network: loopback only, and that the machine's own ({error}); elsewhere is \
-                 ENETUNREACH"
-            ),
-            (Some(Err(error)), _) => format!("network: none, the run will not start ({error})"),
-            (None, Network::Loopback) => "network: loopback only, and that the machine's own, as \
-                                          asked; elsewhere is ENETUNREACH"
-                .to_owned(),
-            (None, _) => "network: the machine's".to_owned(),
-        }
-    }
-
-    /// The conditions of this run, one a line, as its program meets them. What
-    /// only the kernel knows is tried in a process of its own.
-    #[must_use]
-    pub fn conditions(&self) -> Vec<String> {
-        let mut lines = vec![format!("world {}, CID {}", self.world, self.cid)];
-        lines.push(match &self.root {
-            Some(_) => "root: the image's, with /tmp fresh and /proc, /sys and device nodes the \
-                        machine's"
-                .to_owned(),
-            None => "root: the machine's".to_owned(),
-        });
-        lines.push(match (&self.device, paths::has_nsm_placeholder()) {
-            (None, _) => "no /dev/nsm".to_owned(),
-            (Some(_), true) => "/dev/nsm: the placeholder made of /dev/null".to_owned(),
-            (Some(_), false) => "/dev/nsm: opens and stats are trapped".to_owned(),
-        });
-        lines.push(match self.vsock {
-            true => format!(
-                "AF_VSOCK: abstract sockets nsmsim/{}/<cid>/<port>, /dev/vsock answers the CID",
-                self.world
-            ),
-            false => "AF_VSOCK: the machine's own, not emulated".to_owned(),
-        });
-        lines.push(self.network_condition());
-        lines.push(
-            match self.device.is_some() && !paths::has_nsm_placeholder() {
-                true => "hardware random numbers: nsm-hwrng".to_owned(),
-                false => "hardware random numbers: the machine's".to_owned(),
-            },
-        );
-        lines.push(match self.cpu_count {
-            Some(cpus) => format!("CPUs: {cpus}, by affinity and in /sys/devices/system/cpu"),
-            None => "CPUs: the machine's".to_owned(),
-        });
-        lines.push(match self.memory_mib {
-            Some(mib) => format!(
-                "memory: {mib} MiB for all processes together, looked at every {} ms (past it, \
-                 all end with code {}), shown by sysinfo and /proc/meminfo; no process gets more \
-                 for its data (RLIMIT_DATA)",
-                memory::LOOK_EVERY.as_millis(),
-                MemoryExceeded::EXIT_CODE,
-            ),
-            None => "memory: the machine's".to_owned(),
-        });
-        for Publish { at, to } in &self.publish {
-            lines.push(format!("bridge: {at} leads to {to}"));
-        }
-        for Forward { at, to } in &self.forward {
-            lines.push(format!("bridge: {at} leads to {to}"));
-        }
-        if self.lint && self.vsock {
-            lines.push(
-                "lint: a shutdown both ways of an AF_VSOCK socket with unread bytes is reported"
-                    .to_owned(),
-            );
-        }
-        lines.push("io_uring: ENOSYS (it would bypass the emulation)".to_owned());
-        lines
-            .push("set-user-id programs gain nothing; 32-bit programs are not emulated".to_owned());
-        lines.push("the main process's exit ends every process of the run".to_owned());
-        lines
-    }
-}
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -663,114 +468,6 @@ fn plan(
     })
 }
 
-fn program(settings: &Settings, arch: &Arch) -> Result<Become, StartError> {
-    let program = settings.command.first().ok_or(StartError::NoCommand)?;
-    let env = settings
-        .environment
-        .clone()
-        .unwrap_or_else(|| env::vars_os().collect());
-    let path = env
-        .iter()
-        .find(|(name, _)| name == "PATH")
-        .map(|(_, path)| path.as_os_str());
-    let candidates = candidates(program, path);
-    let outside: Vec<_> = match &settings.root {
-        Some(root) => candidates.iter().map(|path| root.outside(path)).collect(),
-        None => candidates.clone(),
-    };
-    refuse_foreign(&outside, settings.root.as_ref(), arch)?;
-    let variable = |(name, value): &(OsString, OsString)| {
-        c_string([name.as_bytes(), b"=", value.as_bytes()].concat())
-    };
-    let paths = candidates
-        .into_iter()
-        .map(|path| c_string(path.into_os_string().into_vec()));
-    let args = settings
-        .command
-        .iter()
-        .map(|arg| c_string(arg.as_bytes().to_vec()));
-    Ok(Become::Program {
-        paths: paths.collect::<io::Result<_>>()?,
-        args: args.collect::<io::Result<_>>()?,
-        env: env.iter().map(variable).collect::<io::Result<_>>()?,
-    })
-}
-
-fn c_string(text: Vec<u8>) -> io::Result<CString> {
-    CString::new(text).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
-}
-
-/// Where `execvp` would look.
-fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> {
-    if program.as_bytes().contains(&b'/') {
-        return vec![program.into()];
-    }
-    let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
-    env::split_paths(path)
-        .map(|folder| folder.join(program))
-        .collect()
-}
-
-/// A program for another machine would run, and silently see nothing of ours: a
-/// 32-bit one by another system call table, any other inside an emulator that
-/// does not know our devices. A script is what its interpreter is.
-fn refuse_foreign(
-    candidates: &[PathBuf],
-    root: Option<&ImageRoot>,
-    arch: &Arch,
-) -> Result<(), StartError> {
-    const INTERPRETERS_MAX: usize = 4; // the kernel follows no more (BINPRM_MAX_RECURSION)
-    let Some(named) = candidates.iter().find(|path| path.is_file()) else {
-        return Ok(());
-    };
-    let mut program = named.clone();
-    for _ in 0..=INTERPRETERS_MAX {
-        let mut head = Vec::new();
-        let Ok(file) = File::open(&program) else {
-            return Ok(()); // may be executed without being read
-        };
-        if file.take(256).read_to_end(&mut head).is_err() {
-            return Ok(());
-        }
-        if let Some(kind) = foreign_kind(&head, arch) {
-            return Err(StartError::Foreign {
-                program: program.display().to_string(),
-                kind,
-                expected: arch.name,
-            });
-        }
-        match interpreter(&head) {
-            Some(next) => program = root.map_or(next.clone(), |root| root.outside(&next)),
-            None => return Ok(()),
-        }
-    }
-    Ok(())
-}
-
-/// What the first bytes of an ELF program are, if not for `arch`.
-fn foreign_kind(head: &[u8], arch: &Arch) -> Option<&'static str> {
-    const ELF: &[u8] = b"\x7fELF";
-    const ELFCLASS32: u8 = 1;
-    const MACHINE_AT: usize = 18;
-    if !head.starts_with(ELF) {
-        return None;
-    }
-    if head.get(4) == Some(&ELFCLASS32) {
-        return Some("32-bit");
-    }
-    let machine = head.get(MACHINE_AT..MACHINE_AT + 2)?.try_into().ok()?;
-    (u16::from_le_bytes(machine) != arch.elf_machine).then_some("foreign")
-}
-
-/// What a script's first line names.
-fn interpreter(head: &[u8]) -> Option<PathBuf> {
-    let line = head.strip_prefix(b"#!")?;
-    let line = line.split(|byte| *byte == b'\n').next()?;
-    let mut words = line.split(u8::is_ascii_whitespace);
-    let path = words.find(|word| !word.is_empty())?;
-    Some(OsStr::from_bytes(path).into())
-}
-
 /// The first `count` CPUs that we may run on ourselves.
 fn first_cpus(count: u32) -> Result<libc::cpu_set_t, StartError> {
     // SAFETY: all-zero is the empty set.
@@ -804,65 +501,6 @@ fn first_cpus(count: u32) -> Result<libc::cpu_set_t, StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_program_is_looked_for_as_execvp_does() {
-        let path = OsStr::new("/a:/b");
-        let found = candidates(OsStr::new("x"), Some(path));
-        assert_eq!(found, [PathBuf::from("/a/x"), PathBuf::from("/b/x")]);
-        assert_eq!(
-            candidates(OsStr::new("./x"), Some(path)),
-            [PathBuf::from("./x")]
-        );
-    }
-
-    #[test]
-    fn a_program_for_another_machine_is_told_from_ours() {
-        let elf = |class: u8, machine: u16| {
-            let mut head = vec![0; 64];
-            head[..5].copy_from_slice(&[0x7F, b'E', b'L', b'F', class]);
-            head[18..20].copy_from_slice(&machine.to_le_bytes());
-            head
-        };
-        for (arch, other) in [(&bpf::X86_64, &bpf::AARCH64), (&bpf::AARCH64, &bpf::X86_64)] {
-            assert_eq!(foreign_kind(&elf(2, arch.elf_machine), arch), None);
-            assert_eq!(
-                foreign_kind(&elf(2, other.elf_machine), arch),
-                Some("foreign")
-            );
-            assert_eq!(foreign_kind(&elf(1, 3), arch), Some("32-bit"));
-            // x32: the machine's own code in 32-bit form.
-            assert_eq!(
-                foreign_kind(&elf(1, arch.elf_machine), arch),
-                Some("32-bit")
-            );
-            assert_eq!(foreign_kind(b"#!/bin/sh", arch), None);
-            assert_eq!(foreign_kind(b"\x7fELF\x02", arch), None, "cut short");
-        }
-    }
-
-    #[test]
-    fn a_script_names_its_interpreter() {
-        for (head, path) in [
-            (&b"#!/bin/sh\necho"[..], Some("/bin/sh")),
-            (b"#! /usr/bin/env python3\n", Some("/usr/bin/env")),
-            (b"#!\n/bin/sh", None),
-            (b"#!", None),
-            (b"echo", None),
-        ] {
-            assert_eq!(interpreter(head), path.map(PathBuf::from), "{head:?}");
-        }
-    }
-
-    #[test]
-    fn the_conditions_name_what_an_enclave_lacks() {
-        let mut settings = Settings::new(vec!["true".into()]);
-        let text = settings.conditions().join("\n");
-        assert!(text.contains("ENETUNREACH"), "{text}");
-        settings.cid = PARENT_CID;
-        let text = settings.conditions().join("\n");
-        assert!(text.contains("network: the machine's"), "{text}");
-    }
 
     #[test]
     fn start_errors_give_the_exit_codes_of_a_shell() {
