@@ -217,6 +217,14 @@ fn run_takes_its_enclave_from_a_profile_and_names_the_line_that_is_wrong() {
         let (passes, told) = explain(line, &[]);
         assert!(!passes && told.contains(says), "{line}: {told}");
     }
+    std::fs::write(&file, "cid = 20\ncpu_count = 1\nmemory_mib = 64\n").unwrap();
+    for (flags, cid) in [(&[][..], "CID 20"), (&["--cid", "21"], "CID 21")] {
+        let args = [&["run", "--explain", "--profile", path(&file)], flags].concat();
+        let told = String::from_utf8(nsm_sim(&args, b"").stdout).unwrap();
+        for condition in [cid, "CPUs: 1,", "memory: 64 MiB"] {
+            assert!(told.contains(condition), "{condition}: {told}");
+        }
+    }
     // A flag wins over the line that would be refused.
     let (passes, told) = explain("region = \"Ireland\"", &["--region", "us-east-1"]);
     assert!(passes, "{told}");

@@ -35,8 +35,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "default", env = "NSM_SIM_WORLD")]
     world: World,
     /// The program's CID; 3 is the parent instance (no NSM, the machine's network
-    /// unless told otherwise).
-    /// [default: 16]
+    /// unless told otherwise) [default: 16].
     #[arg(long)]
     cid: Option<u32>,
     /// Declare the enclave in a file: what the flags below say, under the same names
