@@ -22,6 +22,7 @@ pub mod recipient;
 pub mod s3;
 pub mod seed;
 pub mod server;
+mod xml;
 
 pub use builder::{Auth, Builder, KmsMock, Received, StartError};
 pub use expect::{Expectation, Unmet};

@@ -308,7 +308,7 @@ async fn the_instances_role_needs_no_trust_in_anybody_here() {
     let refused = mock.iam().assume_role(
         &Identity::root(ACCOUNT),
         &AssumeRole {
-            role_arn: &role.arn,
+            role_arn: role.arn(),
             session_name: "me",
             duration: Duration::from_secs(900),
             policy: None,
@@ -318,7 +318,7 @@ async fn the_instances_role_needs_no_trust_in_anybody_here() {
     assert!(refused.is_err());
     let credentials = mock
         .iam()
-        .instance_credentials(&role.arn, "i-0123456789abcdef0")
+        .instance_credentials(role.arn(), "i-0123456789abcdef0")
         .unwrap();
     let (_, answer) = kms_answer(kms_request(&mock, &credentials, NOW_TEXT, "{}")).await;
     assert_eq!(

@@ -307,6 +307,7 @@ async fn the_example_seed_file_makes_what_it_says() {
         mock.iam()
             .role("123456789012", "imaging-parent")
             .unwrap()
+            .entity
             .name,
         "imaging-parent"
     );

@@ -40,6 +40,9 @@ impl std::fmt::Debug for Credentials {
 /// Whose key it is. Names, not copies, so that a changed policy counts at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
+    Root {
+        account: String,
+    },
     User {
         account: String,
         name: String,
@@ -51,13 +54,55 @@ pub(crate) enum Holder {
     },
 }
 
+impl Holder {
+    /// The account that the key belongs to.
+    pub(crate) fn account(&self) -> &str {
+        match self {
+            Self::Root { account } | Self::User { account, .. } | Self::Session { account, .. } => {
+                account
+            }
+        }
+    }
+}
+
+/// Whether a key can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Active,
+    Inactive,
+    /// Kept so that its use is refused, and not taken for that of a stranger.
+    Deleted,
+}
+
+impl Status {
+    /// As IAM shows it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Active => "Active",
+            Self::Inactive | Self::Deleted => "Inactive",
+        }
+    }
+}
+
 /// A key in the store.
 pub(crate) struct AccessKey {
     pub(crate) credentials: Credentials,
     pub(crate) holder: Holder,
     pub(crate) session_policies: Vec<Document>,
+    pub(crate) created: UnixMillis,
+    pub(crate) status: Status,
     /// The derived key of the last scope: a client signs all day for one.
     derived: RwLock<Option<(Scope, Arc<hmac::Key>)>>,
+}
+
+impl std::fmt::Debug for AccessKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccessKey")
+            .field("credentials", &self.credentials)
+            .field("holder", &self.holder)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
 }
 
 impl AccessKey {
@@ -65,12 +110,25 @@ impl AccessKey {
         credentials: Credentials,
         holder: Holder,
         session_policies: Vec<Document>,
+        created: UnixMillis,
     ) -> Self {
         Self {
             credentials,
             holder,
             session_policies,
+            created,
+            status: Status::Active,
             derived: RwLock::new(None),
+        }
+    }
+
+    /// The same key with another status.
+    pub(crate) fn with_status(&self, status: Status) -> Self {
+        let (credentials, holder) = (self.credentials.clone(), self.holder.clone());
+        let policies = self.session_policies.clone();
+        Self {
+            status,
+            ..Self::new(credentials, holder, policies, self.created)
         }
     }
 

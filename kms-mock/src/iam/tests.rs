@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use nsm_sim::clock::SettableClock;
 
 use super::*;
+use crate::principal::Principal;
 
 const ACCOUNT: &str = "111122223333";
 
@@ -24,20 +25,15 @@ fn assume(
     let role = iam
         .create_role(ACCOUNT, &NewRole::named("app", &trust))
         .unwrap();
-    let caller = Identity {
-        principal: Principal::User {
-            account: caller_account.to_owned(),
-            path_name: "alice".to_owned(),
-        },
-        unique_id: "AIDA".to_owned(),
-        documents: (!own.is_empty())
-            .then(|| Document::identity(own).unwrap())
-            .into_iter()
-            .collect(),
-        session_documents: Vec::new(),
+    let principal = Principal::User {
+        account: caller_account.to_owned(),
+        path_name: "alice".to_owned(),
     };
+    let own = (!own.is_empty()).then(|| Document::identity(own).unwrap());
+    let documents = own.into_iter().collect();
+    let caller = Identity::new(principal, "AIDA".to_owned(), documents, Vec::new());
     let request = AssumeRole {
-        role_arn: &role.arn,
+        role_arn: role.arn(),
         session_name: "test",
         duration: Duration::from_secs(900),
         policy: None,

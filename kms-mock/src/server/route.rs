@@ -250,11 +250,7 @@ impl Edge {
         let max = limits.form_body_bytes_max;
         let noted = |answer: FormAnswer, action: &str, principal, reason| Noted {
             answer: whole(answer.status, "text/xml", answer.body),
-            service: if matches!(action, "AssumeRole" | "GetCallerIdentity") {
-                "sts"
-            } else {
-                "iam"
-            },
+            service: iam::service(action),
             operation: action.to_owned(),
             principal,
             reason,

@@ -161,7 +161,7 @@ impl Surroundings {
         let everything = r#"{"Version": "2012-10-17", "Statement": [
             {"Effect": "Allow", "Action": "*", "Resource": "*"}]}"#;
         let iam = mock.iam();
-        let arn = iam.create_user(ACCOUNT, "/", "admin").unwrap().arn;
+        let arn = iam.create_user(ACCOUNT, "/", "admin").unwrap().entity.arn;
         iam.put_user_policy(ACCOUNT, "admin", "everything", everything)
             .unwrap();
         let key = iam.create_access_key(ACCOUNT, "admin").unwrap();

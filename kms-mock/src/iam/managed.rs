@@ -1,0 +1,354 @@
+//! Managed policies: those of the account with their versions, and the few of
+//! AWS's that are known here word for word.
+//!
+//! Source of truth: AWS IAM user guide, "Versioning IAM policies"; AWS managed
+//! policy reference. A policy of AWS that is not known here cannot be attached:
+//! to guess what it allows would be to allow it.
+
+use std::collections::BTreeMap;
+
+use nsm_sim::clock::UnixMillis;
+
+use super::{
+    Document, Iam, IamError,
+    credentials::unique_id,
+    names::{Tags, check_name, check_path},
+    state::{Change, State},
+};
+
+/// A managed policy of an account.
+#[derive(Clone, Debug)]
+pub struct ManagedPolicy {
+    /// ARN with path.
+    pub arn: String,
+    /// Name without path.
+    pub name: String,
+    /// `/` or `/path/`.
+    pub path: String,
+    /// `ANPA…`.
+    pub id: String,
+    /// When it was made.
+    pub created: UnixMillis,
+    /// When its versions last changed.
+    pub updated: UnixMillis,
+    /// What it is for.
+    pub description: Option<String>,
+    pub(super) tags: Tags,
+    pub(super) versions: BTreeMap<u32, PolicyVersion>,
+    pub(super) default: u32,
+    next: u32,
+}
+
+/// One version of a managed policy.
+#[derive(Clone, Debug)]
+pub(super) struct PolicyVersion {
+    pub(super) document: Document,
+    pub(super) created: UnixMillis,
+}
+
+/// What a new managed policy is made from.
+#[derive(Clone, Debug)]
+pub(super) struct NewPolicy<'a> {
+    pub(super) name: &'a str,
+    pub(super) path: &'a str,
+    pub(super) document: &'a str,
+    pub(super) description: Option<&'a str>,
+    pub(super) tags: Vec<(String, String)>,
+}
+
+/// AWS's default quotas.
+const POLICIES_MAX: usize = 1_500;
+const VERSIONS_MAX: usize = 5;
+/// Characters of a managed policy, white space not counted.
+const CHARACTERS_MAX: usize = 6_144;
+
+const AWS_PREFIX: &str = "arn:aws:iam::aws:policy/";
+/// AWS's own policies that are known here, by name.
+const OF_AWS: [(&str, &str); 4] = [
+    (
+        "AdministratorAccess",
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#,
+    ),
+    (
+        "AWSKeyManagementServicePowerUser",
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["kms:CreateAlias","kms:CreateKey","kms:DeleteAlias","kms:Describe*","kms:GenerateRandom","kms:Get*","kms:List*","kms:TagResource","kms:UntagResource","iam:ListGroups","iam:ListRoles","iam:ListUsers"],"Resource":"*"}]}"#,
+    ),
+    (
+        "AmazonS3FullAccess",
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*","s3-object-lambda:*"],"Resource":"*"}]}"#,
+    ),
+    (
+        "AmazonS3ReadOnlyAccess",
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:Get*","s3:List*","s3:Describe*","s3-object-lambda:Get*","s3-object-lambda:List*"],"Resource":"*"}]}"#,
+    ),
+];
+
+/// A policy of AWS by ARN.
+fn of_aws(arn: &str) -> Option<Document> {
+    let name = arn.strip_prefix(AWS_PREFIX)?;
+    let (_, text) = OF_AWS.into_iter().find(|(known, _)| *known == name)?;
+    Document::identity(text).ok()
+}
+
+impl ManagedPolicy {
+    /// The document that counts.
+    pub(super) fn document(&self) -> Option<&Document> {
+        self.versions.get(&self.default).map(|it| &it.document)
+    }
+}
+
+/// `v1`.
+pub(super) fn version_name(version: u32) -> String {
+    format!("v{version}")
+}
+
+fn version_number(arn: &str, name: &str) -> Result<u32, IamError> {
+    let number = name.strip_prefix('v').and_then(|it| it.parse().ok());
+    number.ok_or_else(|| no_version(arn, name))
+}
+
+impl Iam {
+    pub(super) fn create_policy(
+        &self,
+        account: &str,
+        new: &NewPolicy<'_>,
+    ) -> Result<ManagedPolicy, IamError> {
+        check_name("policyName", new.name, 1, 128)?;
+        check_path(new.path)?;
+        let document = managed_document(new.document)?;
+        let mut tags = Tags::default();
+        tags.add(new.tags.clone())?;
+        let id = self.with_rng(|rng| unique_id("ANPA", 21, rng));
+        let arn = format!("arn:aws:iam::{account}:policy{}{}", new.path, new.name);
+        let mut state = self.write();
+        let policies = state.account(account).into_iter();
+        let mut policies = policies.flat_map(|it| it.policies.values());
+        if policies.any(|it| it.name == new.name) {
+            let name = new.name.to_owned();
+            return Err(IamError::PolicyAlreadyExists { name });
+        }
+        if state.account(account).map_or(0, |it| it.policies.len()) >= POLICIES_MAX {
+            return Err(IamError::LimitExceeded {
+                quota: "PoliciesPerAccount",
+                max: POLICIES_MAX,
+            });
+        }
+        let created = self.now();
+        let policy = ManagedPolicy {
+            arn,
+            name: new.name.to_owned(),
+            path: new.path.to_owned(),
+            id,
+            created,
+            updated: created,
+            description: new.description.map(str::to_owned),
+            tags,
+            versions: BTreeMap::from([(1, PolicyVersion { document, created })]),
+            default: 1,
+            next: 2,
+        };
+        let change = Change::PolicyPut {
+            account: account.to_owned(),
+            policy: policy.clone(),
+        };
+        Self::commit(&mut state, [change])?;
+        Ok(policy)
+    }
+
+    pub(super) fn managed_policy(
+        &self,
+        account: &str,
+        arn: &str,
+    ) -> Result<ManagedPolicy, IamError> {
+        let found = self.read().policy(account, arn).cloned();
+        found.ok_or_else(|| no_policy(arn))
+    }
+
+    /// The managed policies of an account below a path, by ARN.
+    pub(super) fn managed_policies(&self, account: &str, path_prefix: &str) -> Vec<ManagedPolicy> {
+        let state = self.read();
+        let policies = state.account(account).into_iter();
+        let policies = policies.flat_map(|it| it.policies.values());
+        policies
+            .filter(|it| it.path.starts_with(path_prefix))
+            .cloned()
+            .collect()
+    }
+
+    /// How many roles and users a policy is attached to.
+    pub(super) fn attachments(&self, account: &str, arn: &str) -> usize {
+        attachments(&self.read(), account, arn)
+    }
+
+    /// Adds a version; answers with its number.
+    pub(super) fn create_policy_version(
+        &self,
+        account: &str,
+        arn: &str,
+        document: &str,
+        as_default: bool,
+    ) -> Result<ManagedPolicy, IamError> {
+        let document = managed_document(document)?;
+        let now = self.now();
+        self.change_policy(account, arn, |policy| {
+            if policy.versions.len() >= VERSIONS_MAX {
+                return Err(IamError::LimitExceeded {
+                    quota: "VersionsPerPolicy",
+                    max: VERSIONS_MAX,
+                });
+            }
+            let version = PolicyVersion {
+                document,
+                created: now,
+            };
+            policy.versions.insert(policy.next, version);
+            if as_default {
+                policy.default = policy.next;
+            }
+            policy.next = policy.next.saturating_add(1);
+            Ok(())
+        })
+    }
+
+    pub(super) fn set_default_version(
+        &self,
+        account: &str,
+        arn: &str,
+        version: &str,
+    ) -> Result<ManagedPolicy, IamError> {
+        let number = version_number(arn, version)?;
+        self.change_policy(account, arn, |policy| {
+            if !policy.versions.contains_key(&number) {
+                return Err(no_version(arn, version));
+            }
+            policy.default = number;
+            Ok(())
+        })
+    }
+
+    pub(super) fn delete_policy_version(
+        &self,
+        account: &str,
+        arn: &str,
+        version: &str,
+    ) -> Result<ManagedPolicy, IamError> {
+        let number = version_number(arn, version)?;
+        self.change_policy(account, arn, |policy| {
+            if policy.default == number {
+                let what = "the default version of a policy.";
+                return Err(IamError::DeleteConflict(what));
+            }
+            let gone = policy.versions.remove(&number);
+            gone.map(drop).ok_or_else(|| no_version(arn, version))
+        })
+    }
+
+    /// One version of a policy and its number.
+    pub(super) fn policy_version(
+        &self,
+        account: &str,
+        arn: &str,
+        version: &str,
+    ) -> Result<(ManagedPolicy, u32, PolicyVersion), IamError> {
+        let policy = self.managed_policy(account, arn)?;
+        let number = version_number(arn, version)?;
+        let found = policy.versions.get(&number).cloned();
+        let found = found.ok_or_else(|| no_version(arn, version))?;
+        Ok((policy, number, found))
+    }
+
+    pub(super) fn delete_managed_policy(&self, account: &str, arn: &str) -> Result<(), IamError> {
+        let mut state = self.write();
+        let policy = state.policy(account, arn).ok_or_else(|| no_policy(arn))?;
+        if attachments(&state, account, arn) > 0 {
+            let what = "a policy attached to entities.";
+            return Err(IamError::DeleteConflict(what));
+        }
+        if policy.versions.len() > 1 {
+            let what = "policy: must delete non-default versions first.";
+            return Err(IamError::DeleteConflict(what));
+        }
+        let (account, arn) = (account.to_owned(), arn.to_owned());
+        Self::commit(&mut state, [Change::PolicyGone { account, arn }])
+    }
+
+    pub(super) fn is_attachable(&self, account: &str, arn: &str) -> bool {
+        of_aws(arn).is_some() || self.read().policy(account, arn).is_some()
+    }
+
+    fn change_policy(
+        &self,
+        account: &str,
+        arn: &str,
+        change: impl FnOnce(&mut ManagedPolicy) -> Result<(), IamError>,
+    ) -> Result<ManagedPolicy, IamError> {
+        let mut state = self.write();
+        let mut policy = state
+            .policy(account, arn)
+            .cloned()
+            .ok_or_else(|| no_policy(arn))?;
+        change(&mut policy)?;
+        policy.updated = self.now();
+        let change = Change::PolicyPut {
+            account: account.to_owned(),
+            policy: policy.clone(),
+        };
+        Self::commit(&mut state, [change])?;
+        Ok(policy)
+    }
+}
+
+/// The document of an attached or named policy as it is now.
+pub(super) fn document_of(state: &State, account: &str, arn: &str) -> Option<Document> {
+    match state.policy(account, arn) {
+        Some(policy) => policy.document().cloned(),
+        None => of_aws(arn),
+    }
+}
+
+fn attachments(state: &State, account: &str, arn: &str) -> usize {
+    let Some(account) = state.account(account) else {
+        return 0;
+    };
+    let roles = account.roles.values().map(|it| &it.entity);
+    let users = account.users.values().map(|it| &it.entity);
+    let attached = roles.chain(users).filter(|it| it.attached.contains(arn));
+    attached.count()
+}
+
+fn managed_document(text: &str) -> Result<Document, IamError> {
+    if text.chars().filter(|c| !c.is_whitespace()).count() > CHARACTERS_MAX {
+        return Err(IamError::LimitExceeded {
+            quota: "PolicySize",
+            max: CHARACTERS_MAX,
+        });
+    }
+    Ok(Document::identity(text)?)
+}
+
+fn no_policy(arn: &str) -> IamError {
+    IamError::NoSuchPolicy {
+        arn: arn.chars().take(2_048).collect(),
+    }
+}
+
+fn no_version(arn: &str, version: &str) -> IamError {
+    let version: String = version.chars().take(32).collect();
+    IamError::NotAttachable {
+        what: format!("{arn} version {version}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policies_of_aws_that_are_known_here_can_be_read() {
+        for (name, _) in OF_AWS {
+            assert!(of_aws(&format!("{AWS_PREFIX}{name}")).is_some(), "{name}");
+        }
+        assert!(of_aws("arn:aws:iam::aws:policy/ReadOnlyAccess").is_none());
+        assert!(of_aws("AdministratorAccess").is_none());
+    }
+}
