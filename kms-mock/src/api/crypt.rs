@@ -260,6 +260,26 @@ impl Ciphertext {
         op.find_by_ciphertext(&arn).ok_or_else(unknown)
     }
 
+    /// Refuses a ciphertext of another key before anything is said of the key
+    /// that was named. Recorded: Decrypt with an HMAC key, and ReEncrypt from one.
+    fn must_be_of(
+        &self,
+        op: &Op<'_>,
+        found: &Found,
+        algorithm: EncryptionAlgorithm,
+    ) -> Result<(), Failure> {
+        if algorithm != EncryptionAlgorithm::SymmetricDefault {
+            return Ok(());
+        }
+        let blob = self.blob.as_deref().map(Blob::parse);
+        let Some(Ok(blob)) = blob else { return Ok(()) };
+        let own = found.record.by_handle(blob.handle).is_some();
+        match op.store().arn_by_handle(blob.handle) {
+            Some(_) if !own => Err(Failure::IncorrectKey),
+            _ => Ok(()),
+        }
+    }
+
     /// Opens it with `cipher`; `None` when it shall be ignored.
     fn open<'f>(&self, op: &Op<'_>, cipher: &Cipher<'f>) -> Result<Option<Opened<'f>>, Failure> {
         let Some(blob) = &self.blob else {
@@ -276,11 +296,8 @@ impl Ciphertext {
         }
         let blob = Blob::parse(blob).map_err(unopened)?;
         let Some(material) = cipher.found.record.by_handle(blob.handle) else {
-            // Another key's blob, or nobody's.
-            return Err(match op.store().arn_by_handle(blob.handle) {
-                Some(_) => Failure::IncorrectKey,
-                None => unopened(BlobError::UnknownMaterial),
-            });
+            // Nobody's: another key's was refused already.
+            return Err(unopened(BlobError::UnknownMaterial));
         };
         let mut plaintext = blob.open(material, cipher.context).map_err(unopened)?;
         if let Some(backing) = &cipher.found.key.backing {
@@ -324,6 +341,7 @@ pub(crate) fn decrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     };
     op.authorize(&found, facts)?;
     found.must_be_enabled()?;
+    ciphertext.must_be_of(op, &found, algorithm)?;
     let cipher = Cipher::of(&found, algorithm, &context, "Decrypt")?;
     let opened = ciphertext.open(op, &cipher)?;
     let Some(Opened {
@@ -389,6 +407,7 @@ pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     )?;
     source.must_be_enabled()?;
     destination.must_be_enabled()?;
+    ciphertext.must_be_of(op, &source, source_algorithm)?;
     let from = Cipher::of(&source, source_algorithm, &source_context, "ReEncrypt")?;
     let to = Cipher::of(
         &destination,

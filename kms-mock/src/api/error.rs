@@ -164,6 +164,7 @@ pub(crate) enum Invalid {
         spec: &'static str,
     },
     SpecsDiffer,
+    CustomId,
     PendingWindow,
     PolicyName,
     CiphertextRequired,
@@ -555,6 +556,9 @@ impl fmt::Display for Invalid {
             }
             Self::SpecsDiffer => f.write_str(
                 "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated.",
+            ),
+            Self::CustomId => f.write_str(
+                "[drydock] The tag _custom_id_ names a key: a UUID, or mrk- and 32 hexadecimal digits for a multi-Region key, of no key that is there.",
             ),
             Self::PendingWindow => {
                 f.write_str("PendingWindowInDays must be between 7 and 30, inclusive.")

@@ -4,7 +4,10 @@
 //! ground truth KMS §3 (lockout check) and §4. Does not model SM2 keys:
 //! they are refused with a text that says so.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
 
 use serde_json::{Value, json};
 
@@ -18,7 +21,7 @@ use super::{
 };
 use crate::{
     keys::{
-        arn::key_arn,
+        arn::{is_key_id, key_arn},
         key::{Key, KeyState, NewKey, Record, days_after},
         multi_region::Family,
         spec::{KeySpec, KeyUsage, Origin},
@@ -92,12 +95,12 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         multi_region,
     };
     let backing = custom_key_store::place(op, wish)?;
-    let id = uuid::Builder::from_random_bytes(op.entropy().array()).into_uuid();
-    let id = if multi_region {
-        format!("mrk-{}", id.simple())
-    } else {
-        id.to_string()
-    };
+    // Two calls may choose one id; what is drawn is never drawn twice.
+    let _one_at_a_time = tags.contains_key(CUSTOM_ID).then(|| {
+        let names = &op.store().alias_changes;
+        names.lock().unwrap_or_else(PoisonError::into_inner)
+    });
+    let id = new_key_id(op, tags.get(CUSTOM_ID), multi_region)?;
     let arn: Arc<str> = key_arn(op.region(), op.account(), &id).into();
     let new = NewKey {
         family: multi_region.then(|| Arc::new(Family::new(Arc::clone(&arn)))),
@@ -128,6 +131,27 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     }
     op.note_key(&found);
     tell(op, &found)
+}
+
+/// The tag by which LocalStack's users choose the id of a key. AWS knows nothing
+/// of it: there it is a tag like any other.
+const CUSTOM_ID: &str = "_custom_id_";
+
+fn new_key_id(op: &Op<'_>, custom: Option<&String>, multi_region: bool) -> Result<String, Failure> {
+    let Some(id) = custom else {
+        let id = uuid::Builder::from_random_bytes(op.entropy().array()).into_uuid();
+        return Ok(if multi_region {
+            format!("mrk-{}", id.simple())
+        } else {
+            id.to_string()
+        });
+    };
+    let arn = key_arn(op.region(), op.account(), id);
+    let fits = is_key_id(id) && id.starts_with("mrk-") == multi_region;
+    if !fits || op.store().key(&arn, op.now, op.entropy()).is_some() {
+        return Err(Failure::Invalid(Invalid::CustomId));
+    }
+    Ok(id.clone())
 }
 
 fn tell(op: &Op<'_>, found: &Found) -> Answer {

@@ -80,7 +80,7 @@ pub(crate) fn region_of(arn: &str) -> &str {
 }
 
 /// A UUID in its usual form, or `mrk-` and 32 hex digits.
-fn is_key_id(text: &str) -> bool {
+pub(crate) fn is_key_id(text: &str) -> bool {
     let hex = |b: u8| b.is_ascii_hexdigit();
     if let Some(digits) = text.strip_prefix("mrk-") {
         return digits.len() == 32 && digits.bytes().all(hex);

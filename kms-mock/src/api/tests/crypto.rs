@@ -153,6 +153,32 @@ fn re_encryption_moves_a_secret_between_keys_and_contexts() {
 }
 
 #[test]
+fn a_ciphertext_of_another_key_is_told_before_what_the_named_key_is_for() {
+    let world = World::new();
+    let sealed = world.ok(
+        "Encrypt",
+        json!({ "KeyId": world.key(), "Plaintext": BASE64.encode("secret") }),
+    );
+    let blob = &sealed["CiphertextBlob"];
+    let hmac = world.ok(
+        "CreateKey",
+        json!({ "KeySpec": "HMAC_224", "KeyUsage": "GENERATE_VERIFY_MAC" }),
+    );
+    let hmac = &hmac["KeyMetadata"]["KeyId"];
+    let incorrect =
+        "The key ID in the request does not identify a CMK that can perform this operation.";
+    world
+        .err("Decrypt", json!({ "CiphertextBlob": blob, "KeyId": hmac }))
+        .says("IncorrectKeyException", incorrect);
+    world
+        .err(
+            "ReEncrypt",
+            json!({ "CiphertextBlob": blob, "SourceKeyId": hmac, "DestinationKeyId": hmac }),
+        )
+        .says("IncorrectKeyException", incorrect);
+}
+
+#[test]
 fn old_material_decrypts_after_rotation_on_demand_and_by_the_calendar() {
     let world = World::new();
     let key = world.key();

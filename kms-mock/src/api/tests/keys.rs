@@ -45,6 +45,34 @@ fn a_new_key_has_the_metadata_that_aws_recorded() {
 }
 
 #[test]
+fn a_tag_of_localstack_chooses_the_id_of_a_key_once() {
+    let world = World::new();
+    let make = |id: &str, multi_region: bool| {
+        let tags = json!([{ "TagKey": "_custom_id_", "TagValue": id }]);
+        world.call(
+            "CreateKey",
+            json!({ "Tags": tags, "MultiRegion": multi_region }),
+        )
+    };
+    let id = "11111111-2222-4333-8444-555555555555";
+    assert_eq!(make(id, false).unwrap()["KeyMetadata"]["KeyId"], id);
+    world.ok("DescribeKey", json!({ "KeyId": id }));
+    let replica = format!("mrk-{}", "0a".repeat(16));
+    let made = make(&replica, true).unwrap();
+    assert_eq!(made["KeyMetadata"]["KeyId"], replica.as_str());
+    for (id, multi_region) in [
+        (id, false),
+        ("a-name", false),
+        ("../../etc", false),
+        (&replica, false),
+        ("21111111-2222-4333-8444-555555555555", true),
+    ] {
+        let refused = make(id, multi_region).unwrap_err();
+        assert_eq!(refused.code, "ValidationException", "{id}");
+    }
+}
+
+#[test]
 fn a_key_passes_through_its_states() {
     let world = World::new();
     let key = world.key();
