@@ -18,6 +18,14 @@ const METADATA_BYTES_MAX: usize = 2 * 1024;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UserMetadata(BTreeMap<String, Bytes>);
 
+impl UserMetadata {
+    /// Bytes of names and values together.
+    pub(crate) fn size(&self) -> u64 {
+        let sizes = self.0.iter().map(|(name, value)| name.len() + value.len());
+        sizes.sum::<usize>() as u64
+    }
+}
+
 /// Takes the user metadata off a request, values as they are.
 pub(crate) fn take_metadata(headers: &mut HeaderMap) -> S3Result<UserMetadata> {
     let names: Vec<HeaderName> = headers

@@ -2,7 +2,7 @@
 //! like.
 //!
 //! Source of truth: AWS JSON 1.1 and query protocols (Smithy specifications);
-//! LocalStack's `/_localstack/health`. `X-Amz-Target` is KMS, a form with
+//! LocalStack's `/_localstack/health` and `/_localstack/info`. `X-Amz-Target` is KMS, a form with
 //! `Action` is STS or IAM, everything else is S3.
 
 use std::{cell::RefCell, sync::Arc};
@@ -112,6 +112,7 @@ impl Edge {
         }
         match parts.uri.path() {
             "/_localstack/health" => return self.health(),
+            "/_localstack/info" => return info(),
             "/_drydock/ca.pem" => {
                 let pem = self.ca_pem.clone().into_bytes();
                 return own("CA certificate", whole(200, "application/x-pem-file", pem));
@@ -290,7 +291,7 @@ impl Edge {
         let limits = &self.limits;
         let operation = format!("{} {}", parts.method, parts.uri.path());
         let refused = |code, status, message, principal, reason: String| Noted {
-            answer: s3_answer(s3::error_response(s3::error(code, status, message))),
+            answer: s3_answer(s3::error_response(s3::fault(code, status, message))),
             service: "s3",
             operation: operation.clone(),
             principal,
@@ -330,6 +331,7 @@ impl Edge {
         };
         let principal = Some(admitted.identity.principal.arn());
         let account = admitted.identity.principal.account().to_owned();
+        let region = admitted.region.clone();
         let (parts, body) = match plain(parts, body, admitted) {
             Ok(plain) => plain,
             Err(error) => {
@@ -348,7 +350,7 @@ impl Edge {
                 return refused(code, status, message, principal, error.to_string());
             }
         };
-        let answer = s3_answer(self.s3.call(parts, body, &account).await);
+        let answer = s3_answer(self.s3.call(parts, body, &account, region.as_deref()).await);
         Noted {
             answer,
             service: "s3",
@@ -371,6 +373,20 @@ impl Edge {
             whole(200, "application/json", health.to_string().into_bytes()),
         )
     }
+}
+
+/// What LocalStack tells of itself, as far as it applies.
+fn info() -> Noted {
+    let info = serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "edition": "drydock",
+        "is_license_activated": false,
+        "is_docker": false,
+    });
+    own(
+        "info",
+        whole(200, "application/json", info.to_string().into_bytes()),
+    )
 }
 
 /// Why an authenticated S3 request could not be taken out of its wrapping.
@@ -462,15 +478,22 @@ fn drop_aws_chunked(headers: &mut HeaderMap) {
     }
 }
 
-/// The bucket in `bucket.s3.eu-west-1.amazonaws.com` or `bucket.localhost`.
+/// The bucket in `bucket.s3.eu-west-1.amazonaws.com`, `bucket.localhost`, or
+/// `bucket.s3.localhost.localstack.cloud`, a name of this machine.
 fn virtual_bucket(headers: &HeaderMap) -> Option<&str> {
     let host = headers.get(HOST)?.to_str().ok()?;
     let host = host.rsplit_once(':').map_or(host, |(host, _port)| host);
+    let host = host.strip_suffix(".localstack.cloud").unwrap_or(host);
     let bucket = match host.strip_suffix(".localhost") {
-        Some(before) => before.strip_suffix(".s3").unwrap_or(before),
+        Some(before) => match before.rsplit_once(".s3") {
+            // `s3` itself, or with a Region after it.
+            Some((bucket, region)) if region.is_empty() || region.starts_with('.') => bucket,
+            _ => before,
+        },
         None => host.strip_suffix(".amazonaws.com")?.rsplit_once(".s3")?.0,
     };
-    (!bucket.is_empty() && bucket != "s3").then_some(bucket)
+    let is_service = bucket == "s3" || bucket.starts_with("s3.");
+    (!bucket.is_empty() && !is_service).then_some(bucket)
 }
 
 /// The URI without presigning parameters and with the bucket in its path.
@@ -484,15 +507,27 @@ fn unsigned_uri(uri: &Uri, bucket: Option<&str>) -> Result<Uri, Unwrapping> {
         "X-Amz-Signature",
         "X-Amz-Security-Token",
     ];
+    // Version 2 presigns by these; version 4 knows nothing of them.
+    const PRESIGNING_2: [&str; 4] = [
+        "AWSAccessKeyId",
+        "Signature",
+        "Expires",
+        "x-amz-security-token",
+    ];
+    let name_of = |pair: &str| pair.split('=').next().unwrap_or_default().to_owned();
+    let query = uri.query().unwrap_or_default();
+    let by_version_2 = query
+        .split('&')
+        .any(|pair| name_of(pair) == PRESIGNING_2[0]);
     let mut text = bucket.map_or_else(String::new, |bucket| format!("/{bucket}"));
     text.push_str(uri.path());
-    let kept: Vec<&str> = uri
-        .query()
-        .unwrap_or_default()
+    let kept: Vec<&str> = query
         .split('&')
         .filter(|pair| {
-            let name = pair.split('=').next().unwrap_or_default();
-            !pair.is_empty() && !PRESIGNING.contains(&name)
+            let name = name_of(pair);
+            let presigns = PRESIGNING.contains(&name.as_str())
+                || by_version_2 && PRESIGNING_2.contains(&name.as_str());
+            !pair.is_empty() && !presigns
         })
         .collect();
     if !kept.is_empty() {
@@ -622,6 +657,14 @@ mod tests {
             ("b.c.s3.amazonaws.com", Some("b.c")),
             ("b.localhost:4566", Some("b")),
             ("b.s3.localhost:4566", Some("b")),
+            ("b.s3.localhost.localstack.cloud:4566", Some("b")),
+            (
+                "b.c.s3.eu-west-1.localhost.localstack.cloud:4566",
+                Some("b.c"),
+            ),
+            ("s3.localhost.localstack.cloud:4566", None),
+            ("s3.eu-west-1.localhost.localstack.cloud:4566", None),
+            ("localhost.localstack.cloud:4566", None),
             ("s3.localhost:4566", None),
             ("localhost:4566", None),
             ("127.0.0.1:4566", None),
@@ -645,6 +688,12 @@ mod tests {
             "/b/k%20y?versionId=2&acl"
         );
         assert_eq!(unsigned_uri(&"/b".parse().unwrap(), None).unwrap(), "/b");
+        let version_2 = "/b/k?AWSAccessKeyId=a&Signature=s&Expires=1&versionId=2"
+            .parse()
+            .unwrap();
+        assert_eq!(unsigned_uri(&version_2, None).unwrap(), "/b/k?versionId=2");
+        let untouched = "/b/k?Expires=1".parse().unwrap();
+        assert_eq!(unsigned_uri(&untouched, None).unwrap(), "/b/k?Expires=1");
     }
 
     #[test]

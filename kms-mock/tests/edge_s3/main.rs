@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // test code outside test functions
 
+#[path = "../support/mod.rs"]
 mod support;
+mod uploads;
+mod versions;
 
 use std::time::Duration;
 
@@ -454,15 +457,41 @@ async fn a_chunked_upload_is_checked_chunk_by_chunk_and_stored_plain() {
 }
 
 #[tokio::test]
-async fn signature_version_two_is_refused_as_newer_regions_do() {
-    let mock = builder().start().await.unwrap();
-    let url = format!(
-        "{}/b-1/k?AWSAccessKeyId=test&Signature=x&Expires=1",
-        mock.url()
+async fn signature_version_two_presigns_for_strangers_and_for_nobody_else() {
+    let (mock, alice) = with_bucket(Auth::Lenient).await;
+    let url = format!("{}/b-1/k", mock.url());
+    let client = Client::new();
+    assert_eq!(
+        client.put(&url).body("x").send().await.unwrap().status(),
+        200
     );
-    let response = Client::new().get(url).send().await.unwrap();
-    assert_eq!(response.status(), 400);
-    let body = response.text().await.unwrap();
+    let (soon, past) = ("1766678700", "1766678600");
+    let by = |id: &str, expires: &str| {
+        format!("{url}?AWSAccessKeyId={id}&Signature=x&Expires={expires}")
+    };
+    let got = client.get(by("test", soon)).send().await.unwrap();
+    assert_eq!(got.text().await.unwrap(), "x");
+    let ended = client.get(by("test", past)).send().await.unwrap();
+    assert_eq!(ended.status(), 403);
+    let body = ended.text().await.unwrap();
+    assert!(body.contains("Request has expired"), "{body}");
+    let known = client
+        .get(by(&alice.access_key_id, soon))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(known.status(), 400);
+    let malformed = client.get(by("test", "soon")).send().await.unwrap();
+    assert_eq!(malformed.status(), 400);
+
+    let strict = builder().auth(Auth::Strict).start().await.unwrap();
+    let url = format!(
+        "{}/b-1/k?AWSAccessKeyId=test&Signature=x&Expires={soon}",
+        strict.url()
+    );
+    let refused = client.get(url).send().await.unwrap();
+    assert_eq!(refused.status(), 400);
+    let body = refused.text().await.unwrap();
     assert!(body.contains("Please use AWS4-HMAC-SHA256."), "{body}");
 }
 
