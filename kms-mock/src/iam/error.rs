@@ -83,6 +83,9 @@ pub enum IamError {
         "1 validation error detected: Value null at '{0}' failed to satisfy constraint: Member must not be null"
     )]
     MissingParameter(&'static str),
+    /// ValidationError: an ARN that is none.
+    #[error("{0} is invalid")]
+    InvalidArn(String),
     /// ValidationError: the session would be longer than it may be.
     #[error("The requested DurationSeconds exceeds the {limit}")]
     SessionTooLong {
@@ -137,6 +140,7 @@ impl IamError {
             Self::Validation { .. }
             | Self::MissingParameter(_)
             | Self::UserNotNamed
+            | Self::InvalidArn(_)
             | Self::SessionTooLong { .. } => ("ValidationError", 400),
             Self::AccessDenied { .. } | Self::SessionOfSession => ("AccessDenied", 403),
             Self::InvalidAction { .. } => ("InvalidAction", 400),

@@ -63,6 +63,7 @@ impl Iam {
         policy_arns: &[String],
     ) -> Result<Session, IamError> {
         check_name("roleSessionName", request.session_name, 2, 64)?;
+        check_arn(request.role_arn)?;
         check_at_least_15_minutes(request.duration)?;
         let denied = |because: &str| IamError::AccessDenied {
             caller: caller.principal.arn(),
@@ -267,6 +268,26 @@ fn documents(state: &State, account: &str, entity: &Entity) -> Vec<Document> {
 
 fn path_name(path: &str, name: &str) -> String {
     format!("{}{name}", path.trim_start_matches('/'))
+}
+
+/// Six parts, of which partition, service and resource are not empty.
+fn check_arn(arn: &str) -> Result<(), IamError> {
+    if arn.len() < 20 {
+        return Err(IamError::Validation {
+            parameter: "roleArn",
+            value: arn.to_owned(),
+            constraint: "Member must have length greater than or equal to 20",
+        });
+    }
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    match parts[..] {
+        ["arn", partition, service, _, _, resource]
+            if !partition.is_empty() && !service.is_empty() && !resource.is_empty() =>
+        {
+            Ok(())
+        }
+        _ => Err(IamError::InvalidArn(arn.chars().take(2_048).collect())),
+    }
 }
 
 fn check_at_least_15_minutes(duration: Duration) -> Result<(), IamError> {

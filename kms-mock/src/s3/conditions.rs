@@ -2,8 +2,10 @@
 //!
 //! Source of truth: RFC 9110 §13 for the order of conditions; Amazon S3 user
 //! guide, "Conditional requests", for writes, which know `If-Match` with an entity
-//! tag and `If-None-Match: *` and nothing else.
+//! tag and `If-None-Match: *` and nothing else. Recorded: a date in the future asks
+//! for nothing.
 
+use nsm_sim::clock::UnixMillis;
 use s3s::{
     S3Error, S3Result,
     dto::{ETagCondition, Timestamp},
@@ -53,8 +55,8 @@ pub(crate) use {copy_source_if, read_if};
 
 impl ReadIf<'_> {
     /// Checks a GET or HEAD, which may find nothing new.
-    pub(crate) fn check(&self, found: &Found) -> S3Result<()> {
-        self.unmet(found).map_or(Ok(()), |condition| {
+    pub(crate) fn check(&self, found: &Found, now: UnixMillis) -> S3Result<()> {
+        self.unmet(found, now).map_or(Ok(()), |condition| {
             Err(match condition {
                 "If-None-Match" | "If-Modified-Since" => not_modified(&found.object.etag),
                 _ => StoreError::PreconditionFailed(condition).into(),
@@ -63,8 +65,8 @@ impl ReadIf<'_> {
     }
 
     /// Checks the source of a copy, where every condition fails alike.
-    pub(crate) fn check_source(&self, found: &Found) -> S3Result<()> {
-        self.unmet(found).map_or(Ok(()), |condition| {
+    pub(crate) fn check_source(&self, found: &Found, now: UnixMillis) -> S3Result<()> {
+        self.unmet(found, now).map_or(Ok(()), |condition| {
             Err(StoreError::PreconditionFailed(match condition {
                 "If-Match" => "x-amz-copy-source-If-Match",
                 "If-None-Match" => "x-amz-copy-source-If-None-Match",
@@ -76,14 +78,15 @@ impl ReadIf<'_> {
     }
 
     /// The first condition that does not hold.
-    fn unmet(&self, found: &Found) -> Option<&'static str> {
-        let modified = timestamp(found.modified);
+    fn unmet(&self, found: &Found, now: UnixMillis) -> Option<&'static str> {
+        let (modified, now) = (timestamp(found.modified), timestamp(now));
+        let modified_since = self.modified_since.filter(|since| !later(since, &now));
         match (self.matches, self.unmodified_since) {
             (Some(condition), _) if !matches(condition, &found.object) => return Some("If-Match"),
             (None, Some(since)) if later(&modified, since) => return Some("If-Unmodified-Since"),
             _ => {}
         }
-        match (self.none_match, self.modified_since) {
+        match (self.none_match, modified_since) {
             (Some(condition), _) if matches(condition, &found.object) => Some("If-None-Match"),
             (None, Some(since)) if !later(&modified, since) => Some("If-Modified-Since"),
             _ => None,

@@ -104,7 +104,7 @@ impl Objects {
             .store
             .upload(&input.bucket, &input.key, &input.upload_id)?;
         let source = self.source(&input.copy_source)?.found;
-        copy_source_if!(input).check_source(&source)?;
+        copy_source_if!(input).check_source(&source, self.clock.now())?;
         let whole = &source.object.content;
         let content = match input.copy_source_range.as_deref() {
             None => whole.clone(),

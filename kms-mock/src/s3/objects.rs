@@ -152,7 +152,7 @@ impl Objects {
     ) -> S3Result<dto::CopyObjectOutput> {
         refuse_unsimulated!(input);
         let source = self.source(&input.copy_source)?;
-        copy_source_if!(input).check_source(&source.found)?;
+        copy_source_if!(input).check_source(&source.found, self.clock.now())?;
         let replaces = |directive: Option<&str>| directive == Some("REPLACE");
         let new_description = replaces(input.metadata_directive.as_ref().map(|it| it.as_str()));
         let new_tags = replaces(input.tagging_directive.as_ref().map(|it| it.as_str()));
@@ -216,7 +216,6 @@ impl Objects {
         let mut result = dto::CopyObjectResult {
             e_tag: Some(ETag::Strong(etag)),
             last_modified: Some(timestamp(now)),
-            checksum_type: checksums.kind(),
             ..Default::default()
         };
         show_checksums!(result, &checksums);
@@ -259,7 +258,7 @@ impl Objects {
     ) -> S3Result<S3Response<dto::GetObjectOutput>> {
         let id = version(input.version_id.as_deref())?;
         let found = self.store.get(&input.bucket, &input.key, id.as_ref())?;
-        read_if!(input).check(&found)?;
+        read_if!(input).check(&found, self.clock.now())?;
         let span = Span::asked(&found.object, input.range.as_ref(), input.part_number)?;
         let mut output = shown!(GetObjectOutput, input, found, span);
         output.tag_count = found.object.description.tags.count();
@@ -275,7 +274,7 @@ impl Objects {
     ) -> S3Result<S3Response<dto::HeadObjectOutput>> {
         let id = version(input.version_id.as_deref())?;
         let found = self.store.get(&input.bucket, &input.key, id.as_ref())?;
-        read_if!(input).check(&found)?;
+        read_if!(input).check(&found, self.clock.now())?;
         let span = Span::asked(&found.object, input.range.as_ref(), input.part_number)?;
         let output = shown!(HeadObjectOutput, input, found, span);
         Ok(span.response(output, &found.object))

@@ -429,3 +429,31 @@ async fn what_would_only_be_claimed_is_refused() {
     }
     refused(bucket.get("/k").await, 404, "NoSuchKey").await;
 }
+
+#[tokio::test]
+async fn a_read_or_copy_on_a_date_looks_at_dates_that_have_been() {
+    let bucket = Bucket::new().await;
+    bucket.put("/k", &[], b"1").await;
+    // The world stands at the second in which the object was made.
+    let (now, before, after) = (
+        "Thu, 25 Dec 2025 16:04:18 GMT",
+        "Thu, 25 Dec 2025 16:04:17 GMT",
+        "Thu, 25 Dec 2025 16:04:19 GMT",
+    );
+    for (header, date, status) in [
+        ("if-modified-since", now, 304),
+        ("if-modified-since", before, 200),
+        ("if-modified-since", after, 200),
+        ("if-unmodified-since", now, 200),
+        ("if-unmodified-since", before, 412),
+        ("if-unmodified-since", after, 200),
+    ] {
+        let got = bucket.send("GET", "/k", &[(header, date)], b"").await;
+        assert_eq!(got.status(), status, "{header}: {date}");
+        let on_source = format!("x-amz-copy-source-{header}");
+        let headers = [("x-amz-copy-source", "b-1/k"), (&on_source, date)];
+        let copied = bucket.put("/copy", &headers, b"").await;
+        let expected = if status == 304 { 412 } else { status };
+        assert_eq!(copied.status(), expected, "{on_source}: {date}");
+    }
+}

@@ -34,12 +34,14 @@ pub(super) fn answer(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
                     ..NewRole::named(name, trust)
                 },
             )?;
-            call.result(IAM, |xml| write::role(xml, &role))
+            // A new role tells its longest session only if it was asked for one.
+            let shown_session = max_session.is_some();
+            call.result(IAM, |xml| write::role(xml, &role, shown_session))
         }
         "GetRole" => {
             let who = named(call)?;
             let role = iam.role(account, who.name)?;
-            call.result(IAM, |xml| write::role(xml, &role))
+            call.result(IAM, |xml| write::role(xml, &role, true))
         }
         "ListRoles" => {
             call.authorize(&format!("arn:aws:iam::{account}:role{path_prefix}"))?;
@@ -47,7 +49,7 @@ pub(super) fn answer(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
             let (page, marker) = call.page(roles, |it| &it.entity.name)?;
             call.result(IAM, |xml| {
                 write::list(xml, "Roles", &page, marker.as_deref(), |xml, role| {
-                    write::role_member(xml, role);
+                    write::role_member(xml, role, true);
                 });
             })
         }

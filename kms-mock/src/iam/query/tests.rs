@@ -80,7 +80,7 @@ fn wrong_parameters_get_the_documented_codes() {
             "AccessDenied",
         ),
         (
-            "Action=AssumeRole&RoleArn=x&RoleSessionName=ab&DurationSeconds=1",
+            "Action=AssumeRole&RoleArn=arn:aws:iam::1:role/x&RoleSessionName=ab&DurationSeconds=1",
             400,
             "ValidationError",
         ),
@@ -152,6 +152,18 @@ fn encoded(text: &str) -> String {
 
 const KMS_ONLY: &str =
     r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"kms:*","Resource":"*"}}"#;
+
+/// A role `name` that everybody may assume.
+fn role_for_all(iam: &Iam, caller: &Identity, name: &str) {
+    let trust = encoded(
+        r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}}"#,
+    );
+    let form = format!("Action=CreateRole&RoleName={name}&AssumeRolePolicyDocument={trust}");
+    ok(iam, caller, &form);
+}
+
+const ASSUME: &str =
+    "Action=AssumeRole&RoleArn=arn:aws:iam::123456789012:role/r&RoleSessionName=ab";
 
 fn identity_of(iam: &Iam, access_key_id: &str) -> Option<Identity> {
     iam.identity(&iam.key(access_key_id).unwrap())
@@ -344,16 +356,8 @@ fn a_users_session_token_is_the_user_and_a_sessions_is_refused() {
         &format!("Action=GetAccessKeyInfo&AccessKeyId={id}"),
     );
     assert_eq!(text(&info, "Account"), "123456789012");
-    let trust = encoded(
-        r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}}"#,
-    );
-    ok(
-        &iam,
-        &root,
-        &format!("Action=CreateRole&RoleName=r&AssumeRolePolicyDocument={trust}"),
-    );
-    let assume = "Action=AssumeRole&RoleArn=arn:aws:iam::123456789012:role/r&RoleSessionName=ab";
-    let body = ok(&iam, &root, assume);
+    role_for_all(&iam, &root, "r");
+    let body = ok(&iam, &root, ASSUME);
     let session = identity_of(&iam, text(&body, "AccessKeyId")).unwrap();
     refused(&iam, &session, "Action=GetSessionToken", "AccessDenied");
 }
@@ -361,31 +365,23 @@ fn a_users_session_token_is_the_user_and_a_sessions_is_refused() {
 #[test]
 fn the_managed_policies_of_a_session_bound_it() {
     let (iam, root) = (world(), Identity::root("123456789012"));
-    let trust = encoded(
-        r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}}"#,
-    );
-    ok(
-        &iam,
-        &root,
-        &format!("Action=CreateRole&RoleName=r&AssumeRolePolicyDocument={trust}"),
-    );
+    role_for_all(&iam, &root, "r");
     let all = "arn:aws:iam::aws:policy/AdministratorAccess";
     ok(
         &iam,
         &root,
         &format!("Action=AttachRolePolicy&RoleName=r&PolicyArn={all}"),
     );
-    let assume = "Action=AssumeRole&RoleArn=arn:aws:iam::123456789012:role/r&RoleSessionName=ab";
     let may_list_users = |form: &str| {
         let body = ok(&iam, &root, form);
         let session = identity_of(&iam, text(&body, "AccessKeyId")).unwrap();
         call(&iam, &session, "Action=ListUsers").0 == 200
     };
-    assert!(may_list_users(assume));
+    assert!(may_list_users(ASSUME));
     let bounded = "&PolicyArns.member.1.arn=arn:aws:iam::aws:policy/AmazonS3FullAccess";
-    assert!(!may_list_users(&format!("{assume}{bounded}")));
+    assert!(!may_list_users(&format!("{ASSUME}{bounded}")));
     let unknown = "&PolicyArns.member.1.arn=arn:aws:iam::aws:policy/Unheard-of";
-    refused(&iam, &root, &format!("{assume}{unknown}"), "NoSuchEntity");
+    refused(&iam, &root, &format!("{ASSUME}{unknown}"), "NoSuchEntity");
 }
 
 #[test]
@@ -425,4 +421,25 @@ fn what_would_only_seem_to_bound_an_identity_is_refused() {
     let form = "Action=CreateUser&UserName=a&PermissionsBoundary=arn:aws:iam::aws:policy/X";
     refused(&iam, &root, form, "InvalidInput");
     refused(&iam, &root, "Action=GetUser&UserName=a", "NoSuchEntity");
+}
+
+#[test]
+fn what_is_no_arn_is_told_as_recorded_on_aws() {
+    let (iam, root) = (world(), Identity::root("123456789012"));
+    for arn in [
+        "nothing-valid-in-here",
+        "arn::b:::something/test-role",
+        "arn:a::::something/test-role",
+        "arn:a:::something/test-role",
+        "arn:a:a::aaaaaaaaaa:",
+    ] {
+        let form = format!("Action=AssumeRole&RoleSessionName=ab&RoleArn={arn}");
+        let (status, body) = call(&iam, &root, &form);
+        assert_eq!(
+            (status, text(&body, "Code")),
+            (400, "ValidationError"),
+            "{body}"
+        );
+        assert_eq!(text(&body, "Message"), format!("{arn} is invalid"));
+    }
 }

@@ -22,22 +22,24 @@ pub(super) fn credentials(xml: &mut Xml, credentials: &Credentials) {
     });
 }
 
-pub(super) fn role(xml: &mut Xml, role: &Role) {
+pub(super) fn role(xml: &mut Xml, role: &Role, with_session: bool) {
     xml.element("Role", |xml| {
-        role_member(xml, role);
+        role_member(xml, role, with_session);
         some_tags(xml, &role.entity.tags);
     });
 }
 
 /// A role as a list shows it, without its tags.
-pub(super) fn role_member(xml: &mut Xml, role: &Role) {
+pub(super) fn role_member(xml: &mut Xml, role: &Role, with_session: bool) {
     entity(xml, &role.entity, ("RoleName", "RoleId"));
     xml.text("AssumeRolePolicyDocument", &encoded(&role.trust));
     if let Some(description) = &role.description {
         xml.text("Description", description);
     }
-    let seconds = role.max_session.as_secs().to_string();
-    xml.text("MaxSessionDuration", &seconds);
+    if with_session {
+        let seconds = role.max_session.as_secs().to_string();
+        xml.text("MaxSessionDuration", &seconds);
+    }
 }
 
 pub(super) fn user(xml: &mut Xml, user: &User) {
