@@ -7,8 +7,8 @@ use clients::{Surroundings, cases, python};
 use kms_mock::{Auth, KmsMock};
 
 const SCRIPT: &str = "boto3_client.py";
-/// One case is about boto3 alone: presigned URLs.
-const CASES: usize = clients::CASES + 1;
+/// Two cases are about boto3 alone: presigned URLs and files of many parts.
+const CASES: usize = clients::CASES + 2;
 
 #[tokio::test]
 async fn boto3_drives_the_server_with_nothing_but_the_endpoint_set() {

@@ -186,9 +186,9 @@ impl Gate<'_> {
         })
     }
 
-    /// A URL presigned by Signature Version 2, which boto3 still makes by default
-    /// in us-east-1 and S3 takes there: as any signature of a stranger it is not
-    /// verified, only its end is looked at. Keys issued here sign by version 4.
+    /// A URL presigned by Signature Version 2, as boto3 still makes them by default
+    /// in us-east-1 and LocalStack takes them: as any signature of a stranger it is
+    /// not verified, only its end is looked at. Keys issued here sign by version 4.
     fn check_version_2(&self, parts: &Parts) -> Result<(), Refusal> {
         let query = parts.uri.query().unwrap_or_default();
         let value = |name: &str| {

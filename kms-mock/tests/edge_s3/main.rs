@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // test code outside test functions
 
+mod buckets;
 #[path = "../support/mod.rs"]
 mod support;
 mod uploads;

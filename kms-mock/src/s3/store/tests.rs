@@ -13,6 +13,17 @@ fn object(size: usize) -> Object {
     }
 }
 
+fn upload() -> Upload {
+    Upload {
+        key: "k".to_owned(),
+        description: Description::default(),
+        account: "1".to_owned(),
+        initiated: NOW,
+        checksum: None,
+        parts: BTreeMap::new(),
+    }
+}
+
 fn put(store: &Store, key: &str, size: usize) -> Result<Option<VersionId>, StoreError> {
     store.put("b", key, object(size), NOW, |_| Ok(()))
 }
@@ -164,23 +175,28 @@ fn a_suspended_bucket_replaces_its_null_version_only() {
 }
 
 #[test]
+fn a_bucket_has_a_bound_of_uploads_under_way() {
+    let store = Store::new(u64::MAX);
+    store.create_bucket("b", ("1", "us-east-1"), NOW).unwrap();
+    for i in 0..UPLOADS_PER_BUCKET_MAX {
+        store.create_upload("b", &i.to_string(), upload()).unwrap();
+    }
+    let refused = store.create_upload("b", "one more", upload());
+    assert_eq!(refused, Err(StoreError::TooManyUploads));
+    store.abort_upload("b", "k", "0").unwrap();
+    store.create_upload("b", "one more", upload()).unwrap();
+}
+
+#[test]
 fn a_finished_upload_leaves_nothing_but_its_object() {
     let store = filled(&[]);
-    let upload = Upload {
-        key: "k".to_owned(),
-        description: Description::default(),
-        account: "1".to_owned(),
-        initiated: NOW,
-        checksum: None,
-        parts: BTreeMap::new(),
-    };
     let part = |size: usize| Part {
         content: Content::from(Bytes::from(vec![1; size])),
         etag: String::new(),
         checksums: Checksums::default(),
         modified: NOW,
     };
-    store.create_upload("b", "u", upload.clone()).unwrap();
+    store.create_upload("b", "u", upload()).unwrap();
     store.put_part("b", "k", "u", 1, part(4_000)).unwrap();
     store.put_part("b", "k", "u", 1, part(4_000)).unwrap();
     store.put_part("b", "k", "u", 2, part(4_000)).unwrap();
@@ -204,7 +220,7 @@ fn a_finished_upload_leaves_nothing_but_its_object() {
     put(&store, "l", 1_400).unwrap();
     store.delete("b", "k", NOW, |_| Ok(())).unwrap();
     store.delete("b", "l", NOW, |_| Ok(())).unwrap();
-    store.create_upload("b", "u", upload).unwrap();
+    store.create_upload("b", "u", upload()).unwrap();
     store.put_part("b", "k", "u", 1, part(9_000)).unwrap();
     store.abort_upload("b", "k", "u").unwrap();
     put(&store, "k", 9_743).unwrap();

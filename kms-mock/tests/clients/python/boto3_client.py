@@ -1,5 +1,6 @@
 """boto3 against kms-mock, as the environment says."""
 
+import io
 import os
 import ssl
 import urllib.request
@@ -20,7 +21,7 @@ def connect(service, **more):
 @cases("s3 presigned URLs")
 def presigned(w):
     w.s3.put_object(Bucket=w.bucket(), Key="signed", Body=b"pixels")
-    # Left alone, boto3 signs URLs with version 2, which new buckets refuse.
+    # Left alone, boto3 signs URLs with version 2.
     signer = boto3.client("s3", config=ONCE.merge(Config(signature_version="s3v4")))
     url = signer.generate_presigned_url(
         "get_object", Params={"Bucket": w.bucket(), "Key": "signed"}, ExpiresIn=60
@@ -29,6 +30,16 @@ def presigned(w):
     trusting = ssl.create_default_context(cafile=bundle) if bundle else None
     with urllib.request.urlopen(url, context=trusting) as answer:
         same(answer.read(), b"pixels")
+
+
+@cases("s3 files of many parts")
+def files(w):
+    body = os.urandom(20 * 1024 * 1024)
+    w.s3.upload_fileobj(io.BytesIO(body), w.bucket(), "large")
+    assert w.s3.head_object(Bucket=w.bucket(), Key="large")["ETag"].endswith('-3"')
+    got = io.BytesIO()
+    w.s3.download_fileobj(w.bucket(), "large", got)
+    same(got.getvalue() == body, True)
 
 
 cases.run(World(connect))

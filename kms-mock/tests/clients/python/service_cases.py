@@ -274,6 +274,63 @@ def copy_object(w):
     same((got["Body"].read(), got["Metadata"]), (b"pixels", {"kept": "yes"}))
 
 
+@cases("s3 uploads in parts")
+def multipart(w):
+    parts = [os.urandom(5 * 1024 * 1024), b"the last may be small"]
+    at = {"Bucket": w.bucket(), "Key": "parts"}
+    at["UploadId"] = w.s3.create_multipart_upload(**at)["UploadId"]
+    done = []
+    for number, part in enumerate(parts, 1):
+        sent = w.s3.upload_part(PartNumber=number, Body=part, **at)
+        done.append({"PartNumber": number, "ETag": sent["ETag"]})
+    listed = w.s3.list_parts(**at)["Parts"]
+    same([part["Size"] for part in listed], [len(part) for part in parts])
+    backwards = {"Parts": done[::-1]}
+    refuses(
+        "InvalidPartOrder",
+        w.s3.complete_multipart_upload,
+        MultipartUpload=backwards,
+        **at,
+    )
+    whole = w.s3.complete_multipart_upload(MultipartUpload={"Parts": done}, **at)
+    sums = b"".join(hashlib.md5(part).digest() for part in parts)
+    same(whole["ETag"], f'"{hashlib.md5(sums).hexdigest()}-2"')
+    got = w.s3.get_object(Bucket=w.bucket(), Key="parts")["Body"].read()
+    same(hashlib.sha256(got).digest(), hashlib.sha256(b"".join(parts)).digest())
+
+
+@cases("s3 an upload in parts that is given up")
+def aborted(w):
+    at = {"Bucket": w.bucket(), "Key": "given up"}
+    at["UploadId"] = w.s3.create_multipart_upload(**at)["UploadId"]
+    w.s3.upload_part(PartNumber=1, Body=b"lost", **at)
+    uploads = w.s3.list_multipart_uploads(Bucket=w.bucket())["Uploads"]
+    assert at["UploadId"] in [upload["UploadId"] for upload in uploads], uploads
+    w.s3.abort_multipart_upload(**at)
+    refuses("NoSuchUpload", w.s3.list_parts, **at)
+
+
+@cases("s3 versions")
+def versions(w):
+    bucket = f"versions-{w.unique}"
+    w.s3.create_bucket(Bucket=bucket)
+    w.s3.put_bucket_versioning(
+        Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
+    )
+    at = {"Bucket": bucket, "Key": "k"}
+    first = w.s3.put_object(Body=b"first", **at)["VersionId"]
+    w.s3.put_object(Body=b"second", **at)
+    same(w.s3.get_object(**at)["Body"].read(), b"second")
+    same(w.s3.get_object(VersionId=first, **at)["Body"].read(), b"first")
+    marker = w.s3.delete_object(**at)
+    same(marker["DeleteMarker"], True)
+    refuses("NoSuchKey", w.s3.get_object, **at)
+    listed = w.s3.list_object_versions(Bucket=bucket)
+    same((len(listed["Versions"]), len(listed["DeleteMarkers"])), (2, 1))
+    w.s3.delete_object(VersionId=marker["VersionId"], **at)
+    same(w.s3.get_object(**at)["Body"].read(), b"second")
+
+
 @cases("s3 DeleteObject and DeleteObjects")
 def delete_object(w):
     for name in ("d1", "d2", "d3"):

@@ -1,0 +1,90 @@
+//! Where buckets are, and what is told of buckets and objects.
+
+use crate::{
+    support::{builder, s3_request, user},
+    uploads::{Bucket, element, refused},
+};
+
+#[tokio::test]
+async fn a_bucket_is_made_where_its_region_lets_it() {
+    let mock = builder().start().await.unwrap();
+    let alice = user(&mock, "alice");
+    let create = async |name: &str, region: Option<&str>| {
+        let path = format!("/{name}");
+        let body = region.map_or_else(String::new, |region| {
+            format!(
+                "<CreateBucketConfiguration><LocationConstraint>{region}</LocationConstraint>\
+                 </CreateBucketConfiguration>"
+            )
+        });
+        // Signed for us-east-1.
+        s3_request(&mock, &alice, "PUT", (&path, &path), &[], body.as_bytes())
+            .send()
+            .await
+            .unwrap()
+    };
+    let at = async |name: &str| {
+        let url = format!("{}/{name}", mock.url());
+        let head = reqwest::Client::new().head(url).send().await.unwrap();
+        let region = head.headers()["x-amz-bucket-region"].to_str().unwrap();
+        region.to_owned()
+    };
+    assert_eq!(create("home", None).await.status(), 200);
+    assert_eq!(create("home", None).await.status(), 200);
+    assert_eq!(at("home").await, "us-east-1");
+    assert_eq!(create("away", Some("eu-west-1")).await.status(), 200);
+    assert_eq!(at("away").await, "eu-west-1");
+    let again = create("away", Some("eu-west-1")).await;
+    let body = refused(again, 409, "BucketAlreadyOwnedByYou").await;
+    assert_eq!(element(&body, "BucketName"), "away");
+    let told = create("third", Some("us-east-1")).await;
+    refused(told, 400, "InvalidLocationConstraint").await;
+    refused(create("No_Name", None).await, 400, "InvalidBucketName").await;
+}
+
+#[tokio::test]
+async fn attributes_are_told_without_the_object() {
+    let bucket = Bucket::new().await;
+    bucket.put("/k", &[], b"hello").await;
+    let wanted = [("x-amz-object-attributes", "ETag,ObjectSize,Checksum")];
+    let got = bucket.send("GET", "/k?attributes", &wanted, b"").await;
+    assert_eq!(got.status(), 200);
+    let body = got.text().await.unwrap();
+    assert_eq!(element(&body, "ETag"), "5d41402abc4b2a76b9719d911017c592");
+    assert_eq!(element(&body, "ObjectSize"), "5");
+    assert_eq!(element(&body, "ChecksumType"), "FULL_OBJECT");
+    assert!(!body.contains("<StorageClass>"), "{body}");
+}
+
+#[tokio::test]
+async fn a_range_of_the_wrong_form_is_no_range() {
+    let bucket = Bucket::new().await;
+    bucket.put("/k", &[], b"0123456789").await;
+    for range in ["bytes=1-0", "bytes=0-1,3-4", "bytes=-", "lines=1-2"] {
+        let got = bucket.send("GET", "/k", &[("range", range)], b"").await;
+        assert_eq!(got.status(), 200, "{range}");
+        assert_eq!(got.bytes().await.unwrap(), "0123456789", "{range}");
+    }
+    let head = bucket
+        .send("HEAD", "/k", &[("range", "bytes=2-4")], b"")
+        .await;
+    assert_eq!(head.status(), 206);
+    assert_eq!(head.headers()["content-range"], "bytes 2-4/10");
+    let beyond = bucket
+        .send("GET", "/k", &[("range", "bytes=10-")], b"")
+        .await;
+    let body = refused(beyond, 416, "InvalidRange").await;
+    assert_eq!(element(&body, "ActualObjectSize"), "10");
+}
+
+#[tokio::test]
+async fn the_endpoint_tells_what_it_is_where_localstack_does() {
+    let mock = builder().start().await.unwrap();
+    for path in ["health", "info"] {
+        let url = format!("{}/_localstack/{path}", mock.url());
+        let told = reqwest::get(url).await.unwrap().text().await.unwrap();
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(told["edition"], "drydock", "{path}");
+        assert_eq!(told["version"], env!("CARGO_PKG_VERSION"), "{path}");
+    }
+}
