@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How a shell tells a process that Ctrl-C ended.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -25,12 +26,17 @@ pub(crate) fn at_interrupt() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("waiting for Ctrl-C")?;
+    // From here on, not from when the thread gets to run.
+    let mut interrupts = {
+        let _within = runtime.enter();
+        signal(SignalKind::interrupt()).context("waiting for Ctrl-C")?
+    };
     thread::spawn(move || {
         runtime.block_on(async {
-            if tokio::signal::ctrl_c().await.is_ok() {
+            if interrupts.recv().await.is_some() {
                 ASKED.store(true, Ordering::Relaxed);
             }
-            if tokio::signal::ctrl_c().await.is_ok() {
+            if interrupts.recv().await.is_some() {
                 exit(INTERRUPTED.into());
             }
         });
