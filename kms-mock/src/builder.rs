@@ -35,12 +35,16 @@ use crate::{
     faults::{Fault, Faults},
     iam::Iam,
     s3::ObjectStore,
-    seed::{SeedError, SeedFile},
+    seed::{Present, SeedError, SeedFile},
     server::{
         CallFaults, Edge, ReceivedLog,
         management::{self, Desk, explain},
         serve,
         tls::{Authority, TlsError},
+    },
+    store::{
+        DataDirError, Journal,
+        load::{World, note_seed_file},
     },
 };
 
@@ -88,6 +92,9 @@ pub enum StartError {
     /// The seed file has a mistake.
     #[error("the seed file: {0}")]
     Seed(#[from] SeedError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// The audit log cannot be written.
     #[error("opening the audit log {}: {source}", file.display())]
     AuditLog {
@@ -109,6 +116,31 @@ pub struct KmsMock {
     stop: watch::Sender<bool>,
     serving: Option<JoinHandle<()>>,
     runtime: Option<tokio::runtime::Runtime>,
+    _kept: CloseOnDrop,
+}
+
+/// Gives the data directory back, also when a start ends early.
+struct CloseOnDrop(Journal);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// The authority of the world's last start, or a fresh one that the next start
+/// will have too.
+fn kept_authority(world: Option<&mut World>) -> Result<Authority, TlsError> {
+    let Some(world) = world else {
+        return Authority::generate();
+    };
+    if let Some((cert, key)) = &world.authority {
+        return Authority::from_pem(cert, key);
+    }
+    let authority = Authority::generate()?;
+    let key = authority.key_pem().to_string();
+    world.authority = Some((authority.cert_pem().to_owned(), key));
+    Ok(authority)
 }
 
 /// What a [`KmsMock`] is built from. Every part has a default.
@@ -134,6 +166,7 @@ pub struct Builder {
     faults: Vec<Fault>,
     seed_file: Option<String>,
     audit_log: Option<PathBuf>,
+    data_dir: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -193,6 +226,7 @@ impl KmsMock {
             faults: Vec::new(),
             seed_file: None,
             audit_log: None,
+            data_dir: None,
         }
     }
 
@@ -355,8 +389,8 @@ impl Builder {
         self
     }
 
-    /// Those given; without any, the simulated root of this server's seed.
-    fn trusted_roots(&self) -> Result<Verifier, StartError> {
+    /// Those given; without any, the simulated root of `seed`.
+    fn trusted_roots(&self, seed: &WorldSeed) -> Result<Verifier, StartError> {
         let given = self.attestation_roots_pem.iter().try_fold(
             self.attestation_roots.clone(),
             |trusted, pem| match trusted {
@@ -366,10 +400,7 @@ impl Builder {
         );
         Ok(given
             .map_err(StartError::AttestationRoot)?
-            .unwrap_or_else(|| {
-                let seed = self.seed.clone().unwrap_or_else(WorldSeed::random);
-                Pki::new(&seed, &self.region).verifier()
-            }))
+            .unwrap_or_else(|| Pki::new(seed, &self.region).verifier()))
     }
 
     /// How old an attestation document may be; default five minutes.
@@ -476,7 +507,24 @@ impl Builder {
         self
     }
 
-    /// Plants what a seed file (TOML) describes; see [`crate::seed`].
+    /// Keeps keys, identities and objects in this directory, which is made if it
+    /// is not there. Every change that a call acknowledges is synced to it first,
+    /// and the next server that is given the directory goes on with it: also with
+    /// the same TLS authority, unless one is given, and the same simulated root of
+    /// attestation. Without, everything is in memory and goes with the server.
+    ///
+    /// The directory holds key material and credentials in clear. Faults,
+    /// logs and the clock's setting are not kept; of a key's last use a killed
+    /// server loses the last second.
+    #[must_use]
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(dir.into());
+        self
+    }
+
+    /// Plants what a seed file (TOML) describes; see [`crate::seed`]. With a data
+    /// directory a file that was planted completely is not looked at again; of
+    /// another one, what is there already is left as it is.
     #[must_use]
     pub fn seed_file(mut self, toml: impl Into<String>) -> Self {
         self.seed_file = Some(toml.into());
@@ -499,16 +547,26 @@ impl Builder {
         self.start_blocking()
     }
 
-    /// [`Builder::start`] for code that is not async. Nothing in it waits.
+    /// [`Builder::start`] for code that is not async. Nothing in it waits but for
+    /// the disk, with a data directory.
     ///
     /// # Errors
     /// [`StartError`] if the address is taken, or threads or TLS cannot be had.
-    pub fn start_blocking(self) -> Result<KmsMock, StartError> {
-        let attestation_roots = self.trusted_roots()?;
+    pub fn start_blocking(mut self) -> Result<KmsMock, StartError> {
+        let mut world = self.data_dir.as_deref().map(World::open).transpose()?;
+        let world_seed = match &mut world {
+            Some(world) => {
+                let agreed = world.agree(self.seed.as_ref())?;
+                self.seed = agreed.is_chosen.then(|| agreed.world.clone());
+                agreed.world
+            }
+            None => self.seed.clone().unwrap_or_else(WorldSeed::random),
+        };
+        let attestation_roots = self.trusted_roots(&world_seed)?;
         let xks = self.xks_settings()?;
-        let authority = match self.tls_authority {
+        let authority = match self.tls_authority.take() {
             Some(authority) => authority,
-            None => Arc::new(Authority::generate()?),
+            None => Arc::new(kept_authority(world.as_mut())?),
         };
         let tls = authority.server_config(&self.region)?;
         let bind_error = |source| StartError::Bind {
@@ -532,7 +590,14 @@ impl Builder {
         };
 
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
-        let kms = Arc::new(Kms::new(Settings {
+        let start = world.as_ref().map_or(1, |world| world.start);
+        let planted = world.as_mut().and_then(|world| world.seed_file.take());
+        let (journal, snapshot) = match world.map(World::begin).transpose()? {
+            Some((journal, snapshot)) => (journal, Some(snapshot)),
+            None => (Journal::memory(), None),
+        };
+        let kept = CloseOnDrop(journal.clone());
+        let settings = Settings {
             region: self.region.clone(),
             clock: Arc::clone(&clock),
             seed: self.seed.clone(),
@@ -540,15 +605,19 @@ impl Builder {
             freshness_window: self.freshness_window,
             rsa_2048_only: false,
             xks,
-        }));
+        };
+        let kms = Arc::new(Kms::with_journal(settings, &journal, start));
+        let iam = Iam::with_journal(Arc::clone(&clock), self.seed.as_ref(), &journal, start);
+        let s3_bytes_max = self.limits.s3_store_bytes_max;
+        let s3 =
+            ObjectStore::with_journal(Arc::clone(&clock), &self.region, s3_bytes_max, &journal);
+        if let Some(snapshot) = snapshot {
+            snapshot.load(&kms, &iam, &s3, &journal)?;
+        }
         let edge = Arc::new(Edge {
             kms: self.handler.unwrap_or_else(|| Arc::<Kms>::clone(&kms)),
-            iam: Arc::new(Iam::new(Arc::clone(&clock), self.seed.as_ref())),
-            s3: ObjectStore::new(
-                Arc::clone(&clock),
-                &self.region,
-                self.limits.s3_store_bytes_max,
-            ),
+            iam: Arc::new(iam),
+            s3,
             clock,
             region: self.region,
             account: self.account,
@@ -562,7 +631,15 @@ impl Builder {
             edge.faults.add(fault);
         }
         if let Some(text) = &self.seed_file {
-            SeedFile::parse(text)?.plant(&kms, &edge)?;
+            let file = SeedFile::parse(text)?;
+            if !journal.is_kept() {
+                file.plant(&kms, &edge, Present::IsAMistake)?;
+            } else if planted.as_deref() != Some(file.digest().as_str()) {
+                journal.defer(); // nobody can call yet: one wait for all of it
+                file.plant(&kms, &edge, Present::IsLeft)?;
+                note_seed_file(&journal, &file.digest()).map_err(DataDirError::from)?;
+                journal.sync().map_err(DataDirError::from)?;
+            }
         }
         if let Some(file) = self.audit_log {
             let opened = std::fs::OpenOptions::new()
@@ -611,6 +688,7 @@ impl Builder {
             stop,
             serving: Some(serving),
             runtime: Some(runtime),
+            _kept: kept,
         })
     }
 }

@@ -6,7 +6,7 @@
 //! HTTP edge: TLS, signatures, routing), [`iam`] and [`principal`] (who calls),
 //! [`policy`] (may they), [`recipient`] (from inside which enclave), `keys` (with
 //! what), [`api`] (the operations), [`audit`] (what happened and why), [`s3`] (the
-//! object store).
+//! object store), `store` (what a data directory keeps of all that).
 
 pub mod api;
 pub mod audit;
@@ -22,9 +22,11 @@ pub mod recipient;
 pub mod s3;
 pub mod seed;
 pub mod server;
+mod store;
 mod xml;
 
 pub use builder::{Auth, Builder, KmsMock, Received, StartError};
 pub use expect::{Expectation, Unmet};
 pub use explain::Explanation;
 pub use faults::{Fault, Hostile};
+pub use store::{DataDirError, Unwritten};

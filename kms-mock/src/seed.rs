@@ -34,8 +34,8 @@ use toml::Spanned;
 use zeroize::Zeroizing;
 
 use crate::{
-    api::{Kms, PlantedKey},
-    iam::NewRole,
+    api::{Kms, PlantError, PlantedKey},
+    iam::{IamError, NewRole, Who},
     policy::{Policy, PolicyKind},
     principal::is_account_id,
     server::Edge,
@@ -63,6 +63,22 @@ pub enum SeedError {
         /// What is wrong with it.
         what: String,
     },
+}
+
+/// What becomes of an entry that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Present {
+    IsAMistake,
+    IsLeft,
+}
+
+impl Present {
+    fn pass(self, made: Result<(), IamError>) -> Result<(), IamError> {
+        match (self, made) {
+            (Self::IsLeft, Err(IamError::EntityAlreadyExists { .. })) => Ok(()),
+            (_, made) => made,
+        }
+    }
 }
 
 /// What was planted.
@@ -154,22 +170,36 @@ impl SeedFile {
         Ok(Self { text, raw })
     }
 
-    /// Makes everything in the file. Stops at the first mistake.
-    pub(crate) fn plant(&self, kms: &Kms, edge: &Edge) -> Result<Planted, SeedError> {
+    /// Names the text among all others: 64 hex digits.
+    pub(crate) fn digest(&self) -> String {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.text.as_bytes());
+        hex::encode(digest)
+    }
+
+    /// Makes everything in the file. Stops at the first mistake. What is there
+    /// already is one, or is left as it is; the policies of a role or user are
+    /// looked at one by one.
+    pub(crate) fn plant(
+        &self,
+        kms: &Kms,
+        edge: &Edge,
+        present: Present,
+    ) -> Result<Planted, SeedError> {
         let mut keys = Vec::new();
         // All keys are read before the first is planted.
         let read: Result<Vec<_>, _> = self.raw.key.iter().map(|raw| self.key(raw, edge)).collect();
         for (raw, key) in self.raw.key.iter().zip(read?) {
-            let arn = kms
-                .plant(key)
-                .map_err(|error| self.wrong(raw.id.span(), error))?;
-            keys.push(arn);
+            match (kms.plant(key), present) {
+                (Ok(arn) | Err(PlantError::KeyExists(arn)), Present::IsLeft) => keys.push(arn),
+                (Ok(arn), Present::IsAMistake) => keys.push(arn),
+                (Err(error), _) => return Err(self.wrong(raw.id.span(), error)),
+            }
         }
         for role in &self.raw.role {
-            self.role(role, edge)?;
+            self.role(role, edge, present)?;
         }
         for user in &self.raw.user {
-            self.user(user, edge)?;
+            self.user(user, edge, present)?;
         }
         for bucket in &self.raw.bucket {
             let account = self.account(bucket.account.as_ref(), edge)?;
@@ -180,7 +210,8 @@ impl SeedFile {
                     "a bucket's name has 3 to 63 lower-case letters, digits, dots and dashes",
                 ));
             }
-            edge.s3.plant_bucket(name, account);
+            let planted = edge.s3.plant_bucket(name, account);
+            planted.map_err(|error| self.wrong(bucket.name.span(), error))?;
         }
         Ok(Planted { keys })
     }
@@ -233,7 +264,7 @@ impl SeedFile {
         })
     }
 
-    fn role(&self, raw: &RawRole, edge: &Edge) -> Result<(), SeedError> {
+    fn role(&self, raw: &RawRole, edge: &Edge, present: Present) -> Result<(), SeedError> {
         let account = self.account(raw.account.as_ref(), edge)?;
         let name = raw.name.get_ref();
         let anybody_here = format!(
@@ -247,10 +278,14 @@ impl SeedFile {
                 trust.map_or(anybody_here.as_str(), |text| text.get_ref().as_str()),
             )
         };
-        edge.iam.create_role(account, &new).map_err(|error| {
+        let made = edge.iam.create_role(account, &new).map(drop);
+        present.pass(made).map_err(|error| {
             self.wrong(trust.map_or_else(|| raw.name.span(), Spanned::span), error)
         })?;
         for (policy, text) in &raw.policies {
+            if edge.iam.has_policy(Who::role(account, name), policy) {
+                continue;
+            }
             edge.iam
                 .put_role_policy(account, name, policy, text.get_ref())
                 .map_err(|error| self.wrong(text.span(), error))?;
@@ -258,23 +293,30 @@ impl SeedFile {
         Ok(())
     }
 
-    fn user(&self, raw: &RawUser, edge: &Edge) -> Result<(), SeedError> {
+    fn user(&self, raw: &RawUser, edge: &Edge, present: Present) -> Result<(), SeedError> {
         let account = self.account(raw.account.as_ref(), edge)?;
         let name = raw.name.get_ref();
-        edge.iam
-            .create_user(account, &raw.path, name)
+        let made = edge.iam.create_user(account, &raw.path, name).map(drop);
+        present
+            .pass(made)
             .map_err(|error| self.wrong(raw.name.span(), error))?;
         for (policy, text) in &raw.policies {
+            if edge.iam.has_policy(Who::user(account, name), policy) {
+                continue;
+            }
             edge.iam
                 .put_user_policy(account, name, policy, text.get_ref())
                 .map_err(|error| self.wrong(text.span(), error))?;
         }
         match (&raw.access_key_id, &raw.secret_access_key) {
             (None, None) => Ok(()),
-            (Some(id), Some(secret)) => edge
-                .iam
-                .plant_access_key(account, name, id.get_ref(), secret)
-                .map_err(|error| self.wrong(id.span(), error)),
+            (Some(id), Some(secret)) => {
+                let iam = &edge.iam;
+                let planted = iam.plant_access_key(account, name, id.get_ref(), secret);
+                present
+                    .pass(planted)
+                    .map_err(|error| self.wrong(id.span(), error))
+            }
             _ => Err(self.wrong(
                 raw.name.span(),
                 "access_key_id and secret_access_key come together",

@@ -4,7 +4,7 @@
 //! "Controlling access to aliases" (permission is needed on the alias, by IAM,
 //! and on each key concerned); ground truth KMS §4.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -14,8 +14,13 @@ use super::{
     op::{Aliases, Answer, Found, Op, answer, nothing, timestamp},
 };
 use crate::{
-    keys::{arn::alias_arn, key::Record, store::Alias},
+    keys::{
+        arn::alias_arn,
+        key::{Key, Record},
+        store::Alias,
+    },
     policy::Facts,
+    store::{Table, rows},
 };
 
 const ALIASES_OF_KEY_MAX: usize = 50;
@@ -44,24 +49,26 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     op.authorize_alias(&arn)?;
     op.authorize(&found, Facts::default())?;
     found.must_not_be_pending_deletion()?;
-    let _one_at_a_time = op
-        .store()
-        .alias_changes
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let _one_at_a_time = op.store().hold_aliases(&[&arn]);
     if op.store().alias(&arn).is_some() {
         return Err(Failure::AliasExists { arn });
     }
-    found.change(|record| add_name(record, &name))?;
-    let target = Arc::clone(&found.key.arn);
-    op.store().insert_alias(
-        &arn,
-        Alias {
-            target,
-            created: op.now,
-            updated: op.now,
+    let alias = Alias {
+        target: Arc::clone(&found.key.arn),
+        created: op.now,
+        updated: op.now,
+    };
+    Key::change_all(
+        op.store().journal(),
+        &found.key,
+        &[],
+        |record, _, batch| {
+            add_name(record, &name)?;
+            rows::put_alias(batch, &arn, &alias);
+            Ok::<_, Failure>(())
         },
-    );
+        |()| op.store().place_alias(&arn, alias.clone()),
+    )?;
     nothing()
 }
 
@@ -86,32 +93,37 @@ pub(crate) fn update(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         let (from, to) = (old.key.spec.name(), new.key.spec.name());
         return Err(Failure::Invalid(Invalid::AliasTarget { from, to }));
     }
-    let _one_at_a_time = op
-        .store()
-        .alias_changes
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let _one_at_a_time = op.store().hold_aliases(&[&arn]);
     let Some(alias) = op.store().alias(&arn) else {
         return Err(Failure::NotFound(NotFound::Alias { arn }));
     };
-    if alias.target != new.key.arn {
-        new.change(|record| add_name(record, &name))?;
-        if let Some(old) = old {
-            old.change(|record| {
+    let moves = alias.target != new.key.arn;
+    let alias = Alias {
+        target: Arc::clone(&new.key.arn),
+        updated: op.now,
+        ..alias
+    };
+    let left: Vec<&Key> = old
+        .iter()
+        .map(|old| &*old.key)
+        .filter(|old| old.arn != new.key.arn)
+        .collect();
+    Key::change_all(
+        op.store().journal(),
+        &new.key,
+        &left,
+        |record, left, batch| {
+            if moves {
+                add_name(record, &name)?;
+            }
+            for record in left {
                 remove_name(record, &name);
-                Ok(())
-            })?;
-        }
-    }
-    let target = Arc::clone(&new.key.arn);
-    op.store().replace_alias(
-        &arn,
-        Alias {
-            target,
-            updated: op.now,
-            ..alias
+            }
+            rows::put_alias(batch, &arn, &alias);
+            Ok::<_, Failure>(())
         },
-    );
+        |()| op.store().place_alias(&arn, alias.clone()),
+    )?;
     nothing()
 }
 
@@ -125,17 +137,27 @@ pub(crate) fn delete(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     if let Some(old) = &old {
         op.authorize(old, Facts::default())?;
     }
-    let _one_at_a_time = op
-        .store()
-        .alias_changes
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    op.store().remove_alias(&arn);
-    if let Some(old) = old {
-        old.change(|record| {
-            remove_name(record, &name);
-            Ok(())
-        })?;
+    let _one_at_a_time = op.store().hold_aliases(&[&arn]);
+    let journal = op.store().journal();
+    match old {
+        Some(old) => Key::change_all(
+            journal,
+            &old.key,
+            &[],
+            |record, _, batch| {
+                remove_name(record, &name);
+                batch.delete(Table::Aliases, arn.as_bytes());
+                Ok::<_, Failure>(())
+            },
+            |()| op.store().forget_alias(&arn),
+        )?,
+        None => journal.change(
+            |batch| {
+                batch.delete(Table::Aliases, arn.as_bytes());
+                Ok::<_, Failure>(())
+            },
+            |()| op.store().forget_alias(&arn),
+        )?,
     }
     nothing()
 }
@@ -148,7 +170,12 @@ fn existing(op: &mut Op<'_>, arn: &str) -> Result<Option<Found>, Failure> {
         }));
     };
     let target = alias.target.to_string();
-    Ok(op.find(&target, Aliases::Refused).ok())
+    match op.find(&target, Aliases::Refused) {
+        Ok(found) => Ok(Some(found)),
+        // Deleted, and the alias about to be.
+        Err(Failure::NotFound(_)) => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 fn add_name(record: &mut Record, name: &str) -> Result<(), Failure> {

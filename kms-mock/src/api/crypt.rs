@@ -257,7 +257,7 @@ impl Ciphertext {
             let named = RefusedResource::Ciphertext(arn.to_string());
             return Err(op.refuse(Denial::OtherAccount, op.action(), named));
         }
-        op.find_by_ciphertext(&arn).ok_or_else(unknown)
+        op.find_by_ciphertext(&arn)?.ok_or_else(unknown)
     }
 
     /// Refuses a ciphertext of another key before anything is said of the key

@@ -220,7 +220,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         created: op.now,
         kind,
         connection: Connection::Disconnected,
-    });
+    })?;
     answer(&json!({ "CustomKeyStoreId": &*id }))
 }
 
@@ -507,7 +507,7 @@ pub(crate) fn update(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
 
 /// Whoever deleted the store in the meantime was first.
 fn change(op: &Op<'_>, id: &str, change: impl FnOnce(&mut CustomKeyStore)) -> Answer {
-    if !op.key_stores().change(id, change) {
+    if !op.key_stores().change(id, change)? {
         return Err(Failure::CustomKeyStoreNotFound);
     }
     answer(&json!({}))
@@ -543,15 +543,12 @@ pub(crate) fn delete(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     if store.connection == Connection::Connected {
         return Err(Failure::KeyStore(StoreFault::InvalidState));
     }
-    let has_keys = op
-        .key_stores()
-        .keys(&store.id)
-        .iter()
-        .any(|arn| op.find_related(arn).is_some());
-    if has_keys {
-        return Err(Failure::KeyStore(StoreFault::HasKeys));
+    for arn in op.key_stores().keys(&store.id) {
+        if op.find_related(&arn)?.is_some() {
+            return Err(Failure::KeyStore(StoreFault::HasKeys));
+        }
     }
-    op.key_stores().remove(&store.id);
+    op.key_stores().remove(&store.id)?;
     answer(&json!({}))
 }
 
@@ -622,14 +619,12 @@ pub(crate) fn place(op: &Op<'_>, wish: Wish<'_>) -> Result<Option<Backing>, Fail
     match (&store.kind, is_external, wish.xks_key_id) {
         (StoreKind::CloudHsm { .. }, false, None) => Ok(backing(None)),
         (StoreKind::External { proxy, .. }, true, Some(key_id)) => {
-            let is_taken = op.key_stores().keys(id).iter().any(|arn| {
-                op.find_related(arn).is_some_and(|found| {
-                    let backing = found.key.backing.as_ref();
-                    backing.and_then(|b| b.xks_key_id.as_deref()) == Some(key_id)
-                })
-            });
-            if is_taken {
-                return Err(Failure::KeyStore(StoreFault::XksKeyInUse));
+            for arn in op.key_stores().keys(id) {
+                let other = op.find_related(&arn)?;
+                let backing = other.as_ref().and_then(|other| other.key.backing.as_ref());
+                if backing.and_then(|b| b.xks_key_id.as_deref()) == Some(key_id) {
+                    return Err(Failure::KeyStore(StoreFault::XksKeyInUse));
+                }
             }
             match proxy.key(key_id, errand(op, "CreateKey", None)) {
                 Ok(key) if key.is_usable() => Ok(backing(Some(key_id))),

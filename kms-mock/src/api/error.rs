@@ -17,6 +17,7 @@ use crate::{
     keys::arn::NoReference,
     policy::{Denial, Named, PolicyError},
     recipient::RecipientError,
+    store::Unwritten,
 };
 
 /// Every way a call is refused.
@@ -98,6 +99,19 @@ pub(crate) enum Failure {
     InvalidMarker,
     /// The cryptographic library failed.
     Internal,
+    /// The data directory could not be written; nothing was changed.
+    Unwritten(Unwritten),
+}
+
+impl From<Unwritten> for Failure {
+    fn from(unwritten: Unwritten) -> Self {
+        match unwritten {
+            Unwritten::Gone { what } => Self::NotFound(NotFound::Key {
+                arn: what.to_string(),
+            }),
+            Unwritten::Disk { .. } | Unwritten::Closed => Self::Unwritten(unwritten),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -387,7 +401,7 @@ impl Failure {
             Self::DryRun => "DryRunOperationException",
             Self::InvalidGrantToken => "InvalidGrantTokenException",
             Self::InvalidMarker => "InvalidMarkerException",
-            Self::Internal => "KMSInternalException",
+            Self::Internal | Self::Unwritten(_) => "KMSInternalException",
         }
     }
 
@@ -395,7 +409,7 @@ impl Failure {
     /// denied and throttling included.
     pub(crate) fn status(&self) -> u16 {
         match self {
-            Self::Internal => 500,
+            Self::Internal | Self::Unwritten(_) => 500,
             _ => 400,
         }
     }
@@ -504,7 +518,8 @@ impl Failure {
             | Self::ReservedAlias
             | Self::CustomKeyStoreNotFound
             | Self::KeyStore(_)
-            | Self::Internal => return None,
+            | Self::Internal
+            | Self::Unwritten(_) => return None,
         })
     }
 
@@ -514,6 +529,7 @@ impl Failure {
             Self::InvalidCiphertext { cause } | Self::IncorrectKeyMaterial { cause } => {
                 Some((*cause).to_owned())
             }
+            Self::Unwritten(unwritten) => Some(unwritten.to_string()),
             Self::InvalidPublicKey => {
                 Some("the public key is not a point of the key's curve in SPKI form".to_owned())
             }

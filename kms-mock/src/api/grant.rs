@@ -187,7 +187,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         }
         None => {
             let id = hex::encode(op.entropy().array::<32>());
-            found.key.add_grant(Arc::new(Grant {
+            found.key.add_grant(&Arc::new(Grant {
                 id: id.clone(),
                 name,
                 grantee,
@@ -196,7 +196,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
                 constraint,
                 issuing_account: format!("arn:aws:iam::{}:root", op.account()),
                 created: op.now,
-            }));
+            }))?;
             id
         }
     };
@@ -302,7 +302,7 @@ pub(crate) fn list_retirable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let prefix = crate::keys::arn::key_arn(op.region(), op.account(), "");
     let mut grants: Vec<(Arc<str>, Arc<Grant>)> = Vec::new();
     for arn in op.store().key_arns(&prefix, None, usize::MAX) {
-        if let Some((key, _)) = op.store().key(&arn, op.now, op.entropy()) {
+        if let Some((key, _)) = op.store().key(&arn, op.now, op.entropy())? {
             let retirable = key.grants().into_iter().filter(|grant| {
                 grant
                     .retiring
@@ -393,6 +393,6 @@ fn remove(found: &Found, grant_id: &str, dry_run: bool) -> Answer {
     if dry_run {
         return Err(Failure::DryRun);
     }
-    found.key.remove_grant(grant_id);
+    found.key.remove_grant(grant_id)?;
     nothing()
 }

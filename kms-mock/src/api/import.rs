@@ -12,6 +12,8 @@
 //! those; ML-KEM keys are imported, since `GetParametersForImport` is said to
 //! support all types, though `ImportKeyMaterial` does not list theirs.
 
+use std::sync::PoisonError;
+
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use nsm_sim::clock::UnixMillis;
 use serde_json::{Value, json};
@@ -27,10 +29,11 @@ use crate::{
         import::{
             Arrival, IMPORT_BYTES_MAX, ImportRefused, TokenError, TokenKey, Wrapping, WrappingSpec,
         },
-        key::{KeyState, days_after},
+        key::{Key, KeyState, days_after},
         spec::Origin,
     },
     policy::Facts,
+    store::rows,
 };
 
 const ALGORITHMS: &str = "[RSAES_OAEP_SHA_1, RSAES_OAEP_SHA_256, RSAES_PKCS1_V1_5, RSA_AES_KEY_WRAP_SHA_1, RSA_AES_KEY_WRAP_SHA_256, SM2PKE]";
@@ -183,43 +186,58 @@ pub(crate) fn import(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     if material_id.is_some_and(|id| id != read.id) {
         return Err(wrong("the material has another KeyMaterialId"));
     }
-    let (id, handle) = (read.id.clone(), read.handle);
+    let id = read.id.clone();
     let arrival = Arrival {
         valid_to,
         description,
         ..read
     };
-    if is_new {
-        import_new(op, &found, arrival)?;
-    } else {
-        let imported = found.key.change(|record| record.import_again(arrival));
-        imported.map_err(|refused| explain(&found, &id, refused))?;
-    }
-    if is_symmetric {
-        op.store().know_handle(handle, &found.key);
-    }
-    spread(op, &found, &id, is_new);
+    take(op, &found, arrival, is_new)?;
     answer(&named(&found, Some(id)))
 }
 
-fn import_new(op: &Op<'_>, found: &Found, arrival: Arrival) -> Result<(), Failure> {
-    if found.key.is_replica() {
+/// Imports material, and tells the related keys of other Regions about it.
+fn take(op: &Op<'_>, found: &Found, arrival: Arrival, is_new: bool) -> Result<(), Failure> {
+    if is_new && found.key.is_replica() {
         return Err(found.is_not_primary());
     }
-    let has_replicas = !op.store().relatives(&found.key).is_empty();
-    let id = arrival.id.clone();
-    found.change(|record| {
-        let is_missing_some = record
-            .imports()
-            .iter()
-            .any(|import| import.material.is_none());
-        if is_missing_some {
-            return Err(found.in_state(BadState::PendingImport));
-        }
-        record
-            .import_new(arrival, has_replicas)
-            .map_err(|refused| explain(found, &id, refused))
-    })
+    let (id, handle) = (arrival.id.clone(), arrival.handle);
+    let relatives = op.store().relatives(&found.key);
+    let others: Vec<&Key> = relatives.iter().map(|key| &**key).collect();
+    Key::change_all(
+        op.store().journal(),
+        &found.key,
+        &others,
+        |record, relatives, _| {
+            let taken = if is_new {
+                let mut imports = record.imports().iter();
+                if imports.any(|import| import.material.is_none()) {
+                    return Err(found.in_state(BadState::PendingImport));
+                }
+                record.import_new(arrival, !relatives.is_empty())
+            } else {
+                record.import_again(arrival)
+            };
+            taken.map_err(|refused| explain(found, &id, refused))?;
+            if is_new {
+                for replica in &mut *relatives {
+                    replica.expect_imports_of(record);
+                }
+            }
+            if record.has_import(&id) && relatives.iter().all(|other| other.has_import(&id)) {
+                record.import_is_everywhere(&id);
+                for other in relatives {
+                    other.import_is_everywhere(&id);
+                }
+            }
+            Ok(())
+        },
+        |()| {
+            if found.key.spec.is_symmetric_encryption() {
+                op.store().know_handle(handle, &found.key);
+            }
+        },
+    )
 }
 
 fn explain(found: &Found, new: &str, refused: ImportRefused) -> Failure {
@@ -235,37 +253,6 @@ fn explain(found: &Found, new: &str, refused: ImportRefused) -> Failure {
             new: new.to_owned(),
             pending,
         },
-    }
-}
-
-/// Tells the related keys of other Regions about material.
-fn spread(op: &Op<'_>, found: &Found, id: &str, is_new: bool) {
-    let relatives = op.store().relatives(&found.key);
-    if is_new {
-        for replica in &relatives {
-            let primary = found.key.record();
-            let result: Result<(), std::convert::Infallible> = replica.change(|record| {
-                record.expect_imports_of(&primary);
-                Ok(())
-            });
-            match result {
-                Ok(()) => {}
-                Err(never) => match never {},
-            }
-        }
-    }
-    let all = || relatives.iter().chain([&found.key]);
-    if all().all(|key| key.record().has_import(id)) {
-        for key in all() {
-            let result: Result<(), std::convert::Infallible> = key.change(|record| {
-                record.import_is_everywhere(id);
-                Ok(())
-            });
-            match result {
-                Ok(()) => {}
-                Err(never) => match never {},
-            }
-        }
     }
 }
 
@@ -329,9 +316,26 @@ fn token_key<'a>(op: &Op<'a>) -> Result<&'a TokenKey, Failure> {
     if let Some(key) = op.kms.token_key.get() {
         return Ok(key);
     }
-    let secret = Zeroizing::new(op.entropy().array());
-    let key = TokenKey::new(&secret).ok_or(Failure::Internal)?;
-    Ok(op.kms.token_key.get_or_init(|| key))
+    let token_key = &op.kms.token_key;
+    let _made = op.store().journal().change(
+        |batch| {
+            let making = &op.kms.token_key_making;
+            let alone = making.lock().unwrap_or_else(PoisonError::into_inner);
+            if token_key.get().is_some() {
+                return Ok::<_, Failure>((alone, None));
+            }
+            let secret = Zeroizing::new(op.entropy().array());
+            rows::put_token_secret(batch, &secret);
+            let key = TokenKey::new(&secret).ok_or(Failure::Internal)?;
+            Ok((alone, Some(key)))
+        },
+        |(_alone, key)| {
+            if let Some(key) = key.take() {
+                token_key.get_or_init(|| key);
+            }
+        },
+    )?;
+    token_key.get().ok_or(Failure::Internal)
 }
 
 /// What a description of a key or its material says about a length of life.

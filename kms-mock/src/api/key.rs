@@ -4,10 +4,7 @@
 //! ground truth KMS §3 (lockout check) and §4. Does not model SM2 keys:
 //! they are refused with a text that says so.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -96,9 +93,9 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     };
     let backing = custom_key_store::place(op, wish)?;
     // Two calls may choose one id; what is drawn is never drawn twice.
-    let _one_at_a_time = tags.contains_key(CUSTOM_ID).then(|| {
-        let names = &op.store().alias_changes;
-        names.lock().unwrap_or_else(PoisonError::into_inner)
+    let _one_at_a_time = tags.get(CUSTOM_ID).map(|id| {
+        let arn = key_arn(op.region(), op.account(), id);
+        op.store().hold_aliases(&[&arn])
     });
     let id = new_key_id(op, tags.get(CUSTOM_ID), multi_region)?;
     let arn: Arc<str> = key_arn(op.region(), op.account(), &id).into();
@@ -125,7 +122,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     if policy_text.is_some() && !bypass {
         key_policy::must_not_lock_out(op, &found, &found.record)?;
     }
-    op.store().insert(Arc::clone(&found.key));
+    op.store().insert(&found.key, &[])?;
     if let Some(backing) = &found.key.backing {
         op.key_stores().add_key(&backing.store, &found.key.arn);
     }
@@ -148,7 +145,7 @@ fn new_key_id(op: &Op<'_>, custom: Option<&String>, multi_region: bool) -> Resul
     };
     let arn = key_arn(op.region(), op.account(), id);
     let fits = is_key_id(id) && id.starts_with("mrk-") == multi_region;
-    if !fits || op.store().key(&arn, op.now, op.entropy()).is_some() {
+    if !fits || op.store().key(&arn, op.now, op.entropy())?.is_some() {
         return Err(Failure::Invalid(Invalid::CustomId));
     }
     Ok(id.clone())

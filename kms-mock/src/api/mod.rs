@@ -43,6 +43,7 @@ mod operation;
 mod plant;
 mod public_key;
 mod random;
+mod restore;
 mod rotation;
 mod shared_secret;
 mod sign;
@@ -84,7 +85,7 @@ mod tests;
 mod usage;
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -95,7 +96,10 @@ use self::{
     op::{Op, Trail},
     operation::Operation,
 };
-pub(crate) use self::{faulty::injected_reply, plant::PlantedKey};
+pub(crate) use self::{
+    faulty::injected_reply,
+    plant::{PlantError, PlantedKey},
+};
 pub use crate::keys::xks::{XksRootError, XksSettings};
 use crate::{
     audit::{AuditLog, AuditRecord, Details},
@@ -106,6 +110,7 @@ use crate::{
     },
     principal::Caller,
     recipient::DocumentVerifier,
+    store::Journal,
 };
 
 /// A Key Management Service. Calls may come from many threads at once; no lock
@@ -116,6 +121,8 @@ pub struct Kms {
     store: Store,
     entropy: Entropy,
     token_key: OnceLock<TokenKey>,
+    /// Held while it is made.
+    token_key_making: Mutex<()>,
     key_stores: CustomKeyStores,
     xks: XksClient,
     audit: AuditLog,
@@ -172,20 +179,27 @@ pub struct Reply {
 }
 
 impl Kms {
-    /// An empty KMS.
+    /// An empty KMS, in memory.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        Self::with_journal(settings, &Journal::memory(), 1)
+    }
+
+    /// An empty KMS whose changes go by `journal`, in the world's start number
+    /// `start`.
+    pub(crate) fn with_journal(settings: Settings, journal: &Journal, start: u64) -> Self {
         let entropy = settings
             .seed
             .as_ref()
-            .map_or_else(Entropy::system, Entropy::seeded);
+            .map_or_else(Entropy::system, |seed| Entropy::seeded(seed, start));
         Self {
             xks: XksClient::new(settings.xks.clone()),
             settings,
-            store: Store::new(),
+            store: Store::new(journal.clone()),
             entropy,
             token_key: OnceLock::new(),
-            key_stores: CustomKeyStores::default(),
+            token_key_making: Mutex::default(),
+            key_stores: CustomKeyStores::new(journal.clone()),
             audit: AuditLog::default(),
         }
     }

@@ -25,8 +25,10 @@ use crate::{
         arn::key_arn,
         key::{Key, KeyState, NewKey},
         multi_region::Family,
+        store::put_primary,
     },
     policy::Facts,
+    store::rows,
 };
 
 const REGION: Text = Text {
@@ -103,25 +105,38 @@ pub(crate) fn replicate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         policy,
         tags: tags.clone(),
     };
-    let replica = Arc::new(Key::replica(new, &found.record));
+    // The primary key is held, so that no rotation is missed.
+    let replica = Key::change_all(
+        op.store().journal(),
+        &found.key,
+        &[],
+        |primary, _, batch| {
+            let replica = Arc::new(Key::replica(new, primary));
+            let record = replica.record();
+            let made = Found {
+                key: Arc::clone(&replica),
+                record: Arc::clone(&record),
+                request_alias: None,
+                by_ciphertext: false,
+            };
+            if policy_text.is_some() && !bypass {
+                key_policy::must_not_lock_out(op, &made, &record)?;
+            }
+            let is_there = op.store().as_it_is(&arn).is_some();
+            if is_there || family.members().all().any(|member| *member == arn) {
+                return Err(Failure::ReplicaExists {
+                    arn: arn.to_string(),
+                });
+            }
+            rows::put_key(batch, &replica, &record);
+            Ok(replica)
+        },
+        |replica| {
+            family.add_replica(Arc::clone(&arn));
+            op.store().place(replica);
+        },
+    )?;
     let record = replica.record();
-    let made = Found {
-        key: Arc::clone(&replica),
-        record: Arc::clone(&record),
-        request_alias: None,
-        by_ciphertext: false,
-    };
-    if policy_text.is_some() && !bypass {
-        key_policy::must_not_lock_out(op, &made, &record)?;
-    }
-    if !family.add_replica(Arc::clone(&arn)) {
-        return Err(Failure::ReplicaExists {
-            arn: arn.to_string(),
-        });
-    }
-    op.store().insert(Arc::clone(&replica));
-    // A rotation in the meantime must not be missed.
-    op.store().share(&found.key);
     let mut body = json!({
         "ReplicaKeyMetadata": while_creating(key::metadata(&replica, &record)),
         "ReplicaPolicy": record.policy.rendered(),
@@ -161,7 +176,7 @@ pub(crate) fn update_primary(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         }));
     }
     let arn = key_arn(&region, found.key.account(), found.key.id());
-    let Some(replica) = op.find_related(&arn) else {
+    let Some(replica) = op.find_related(&arn)? else {
         return Err(Failure::NotFound(NotFound::Key { arn }));
     };
     op.authorize(&replica, facts)?;
@@ -169,17 +184,26 @@ pub(crate) fn update_primary(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         must_not_be_updating(member)?;
         member.must_be_enabled()?;
     }
-    if !family.make_primary(&replica.key.arn) {
-        return Err(Failure::NotFound(NotFound::Key { arn }));
-    }
-    for member in [&found, &replica] {
-        member.change(|record| {
-            if record.state == KeyState::Enabled {
-                record.state = KeyState::Updating { since: op.now };
+    Key::change_all(
+        op.store().journal(),
+        &found.key,
+        &[&replica.key],
+        |primary, replicas, batch| {
+            if !family.members().replicas.contains(&replica.key.arn) {
+                return Err(Failure::NotFound(NotFound::Key { arn }));
             }
+            for record in std::iter::once(primary).chain(replicas) {
+                if record.state == KeyState::Enabled {
+                    record.state = KeyState::Updating { since: op.now };
+                }
+            }
+            put_primary(batch, &family, &replica.key.arn);
             Ok(())
-        })?;
-    }
+        },
+        |()| {
+            family.make_primary(&replica.key.arn);
+        },
+    )?;
     nothing()
 }
 

@@ -278,7 +278,7 @@ impl<'a> Op<'a> {
                 (alias.target.to_string(), name)
             }
         };
-        let Some((key, record)) = self.store().key(&arn, self.now, self.entropy()) else {
+        let Some((key, record)) = self.store().key(&arn, self.now, self.entropy())? else {
             return Err(self.nothing_there(&arn, |arn| NotFound::Key { arn }));
         };
         self.trail.key_arn.get_or_insert(arn);
@@ -292,27 +292,29 @@ impl<'a> Op<'a> {
     }
 
     /// Finds the key of a ciphertext.
-    pub(crate) fn find_by_ciphertext(&mut self, arn: &str) -> Option<Found> {
-        let (key, record) = self.store().key(arn, self.now, self.entropy())?;
+    pub(crate) fn find_by_ciphertext(&mut self, arn: &str) -> Result<Option<Found>, Failure> {
+        let Some((key, record)) = self.store().key(arn, self.now, self.entropy())? else {
+            return Ok(None);
+        };
         self.trail.key_arn.get_or_insert_with(|| arn.to_owned());
         self.trail.keys.push(Arc::clone(&key));
-        Some(Found {
+        Ok(Some(Found {
             key,
             record,
             request_alias: None,
             by_ciphertext: true,
-        })
+        }))
     }
 
     /// Finds a key by an ARN that no request named, whatever its Region.
-    pub(crate) fn find_related(&self, arn: &str) -> Option<Found> {
-        let (key, record) = self.store().key(arn, self.now, self.entropy())?;
-        Some(Found {
+    pub(crate) fn find_related(&self, arn: &str) -> Result<Option<Found>, Failure> {
+        let found = self.store().key(arn, self.now, self.entropy())?;
+        Ok(found.map(|(key, record)| Found {
             key,
             record,
             request_alias: None,
             by_ciphertext: false,
-        })
+        }))
     }
 
     /// Whether something exists in another account is not told.

@@ -3,10 +3,7 @@
 //! Models nothing of AWS: a key with a chosen id and known material. Nobody is
 //! asked for permission, as for anything that the world's owner does.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use zeroize::Zeroizing;
 
@@ -20,6 +17,7 @@ use crate::{
         store::Alias,
     },
     policy::Policy,
+    store::{Table, Unwritten, rows},
 };
 
 /// A symmetric key as a seed file describes it.
@@ -46,6 +44,8 @@ pub(crate) enum PlantError {
     KeyExists(String),
     #[error("{0} is there already")]
     AliasExists(String),
+    #[error(transparent)]
+    Unwritten(#[from] Unwritten),
 }
 
 impl Kms {
@@ -53,19 +53,21 @@ impl Kms {
     pub(crate) fn plant(&self, plan: PlantedKey) -> Result<String, PlantError> {
         let (region, now) = (&self.settings.region, self.settings.clock.now());
         let arn = key_arn(region, &plan.account, &plan.id);
-        if self.store.key(&arn, now, &self.entropy).is_some() {
-            return Err(PlantError::KeyExists(arn));
-        }
-        let _one_at_a_time = self
-            .store
-            .alias_changes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
         let alias_arns: Vec<String> = plan
             .aliases
             .iter()
             .map(|name| alias_arn(region, &plan.account, name))
             .collect();
+        // The key's own ARN too: two that plant it at once must not both make it.
+        let held: Vec<&str> = alias_arns
+            .iter()
+            .chain([&arn])
+            .map(String::as_str)
+            .collect();
+        let _one_at_a_time = self.store.hold_aliases(&held);
+        if self.store.key(&arn, now, &self.entropy)?.is_some() {
+            return Err(PlantError::KeyExists(arn));
+        }
         for (at, alias) in alias_arns.iter().enumerate() {
             let twice = alias_arns.iter().take(at).any(|other| other == alias);
             if twice || self.store.alias(alias).is_some() {
@@ -89,7 +91,7 @@ impl Kms {
             tags: plan.tags,
         };
         let key = Key::new(new, &self.entropy).expect("a symmetric key is always made");
-        let changed: Result<(), std::convert::Infallible> = key.change(|record| {
+        key.alter(|record| {
             if let Some(secret) = &plan.material {
                 record.materials = Arc::new([Generation {
                     material: Arc::new(SymmetricMaterial::new(secret, &plan.id)),
@@ -107,32 +109,50 @@ impl Kms {
             record.rotation.automatic = plan
                 .rotation_days
                 .map(|days| Automatic::starting(now, days));
-            Ok(())
         });
-        match changed {
-            Ok(()) => {}
-            Err(never) => match never {},
-        }
         let key = Arc::new(key);
-        self.store.insert(Arc::clone(&key));
-        for alias in &alias_arns {
-            let target = Arc::clone(&key.arn);
-            self.store.insert_alias(
-                alias,
-                Alias {
+        let aliases: Vec<(String, Alias)> = alias_arns
+            .into_iter()
+            .map(|alias| {
+                let target = Arc::clone(&key.arn);
+                let alias_ = Alias {
                     target,
                     created: now,
                     updated: now,
-                },
-            );
-        }
+                };
+                (alias, alias_)
+            })
+            .collect();
+        self.store.insert(&key, &aliases)?;
         Ok(arn)
     }
 
-    /// Forgets all keys, aliases, custom key stores and calls.
-    pub fn reset(&self) {
-        self.store.clear();
-        self.key_stores.clear();
-        self.audit.clear();
+    /// Forgets all keys, aliases, custom key stores and calls, in memory and in
+    /// the data directory. A seed file is planted again at the next start.
+    ///
+    /// # Errors
+    /// [`Unwritten`] if the data directory cannot be written; then nothing is
+    /// forgotten.
+    pub fn reset(&self) -> Result<(), Unwritten> {
+        self.store.journal().clear(
+            |batch| {
+                for table in [
+                    Table::Keys,
+                    Table::Families,
+                    Table::Grants,
+                    Table::Uses,
+                    Table::Aliases,
+                    Table::KeyStores,
+                ] {
+                    batch.empty(table);
+                }
+                batch.delete(Table::World, rows::SEED_FILE);
+            },
+            || {
+                self.store.clear();
+                self.key_stores.clear();
+                self.audit.clear();
+            },
+        )
     }
 }

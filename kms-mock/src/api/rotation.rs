@@ -17,7 +17,7 @@ use super::{
 use crate::{
     keys::{
         import::Import,
-        key::{Automatic, Generation},
+        key::{Automatic, Generation, Key, Record},
         spec::{Origin, RotationType},
     },
     policy::Facts,
@@ -52,7 +52,7 @@ pub(crate) fn enable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let found = find(op, &key_id, facts)?;
     must_rotate_automatically(&found)?;
     found.must_be_enabled()?;
-    found.change(|record| {
+    let change = |record: &mut Record| {
         let same = record
             .rotation
             .automatic
@@ -60,9 +60,9 @@ pub(crate) fn enable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         record.rotation.automatic = Some(same.unwrap_or_else(|| {
             Automatic::starting(op.now, period_days.unwrap_or(PERIOD_DAYS_DEFAULT))
         }));
-        Ok(())
-    })?;
-    op.store().share(&found.key);
+        Ok::<_, Failure>(())
+    };
+    op.store().change_family(&found.key, change, |()| {})?;
     nothing()
 }
 
@@ -89,11 +89,11 @@ pub(crate) fn disable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let found = find(op, &key_id, Facts::default())?;
     must_rotate_automatically(&found)?;
     found.must_be_enabled()?;
-    found.change(|record| {
+    let change = |record: &mut Record| {
         record.rotation.automatic = None;
-        Ok(())
-    })?;
-    op.store().share(&found.key);
+        Ok::<_, Failure>(())
+    };
+    op.store().change_family(&found.key, change, |()| {})?;
     nothing()
 }
 
@@ -134,39 +134,57 @@ pub(crate) fn on_demand(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         return Err(found.origin_is_not_valid());
     }
     must_not_be_replica(&found)?;
-    let is_external = found.key.origin == Origin::External;
-    found.change(|record| {
+    let within_limit = |record: &Record| {
         if record.rotation.on_demand_count >= ON_DEMAND_MAX {
             let arn = found.key.arn.to_string();
             return Err(Failure::LimitExceeded(Limit::OnDemandRotations { arn }));
         }
-        if is_external {
+        Ok(())
+    };
+    if found.key.origin == Origin::External {
+        rotate_to_import(op, &found, within_limit)?;
+    } else {
+        op.store().change_family(
+            &found.key,
+            |record| {
+                within_limit(record)?;
+                record.rotation.on_demand_count += 1;
+                let at = op.now;
+                let id = found.key.id();
+                Ok::<_, Failure>(record.rotate(id, at, RotationType::OnDemand, op.entropy()))
+            },
+            |handle| op.store().know_handle(*handle, &found.key),
+        )?;
+    }
+    answer(&json!({ "KeyId": &*found.key.arn }))
+}
+
+/// Every related key rotates to the material that was imported into all of them.
+fn rotate_to_import(
+    op: &Op<'_>,
+    found: &Found,
+    within_limit: impl FnOnce(&Record) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let replicas = op.store().relatives(&found.key);
+    let others: Vec<&Key> = replicas.iter().map(|key| &**key).collect();
+    Key::change_all(
+        op.store().journal(),
+        &found.key,
+        &others,
+        |record, replicas, _| {
+            within_limit(record)?;
             if !record.rotate_to_pending_import(op.now) {
                 return Err(found.in_state(BadState::NoMaterialPending));
             }
             record.rotation.on_demand_count += 1;
-            return Ok(());
-        }
-        record.rotation.on_demand_count += 1;
-        let handle = record.rotate(found.key.id(), op.now, RotationType::OnDemand, op.entropy());
-        // Known before it becomes current, so that no blob is ever a stranger.
-        op.store().know_handle(handle, &found.key);
-        Ok(())
-    })?;
-    if is_external {
-        for replica in op.store().relatives(&found.key) {
-            let result: Result<(), std::convert::Infallible> = replica.change(|record| {
-                record.rotate_to_pending_import(op.now);
-                Ok(())
-            });
-            match result {
-                Ok(()) => {}
-                Err(never) => match never {},
+            for replica in replicas {
+                replica.rotate_to_pending_import(op.now);
+                replica.follow(record);
             }
-        }
-    }
-    op.store().share(&found.key);
-    answer(&json!({ "KeyId": &*found.key.arn }))
+            Ok(())
+        },
+        |()| {},
+    )
 }
 
 pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {

@@ -59,9 +59,20 @@ pub(crate) struct Args {
     /// ,probability=P.
     #[arg(long, value_name = "SPEC")]
     fault: Vec<Fault>,
-    /// Plant keys, aliases, roles, users and buckets from this file (TOML).
+    /// Plant keys, aliases, roles, users and buckets from this file (TOML). With
+    /// --data-dir a file that was planted completely is not looked at again, so
+    /// that what was deleted since stays deleted; of a changed file, what is there
+    /// already is left as it is and the rest is added.
     #[arg(long, value_name = "FILE")]
     seed_file: Option<PathBuf>,
+    /// Keep keys, identities and objects in this folder, made if it is not there:
+    /// a change is synced to it before it is acknowledged, and the next start goes
+    /// on with it, with the same TLS authority and --seed. It holds key material
+    /// and credentials in clear (file mode 0600, folder 0700). Not kept: faults,
+    /// logs, the clock's setting, and the last second of when keys were used if
+    /// the server is killed. Without, everything is in memory.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Append every KMS call to this file, one CloudTrail event a line.
     #[arg(long, value_name = "FILE")]
     audit_log: Option<PathBuf>,
@@ -124,6 +135,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("reading the seed file {}", file.display()))?;
         builder = builder.seed_file(text);
+    }
+    if let Some(dir) = &args.data_dir {
+        builder = builder.data_dir(dir);
     }
     let mock = builder.start_blocking()?;
     if let Some(file) = &args.ca_out {
@@ -199,7 +213,7 @@ fn banner(mock: &KmsMock, args: &Args) {
          authentication: {auth}\n\
          TLS root:       {url}/_drydock/ca.pem{ca_out}\n\
          {management}\
-         Stop with Ctrl-C; everything is in memory and goes with it.",
+         Stop with Ctrl-C; {kept}",
         version = env!("CARGO_PKG_VERSION"),
         address = mock.address(),
         url = mock.url(),
@@ -212,6 +226,10 @@ fn banner(mock: &KmsMock, args: &Args) {
         management = mock.management_url().map_or_else(String::new, |url| {
             format!("management:     {url} (kms-mock explain REQUEST_ID)\n")
         }),
+        kept = match &args.data_dir {
+            Some(dir) => format!("everything is kept in {}.", dir.display()),
+            None => "everything is in memory and goes with it.".to_owned(),
+        },
         ca_out = match &args.ca_out {
             Some(file) => format!(", also in {}", file.display()),
             None => String::new(),

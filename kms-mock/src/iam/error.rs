@@ -3,11 +3,16 @@
 //! Source of truth: AWS IAM and STS API references, "Errors" of each operation.
 
 use super::document::DocumentError;
+use crate::store::Unwritten;
 
 /// Why IAM or STS refused. The variants are AWS's error codes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IamError {
+    /// ServiceFailure: the data directory could not be written; nothing was
+    /// changed.
+    #[error("The request processing has failed because of an unknown error, exception or failure.")]
+    ServiceFailure(#[from] Unwritten),
     /// NoSuchEntity: there is no such user, role, or policy of one.
     #[error("The {kind} with name {name} cannot be found.")]
     NoSuchEntity {
@@ -144,6 +149,7 @@ impl IamError {
             | Self::SessionTooLong { .. } => ("ValidationError", 400),
             Self::AccessDenied { .. } | Self::SessionOfSession => ("AccessDenied", 403),
             Self::InvalidAction { .. } => ("InvalidAction", 400),
+            Self::ServiceFailure(_) => ("ServiceFailure", 500),
         }
     }
 }

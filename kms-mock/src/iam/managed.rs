@@ -36,7 +36,7 @@ pub struct ManagedPolicy {
     pub(super) tags: Tags,
     pub(super) versions: BTreeMap<u32, PolicyVersion>,
     pub(super) default: u32,
-    next: u32,
+    pub(super) next: u32,
 }
 
 /// One version of a managed policy.

@@ -2,7 +2,8 @@
 //! managed policies and access keys, and sessions that end by the world's clock.
 //!
 //! Source of truth: AWS IAM and STS API references (names, quotas, error codes
-//! and texts). In memory. Not modelled: groups, permissions boundaries (refused),
+//! and texts). Answers from memory; with a data directory every change is written
+//! before it shows. Not modelled: groups, permissions boundaries (refused),
 //! federation, MFA, service-linked roles; tags are kept and shown but are no
 //! condition keys.
 
@@ -11,6 +12,7 @@ pub mod document;
 mod entity;
 mod error;
 mod identity;
+mod keep;
 mod managed;
 mod names;
 mod query;
@@ -21,7 +23,10 @@ mod state;
 mod tests;
 mod users;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::{
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+};
 
 use nsm_sim::{
     clock::{Clock, UnixMillis},
@@ -42,9 +47,17 @@ pub use self::{
     session::{AssumeRole, Session},
 };
 
+use crate::{
+    keys::entropy::stream_of,
+    store::{Journal, Unwritten},
+};
+
 /// The identities of all accounts of one world.
 pub struct Iam {
     state: RwLock<State>,
+    /// Held while a change is computed and written.
+    changing: Mutex<()>,
+    journal: Journal,
     rng: Mutex<ChaCha20Rng>,
     clock: Arc<dyn Clock>,
 }
@@ -59,12 +72,25 @@ impl Iam {
     /// No identities yet. With a seed, ids and keys repeat from run to run.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, seed: Option<&WorldSeed>) -> Self {
-        let rng = match seed {
-            Some(seed) => seed.stream("kms-mock iam"),
-            None => WorldSeed::random().stream("kms-mock iam"),
-        };
+        Self::with_journal(clock, seed, &Journal::memory(), 1)
+    }
+
+    /// No identities yet; changes go by `journal`, ids and keys are those of the
+    /// world's start number `start`.
+    pub(crate) fn with_journal(
+        clock: Arc<dyn Clock>,
+        seed: Option<&WorldSeed>,
+        journal: &Journal,
+        start: u64,
+    ) -> Self {
+        let random = WorldSeed::random();
+        let rng = seed
+            .unwrap_or(&random)
+            .stream(&stream_of("kms-mock iam", start));
         Self {
             state: RwLock::default(),
+            changing: Mutex::default(),
+            journal: journal.clone(),
             rng: Mutex::new(rng),
             clock,
         }
@@ -75,33 +101,84 @@ impl Iam {
         self.clock.now()
     }
 
-    /// Forgets all users, roles, policies, sessions and keys.
-    pub fn clear(&self) {
-        let _ = Self::commit(&mut self.write(), [Change::AllGone]);
+    /// Forgets all users, roles, policies, sessions and keys, in memory and in the
+    /// data directory.
+    ///
+    /// # Errors
+    /// [`Unwritten`] if the data directory cannot be written; then nothing is
+    /// forgotten.
+    pub fn clear(&self) -> Result<(), Unwritten> {
+        self.write().make([Change::AllGone])
     }
 
-    /// The one place where identities change: all of `changes` or, if that must
-    /// fail one day, none.
-    #[allow(clippy::unnecessary_wraps)] // a place to keep changes may refuse them
+    /// The one place where identities change: all of `changes` or, if they cannot
+    /// be written, none.
     fn commit(
-        state: &mut State,
+        state: &mut Changing<'_>,
         changes: impl IntoIterator<Item = Change>,
     ) -> Result<(), IamError> {
-        for change in changes {
-            state.apply(change);
-        }
-        Ok(())
+        Ok(state.make(changes)?)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> Changing<'_> {
+        let alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        Changing {
+            iam: self,
+            seen: Some(self.read()),
+            _alone: alone,
+        }
     }
 
     fn with_rng<T>(&self, draw: impl FnOnce(&mut ChaCha20Rng) -> T) -> T {
         draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The identities while they are changed: by one caller at a time, and until its
+/// changes are written everybody else reads what was before.
+struct Changing<'a> {
+    iam: &'a Iam,
+    /// `None` for the moment in which a change is put in place.
+    seen: Option<RwLockReadGuard<'a, State>>,
+    _alone: MutexGuard<'a, ()>,
+}
+
+impl Deref for Changing<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        match &self.seen {
+            Some(state) => state,
+            None => unreachable!("nobody looks while a change is put in place"),
+        }
+    }
+}
+
+impl Changing<'_> {
+    fn make(&mut self, changes: impl IntoIterator<Item = Change>) -> Result<(), Unwritten> {
+        let iam = self.iam;
+        iam.journal.change(
+            |batch| {
+                let changes: Vec<Change> = changes.into_iter().collect();
+                for change in &changes {
+                    keep::put(batch, change);
+                }
+                Ok(changes)
+            },
+            |changes| {
+                drop(self.seen.take());
+                let mut state = iam.state.write().unwrap_or_else(PoisonError::into_inner);
+                for change in changes.drain(..) {
+                    state.apply(change);
+                }
+                drop(state);
+                self.seen = Some(iam.read());
+            },
+        )?;
+        Ok(())
     }
 }

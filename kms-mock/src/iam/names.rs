@@ -82,6 +82,11 @@ impl Tags {
         Ok(())
     }
 
+    /// Tags that the data directory has.
+    pub(super) fn restore(tags: Vec<(String, String)>) -> Self {
+        Self(tags)
+    }
+
     pub(super) fn remove(&mut self, keys: &[String]) {
         self.0.retain(|(key, _)| !keys.contains(key));
     }

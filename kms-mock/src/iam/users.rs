@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use zeroize::Zeroizing;
 
 use super::{
-    Credentials, Iam, IamError,
+    Changing, Credentials, Iam, IamError,
     credentials::{AccessKey, Holder, Status, long_term, unique_id},
     entity::{Entity, User, Who, check_bare},
     names::{Tags, check_name, check_path},
-    state::{Change, State},
+    state::Change,
 };
 
 /// Users of an account, AWS's default quota.
@@ -153,7 +153,7 @@ impl Iam {
 
     fn give_key(
         &self,
-        state: &mut State,
+        state: &mut Changing<'_>,
         account: &str,
         user: &str,
         credentials: Credentials,

@@ -6,12 +6,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use nsm_sim::clock::UnixMillis;
 
 use super::xks::Proxy;
+use crate::store::{Journal, Table, Unwritten, rows};
 
 /// A custom key store.
 #[derive(Clone, Debug)]
@@ -60,6 +61,16 @@ impl Connection {
     }
 }
 
+/// Every `ConnectionErrorCode` that a store can fail with here.
+pub(crate) const CONNECTION_ERRORS: [&str; 6] = [
+    "XKS_PROXY_NOT_REACHABLE",
+    "XKS_PROXY_TIMED_OUT",
+    "XKS_PROXY_INVALID_RESPONSE",
+    "INVALID_CREDENTIALS",
+    "XKS_PROXY_ACCESS_DENIED",
+    "XKS_PROXY_INVALID_CONFIGURATION",
+];
+
 /// Where the material of a key is.
 #[derive(Clone, Debug)]
 pub(crate) struct Backing {
@@ -72,6 +83,10 @@ pub(crate) struct Backing {
 #[derive(Debug, Default)]
 pub(crate) struct CustomKeyStores {
     stores: RwLock<Shelf>,
+    /// Held while a change is computed and written, so that changes do not
+    /// overtake.
+    changing: Mutex<()>,
+    journal: Journal,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +97,15 @@ struct Shelf {
 }
 
 impl CustomKeyStores {
-    /// Forgets all stores.
+    /// No stores yet; changes go by `journal`.
+    pub(crate) fn new(journal: Journal) -> Self {
+        Self {
+            journal,
+            ..Self::default()
+        }
+    }
+
+    /// Forgets all stores, in memory.
     pub(crate) fn clear(&self) {
         *self.stores.write().unwrap_or_else(PoisonError::into_inner) = Shelf::default();
     }
@@ -101,26 +124,63 @@ impl CustomKeyStores {
             .collect()
     }
 
-    pub(crate) fn put(&self, store: CustomKeyStore) {
+    /// Keeps a new store.
+    pub(crate) fn put(&self, store: CustomKeyStore) -> Result<(), Unwritten> {
+        self.journal.change(
+            |batch| {
+                rows::put_key_store(batch, &store);
+                Ok(())
+            },
+            |()| self.restore(store.clone()),
+        )
+    }
+
+    /// Puts a store in place that the data directory has already.
+    pub(crate) fn restore(&self, store: CustomKeyStore) {
         let mut shelf = self.write();
         shelf.by_id.insert(Arc::clone(&store.id), Arc::new(store));
     }
 
-    /// Changes a store in place; whether it is still there.
-    pub(crate) fn change(&self, id: &str, change: impl FnOnce(&mut CustomKeyStore)) -> bool {
-        match self.write().by_id.get_mut(id) {
-            Some(store) => {
-                change(Arc::make_mut(store));
-                true
-            }
-            None => false,
-        }
+    /// Changes a store; whether it is still there.
+    pub(crate) fn change(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut CustomKeyStore),
+    ) -> Result<bool, Unwritten> {
+        let changed = self.journal.change(
+            |batch| {
+                let alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+                let store = self.get(id).map(|store| {
+                    let mut store = (*store).clone();
+                    change(&mut store);
+                    rows::put_key_store(batch, &store);
+                    store
+                });
+                Ok::<_, Unwritten>((alone, store))
+            },
+            |(_, store)| {
+                if let Some(store) = store {
+                    self.restore(store.clone());
+                }
+            },
+        )?;
+        Ok(changed.1.is_some())
     }
 
-    pub(crate) fn remove(&self, id: &str) {
-        let mut shelf = self.write();
-        shelf.by_id.remove(id);
-        shelf.keys.remove(id);
+    pub(crate) fn remove(&self, id: &str) -> Result<(), Unwritten> {
+        let _held = self.journal.change(
+            |batch| {
+                let alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+                batch.delete(Table::KeyStores, id);
+                Ok::<_, Unwritten>(alone)
+            },
+            |_| {
+                let mut shelf = self.write();
+                shelf.by_id.remove(id);
+                shelf.keys.remove(id);
+            },
+        )?;
+        Ok(())
     }
 
     pub(crate) fn add_key(&self, id: &Arc<str>, arn: &Arc<str>) {

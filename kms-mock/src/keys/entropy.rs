@@ -20,6 +20,14 @@ pub(crate) enum Entropy {
     Seeded(Box<Mutex<ChaCha20Rng>>),
 }
 
+/// The name of a stream in a world's start number `start`, counted from 1.
+pub(crate) fn stream_of(label: &str, start: u64) -> String {
+    match start {
+        0 | 1 => label.to_owned(),
+        later => format!("{label} start {later}"),
+    }
+}
+
 impl fmt::Debug for Entropy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -34,8 +42,11 @@ impl Entropy {
         Self::System
     }
 
-    pub(crate) fn seeded(seed: &WorldSeed) -> Self {
-        Self::Seeded(Box::new(Mutex::new(seed.stream("kms"))))
+    /// What a world draws in its start number `start`. Every start draws anew, so
+    /// that a world that was kept never gives an id or a nonce twice.
+    pub(crate) fn seeded(seed: &WorldSeed, start: u64) -> Self {
+        let label = stream_of("kms", start);
+        Self::Seeded(Box::new(Mutex::new(seed.stream(&label))))
     }
 
     /// Fills `out`.

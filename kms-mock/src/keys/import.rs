@@ -309,28 +309,17 @@ impl Record {
 
     /// When the first of the materials in use expires.
     pub(crate) fn imports_valid_to(&self) -> Option<UnixMillis> {
-        let in_use = self.imports().iter().filter(|i| !i.standing.is_pending());
-        in_use.filter_map(|import| import.valid_to).min()
+        in_use(self.imports())
+            .filter_map(|import| import.valid_to)
+            .min()
     }
 
     /// Lets materials, secret and state follow the imports.
     fn put_imports(&mut self, imports: Vec<Import>) {
-        let in_use = || imports.iter().filter(|i| !i.standing.is_pending());
-        // In the order of their import, which is the order of their rotation.
-        self.materials = in_use()
-            .filter_map(|import| match import.material.as_ref()? {
-                Material::Symmetric(material) => Some(Generation {
-                    material: Arc::clone(material),
-                    rotated: import.rotated,
-                }),
-                Material::Secret(_) => None,
-            })
-            .collect();
-        self.secret = in_use().find_map(|import| match import.material.as_ref()? {
-            Material::Secret(secret) => Some(Arc::clone(secret)),
-            Material::Symmetric(_) => None,
-        });
-        let is_complete = in_use().next().is_some() && in_use().all(|i| i.material.is_some());
+        self.materials = materials_in_use(&imports);
+        self.secret = secret_in_use(&imports);
+        let is_complete = in_use(&imports).next().is_some()
+            && in_use(&imports).all(|import| import.material.is_some());
         self.state = match (self.state, is_complete) {
             (KeyState::PendingImport, true) => KeyState::Enabled,
             (KeyState::Enabled | KeyState::Disabled | KeyState::Updating { .. }, false) => {
@@ -340,6 +329,34 @@ impl Record {
         };
         self.imports = Some(imports.into());
     }
+}
+
+/// The symmetric materials that a key with these imports works with, in the order
+/// of their import, which is the order of their rotation.
+pub(crate) fn materials_in_use(imports: &[Import]) -> Arc<[Generation]> {
+    in_use(imports)
+        .filter_map(|import| match import.material.as_ref()? {
+            Material::Symmetric(material) => Some(Generation {
+                material: Arc::clone(material),
+                rotated: import.rotated,
+            }),
+            Material::Secret(_) => None,
+        })
+        .collect()
+}
+
+/// What any other key with these imports works with.
+pub(crate) fn secret_in_use(imports: &[Import]) -> Option<Arc<Secret>> {
+    in_use(imports).find_map(|import| match import.material.as_ref()? {
+        Material::Secret(secret) => Some(Arc::clone(secret)),
+        Material::Symmetric(_) => None,
+    })
+}
+
+fn in_use(imports: &[Import]) -> impl Iterator<Item = &Import> {
+    imports
+        .iter()
+        .filter(|import| !import.standing.is_pending())
 }
 
 impl Import {

@@ -7,7 +7,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, LazyLock, Mutex, OnceLock, PoisonError, RwLock, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use nsm_sim::clock::UnixMillis;
@@ -23,12 +26,15 @@ use super::{
     secret::Secret,
     spec::{KeySpec, KeyUsage, Origin, RotationType},
 };
-use crate::policy::{Grant, KeyFacts, Policy};
+use crate::{
+    policy::{Grant, KeyFacts, Policy},
+    store::{Batch, Journal, Row, Table, Unwritten, rows},
+};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// A key. Readers take a snapshot of its record and never wait for a writer's
-/// work, only for the moment in which it puts the new snapshot in place.
+/// work or disk, only for the moment in which it puts the new snapshot in place.
 #[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) arn: Arc<str>,
@@ -38,13 +44,20 @@ pub(crate) struct Key {
     /// The related keys of a multi-Region key.
     pub(crate) family: Option<Arc<Family>>,
     /// The custom key store it is in.
-    pub(crate) backing: Option<Backing>,
+    pub(crate) backing: Option<Box<Backing>>,
     pub(crate) created: UnixMillis,
     record: RwLock<Arc<Record>>,
-    /// Held while a change is computed, so that changes do not overtake.
-    changing: Mutex<()>,
+    /// Held alone while a change is computed and written, so that changes do not
+    /// overtake; held shared by changes of grants, which do not meet each other.
+    changing: RwLock<()>,
+    /// Set, with `changing` held alone, when the key is deleted.
+    is_gone: AtomicBool,
+    /// Where changes go once the key is in its store.
+    journal: OnceLock<Journal>,
     grants: RwLock<BTreeMap<String, Arc<Grant>>>,
     last_use: Mutex<Option<LastUse>>,
+    /// Whether the journal knows that there is a last use to write.
+    is_use_noted: AtomicBool,
 }
 
 /// The last successful cryptographic operation.
@@ -161,15 +174,15 @@ pub(crate) struct NewKey {
     pub(crate) tags: BTreeMap<String, String>,
 }
 
-/// What the calendar did to a key.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Settled {
-    /// Nothing that others need to know.
-    AsItWas,
-    /// New material was made; its handles must become known.
-    Rotated(Vec<Handle>),
+/// What the calendar asks of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// An import has expired, or a change of its primary Region is over.
+    Upkeep,
+    /// New material.
+    Rotation,
     /// Its deletion date has passed.
-    Deleted,
+    Deletion,
 }
 
 impl Key {
@@ -201,18 +214,59 @@ impl Key {
                 Arc::clone(&primary.materials),
                 primary.secret.clone(),
             );
-            key.follow(|| Some(Arc::new(primary.clone())));
+            key.alter(|record| record.follow(primary));
             return key;
         }
         let key = Self::with(new, KeyState::PendingImport, Arc::new([]), None);
-        let result: Result<(), std::convert::Infallible> = key.change(|record| {
-            record.expect_imports_of(primary);
-            Ok(())
-        });
-        match result {
-            Ok(()) => key,
-            Err(never) => match never {},
+        key.alter(|record| record.expect_imports_of(primary));
+        key
+    }
+
+    /// A key as the data directory has it, without aliases and grants.
+    pub(crate) fn restore(
+        arn: Arc<str>,
+        (spec, usage, origin): (KeySpec, KeyUsage, Origin),
+        (family, backing, created): (Option<Arc<Family>>, Option<Backing>, UnixMillis),
+        record: Record,
+    ) -> Self {
+        Self {
+            arn,
+            spec,
+            usage,
+            origin,
+            family,
+            backing: backing.map(Box::new),
+            created,
+            record: RwLock::new(Arc::new(record)),
+            changing: RwLock::new(()),
+            is_gone: AtomicBool::new(false),
+            journal: OnceLock::new(),
+            grants: RwLock::new(BTreeMap::new()),
+            last_use: Mutex::new(None),
+            is_use_noted: AtomicBool::new(false),
         }
+    }
+
+    /// Changes a key that is not in its store yet.
+    pub(crate) fn alter(&self, change: impl FnOnce(&mut Record)) {
+        let mut record = (*self.record()).clone();
+        change(&mut record);
+        self.put(record);
+    }
+
+    /// From now on changes go by `journal`.
+    pub(crate) fn enter(&self, journal: &Journal) {
+        self.journal.get_or_init(|| journal.clone());
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::SeqCst)
+    }
+
+    /// From now on nothing can be changed any more. Only with no change on its
+    /// way, or by the change that deletes the key.
+    pub(crate) fn end(&self) {
+        self.is_gone.store(true, Ordering::SeqCst);
     }
 
     fn with(
@@ -221,29 +275,23 @@ impl Key {
         materials: Arc<[Generation]>,
         secret: Option<Arc<Secret>>,
     ) -> Self {
-        Self {
-            record: RwLock::new(Arc::new(Record {
-                description: new.description.into(),
-                state,
-                policy: new.policy,
-                tags: Arc::new(new.tags),
-                aliases: Arc::new([]),
-                materials,
-                secret,
-                rotation: Rotation::default(),
-                imports: (new.origin == Origin::External).then(|| Arc::new([]) as Arc<[Import]>),
-            })),
-            arn: new.arn,
-            spec: new.spec,
-            usage: new.usage,
-            origin: new.origin,
-            family: new.family,
-            backing: new.backing,
-            created: new.created,
-            changing: Mutex::new(()),
-            grants: RwLock::new(BTreeMap::new()),
-            last_use: Mutex::new(None),
-        }
+        let record = Record {
+            description: shared_text(&new.description),
+            state,
+            policy: new.policy,
+            tags: shared_tags(new.tags),
+            aliases: no_aliases(),
+            materials,
+            secret,
+            rotation: Rotation::default(),
+            imports: (new.origin == Origin::External).then(|| Arc::new([]) as Arc<[Import]>),
+        };
+        Self::restore(
+            new.arn,
+            (new.spec, new.usage, new.origin),
+            (new.family, new.backing, new.created),
+            record,
+        )
     }
 
     /// Whether the key is a replica of a multi-Region key.
@@ -262,30 +310,35 @@ impl Key {
         })
     }
 
-    /// Takes over what a primary key shares with its replicas. `primary` is
-    /// asked at the moment of the change, so that nothing older overtakes.
-    pub(crate) fn follow(&self, primary: impl FnOnce() -> Option<Arc<Record>>) {
-        // An error means that the primary key is gone; then all stays as it is.
-        let _: Result<(), ()> = self.change(|record| {
-            let primary = primary().ok_or(())?;
-            record.rotation = primary.rotation;
-            if record.imports.is_none() {
-                record.materials = Arc::clone(&primary.materials);
-            }
-            Ok(())
-        });
-    }
-
     pub(crate) fn last_use(&self) -> Option<LastUse> {
         let last = self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
         last.clone()
     }
 
-    pub(crate) fn note_use(&self, use_: LastUse) {
+    pub(crate) fn note_use(self: &Arc<Self>, use_: LastUse) {
         let mut last = self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_ref().is_none_or(|last| last.at <= use_.at) {
             *last = Some(use_);
+            if let Some(journal) = self.journal.get()
+                && journal.is_kept()
+                && !self.is_use_noted.swap(true, Ordering::SeqCst)
+            {
+                journal.note_use(self);
+            }
         }
+    }
+
+    /// The row of the last use, which then counts as written.
+    pub(crate) fn take_note(&self) -> Option<Row> {
+        let last = self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_use_noted.store(false, Ordering::SeqCst);
+        let row = rows::encode(&rows::use_row(last.as_ref()?));
+        Some(Row::Put(Table::Uses, self.arn.as_bytes().to_vec(), row))
+    }
+
+    /// A last use that the data directory has already.
+    pub(crate) fn restore_use(&self, use_: LastUse) {
+        *self.last_use.lock().unwrap_or_else(PoisonError::into_inner) = Some(use_);
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -305,77 +358,87 @@ impl Key {
         Arc::clone(&self.record.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes the record unless `change` refuses.
-    pub(crate) fn change<T, E>(
+    fn put(&self, record: Record) {
+        *self.record.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(record);
+    }
+
+    /// Changes the record unless `change` refuses or it cannot be written.
+    pub(crate) fn change<T, E: From<Unwritten>>(
         &self,
         change: impl FnOnce(&mut Record) -> Result<T, E>,
     ) -> Result<T, E> {
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut record = (*self.record()).clone();
-        let result = change(&mut record)?;
-        *self.record.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(record);
-        Ok(result)
+        let memory = Journal::memory();
+        let journal = self.journal.get().unwrap_or(&memory);
+        Self::change_all(journal, self, &[], |record, _, _| change(record), |_| {})
     }
 
-    /// Lets the calendar act.
-    pub(crate) fn settle(&self, now: UnixMillis, entropy: &Entropy) -> Settled {
-        let record = self.record();
-        if let KeyState::PendingDeletion { at, .. } = record.state {
-            return if now >= at {
-                Settled::Deleted
-            } else {
-                Settled::AsItWas
-            };
+    /// Changes a key together with `others` (each named once) and with whatever
+    /// else `change` writes: all of it or nothing. `publish` runs while the keys
+    /// are still held.
+    pub(crate) fn change_all<T, E: From<Unwritten>>(
+        journal: &Journal,
+        key: &Self,
+        others: &[&Self],
+        change: impl FnOnce(&mut Record, &mut [Record], &mut Batch) -> Result<T, E>,
+        publish: impl FnOnce(&T),
+    ) -> Result<T, E> {
+        let changed = journal.change(
+            |batch| {
+                let held = hold(key, others);
+                if key.is_gone.load(Ordering::SeqCst) {
+                    let what = Arc::clone(&key.arn);
+                    return Err(E::from(Unwritten::Gone { what }));
+                }
+                let mut record = (*key.record()).clone();
+                let mut records: Vec<Record> = others
+                    .iter()
+                    .map(|other| (*other.record()).clone())
+                    .collect();
+                // What `change` writes comes after the keys, so that it can undo
+                // their rows.
+                let mut later = batch.another();
+                let result = change(&mut record, &mut records, &mut later)?;
+                rows::put_key(batch, key, &record);
+                for (other, record) in others.iter().zip(&records) {
+                    if !other.is_gone.load(Ordering::SeqCst) {
+                        rows::put_key(batch, other, record);
+                    }
+                }
+                batch.append(later);
+                Ok((held, Some(record), records, result))
+            },
+            |(_held, record, records, result)| {
+                key.put_if_any(record.take());
+                for (other, record) in others.iter().zip(records.drain(..)) {
+                    other.put(record);
+                }
+                publish(result);
+            },
+        )?;
+        Ok(changed.3)
+    }
+
+    fn put_if_any(&self, record: Option<Record>) {
+        if let Some(record) = record {
+            self.put(record);
         }
-        let is_over = |state| matches!(state, KeyState::Updating { since } if now > since);
-        if is_over(record.state) || record.has_expired_import(now) {
-            let result: Result<(), std::convert::Infallible> = self.change(|record| {
-                if is_over(record.state) {
-                    record.state = KeyState::Enabled;
-                }
-                if record.has_expired_import(now) {
-                    record.expire_imports(now);
-                }
-                Ok(())
-            });
-            match result {
-                Ok(()) => {}
-                Err(never) => match never {},
-            }
+    }
+
+    /// What the calendar asks for now.
+    pub(crate) fn due(&self, now: UnixMillis) -> Option<Due> {
+        let record = self.record();
+        match record.state {
+            KeyState::PendingDeletion { at, .. } if now >= at => return Some(Due::Deletion),
+            KeyState::PendingDeletion { .. } => return None,
+            KeyState::Updating { since } if now > since => return Some(Due::Upkeep),
+            _ => {}
+        }
+        if record.has_expired_import(now) {
+            return Some(Due::Upkeep);
         }
         // Replicas follow their primary key instead.
-        if record
-            .rotation
-            .automatic
-            .is_none_or(|automatic| now < automatic.next)
-            || self.is_replica()
-        {
-            return Settled::AsItWas;
-        }
-        let mut handles = Vec::new();
-        let result: Result<(), std::convert::Infallible> = self.change(|record| {
-            // A rotation that falls due while the key is disabled is made up
-            // for when it is enabled again.
-            while let Some(automatic) = record.rotation.automatic
-                && record.state == KeyState::Enabled
-                && now >= automatic.next
-            {
-                handles.push(record.rotate(
-                    self.id(),
-                    automatic.next,
-                    RotationType::Automatic,
-                    entropy,
-                ));
-                record.rotation.automatic =
-                    Some(Automatic::starting(automatic.next, automatic.period_days));
-            }
-            Ok(())
-        });
-        match result {
-            Ok(()) if handles.is_empty() => Settled::AsItWas,
-            Ok(()) => Settled::Rotated(handles),
-            Err(never) => match never {},
-        }
+        let rotates = record.rotates(now) && !self.is_replica();
+        rotates.then_some(Due::Rotation)
     }
 
     pub(crate) fn facts<'a>(&'a self, record: &'a Record) -> KeyFacts<'a> {
@@ -405,19 +468,62 @@ impl Key {
             .cloned()
     }
 
-    pub(crate) fn add_grant(&self, grant: Arc<Grant>) {
-        let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
-        grants.insert(grant.id.clone(), grant);
+    pub(crate) fn add_grant(&self, grant: &Arc<Grant>) -> Result<(), Unwritten> {
+        self.change_grants(
+            |batch| rows::put_grant(batch, self, grant),
+            |grants| {
+                grants.insert(grant.id.clone(), Arc::clone(grant));
+            },
+        )
     }
 
-    /// Whether there was such a grant.
-    pub(crate) fn remove_grant(&self, id: &str) -> bool {
-        self.grants
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(id)
-            .is_some()
+    /// That it was not there is no error.
+    pub(crate) fn remove_grant(&self, id: &str) -> Result<(), Unwritten> {
+        self.change_grants(
+            |batch| batch.delete(Table::Grants, rows::grant_key(self, id)),
+            |grants| {
+                grants.remove(id);
+            },
+        )
     }
+
+    /// A grant that the data directory has already.
+    pub(crate) fn restore_grant(&self, grant: Grant) {
+        let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
+        grants.insert(grant.id.clone(), Arc::new(grant));
+    }
+
+    fn change_grants(
+        &self,
+        write: impl FnOnce(&mut Batch),
+        publish: impl FnOnce(&mut BTreeMap<String, Arc<Grant>>),
+    ) -> Result<(), Unwritten> {
+        let memory = Journal::memory();
+        let journal = self.journal.get().unwrap_or(&memory);
+        let _held = journal.change(
+            |batch| {
+                let held = self.changing.read().unwrap_or_else(PoisonError::into_inner);
+                if self.is_gone.load(Ordering::SeqCst) {
+                    let what = Arc::clone(&self.arn);
+                    return Err(Unwritten::Gone { what });
+                }
+                write(batch);
+                Ok(held)
+            },
+            |_held| publish(&mut self.grants.write().unwrap_or_else(PoisonError::into_inner)),
+        )?;
+        Ok(())
+    }
+}
+
+/// Holds all of them alone, in the order of their names, so that two changes
+/// never wait for each other.
+fn hold<'k>(key: &'k Key, others: &[&'k Key]) -> Vec<RwLockWriteGuard<'k, ()>> {
+    let mut all: Vec<&Key> = std::iter::once(key).chain(others.iter().copied()).collect();
+    all.sort_by(|a, b| a.arn.cmp(&b.arn));
+    all.iter()
+        .map(|key| key.changing.write().unwrap_or_else(PoisonError::into_inner))
+        .collect()
 }
 
 impl Record {
@@ -433,6 +539,52 @@ impl Record {
             .rev()
             .map(|g| &g.material)
             .find(|m| m.handle == *handle)
+    }
+
+    /// Takes over what a primary key shares with its replicas.
+    pub(crate) fn follow(&mut self, primary: &Self) {
+        self.rotation = primary.rotation;
+        if self.imports.is_none() {
+            self.materials = Arc::clone(&primary.materials);
+        }
+    }
+
+    /// Whether an automatic rotation is due. One that falls due while the key is
+    /// disabled is made up for when it is enabled again.
+    pub(crate) fn rotates(&self, now: UnixMillis) -> bool {
+        self.state == KeyState::Enabled
+            && self
+                .rotation
+                .automatic
+                .is_some_and(|automatic| now >= automatic.next)
+    }
+
+    /// Makes up for the automatic rotations that are due; the new handles.
+    pub(crate) fn rotate_by_calendar(
+        &mut self,
+        key_id: &str,
+        now: UnixMillis,
+        entropy: &Entropy,
+    ) -> Vec<Handle> {
+        let mut handles = Vec::new();
+        while self.rotates(now)
+            && let Some(automatic) = self.rotation.automatic
+        {
+            handles.push(self.rotate(key_id, automatic.next, RotationType::Automatic, entropy));
+            self.rotation.automatic =
+                Some(Automatic::starting(automatic.next, automatic.period_days));
+        }
+        handles
+    }
+
+    /// Lets imports expire and a change of the primary Region end.
+    pub(crate) fn keep_up(&mut self, now: UnixMillis) {
+        if matches!(self.state, KeyState::Updating { since } if now > since) {
+            self.state = KeyState::Enabled;
+        }
+        if self.has_expired_import(now) {
+            self.expire_imports(now);
+        }
     }
 
     /// Makes new material current; what is encrypted under the old still opens.
@@ -453,6 +605,41 @@ impl Record {
         self.materials = materials.into();
         handle
     }
+}
+
+/// What most keys have not, once for all of them.
+struct Nothing {
+    text: Arc<str>,
+    tags: Arc<BTreeMap<String, String>>,
+    aliases: Arc<[Arc<str>]>,
+}
+
+static NOTHING: LazyLock<Nothing> = LazyLock::new(|| Nothing {
+    text: "".into(),
+    tags: Arc::default(),
+    aliases: Arc::new([]),
+});
+
+/// A text that takes no memory when it is empty.
+pub(crate) fn shared_text(text: &str) -> Arc<str> {
+    if text.is_empty() {
+        Arc::clone(&NOTHING.text)
+    } else {
+        text.into()
+    }
+}
+
+/// Tags that take no memory when there are none.
+pub(crate) fn shared_tags(tags: BTreeMap<String, String>) -> Arc<BTreeMap<String, String>> {
+    if tags.is_empty() {
+        Arc::clone(&NOTHING.tags)
+    } else {
+        Arc::new(tags)
+    }
+}
+
+pub(crate) fn no_aliases() -> Arc<[Arc<str>]> {
+    Arc::clone(&NOTHING.aliases)
 }
 
 fn fresh_material(key_id: &str, entropy: &Entropy) -> SymmetricMaterial {

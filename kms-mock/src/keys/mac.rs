@@ -20,11 +20,12 @@ impl fmt::Debug for MacKey {
 }
 
 impl MacKey {
-    pub(crate) fn generate(spec: KeySpec, entropy: &Entropy) -> Option<Self> {
+    /// The bytes of a fresh key; `None` when there are no such keys.
+    pub(crate) fn draw(spec: KeySpec, entropy: &Entropy) -> Option<Zeroizing<Vec<u8>>> {
         let algorithm = algorithm(spec)?;
         let mut secret = Zeroizing::new(vec![0; algorithm.tag_len()]);
         entropy.fill(&mut secret);
-        Self::from_bytes(spec, &secret)
+        Some(secret)
     }
 
     /// The key of `secret`, which is as long as the spec's hash.
@@ -66,7 +67,8 @@ mod tests {
             (KeySpec::Hmac384, 48),
             (KeySpec::Hmac512, 64),
         ] {
-            let key = MacKey::generate(spec, &entropy).unwrap();
+            let secret = MacKey::draw(spec, &entropy).unwrap();
+            let key = MacKey::from_bytes(spec, &secret).unwrap();
             let mac = key.mac(b"message");
             assert_eq!(mac.len(), bytes);
             assert_eq!(mac, key.mac(b"message"));
@@ -75,6 +77,6 @@ mod tests {
             assert!(!key.verifies(b"message", &mac[..bytes - 1]));
             assert!(MacKey::from_bytes(spec, &vec![0; bytes - 1]).is_none());
         }
-        assert!(MacKey::generate(KeySpec::Rsa2048, &entropy).is_none());
+        assert!(MacKey::draw(KeySpec::Rsa2048, &entropy).is_none());
     }
 }

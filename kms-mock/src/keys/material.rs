@@ -14,7 +14,7 @@ use std::fmt;
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
-    digest, hkdf,
+    digest, hkdf, hmac,
 };
 use zeroize::Zeroizing;
 
@@ -42,6 +42,8 @@ pub(crate) struct SymmetricMaterial {
     pub(crate) id: String,
     pub(crate) handle: Handle,
     prk: hkdf::Prk,
+    /// For the data directory; encryption needs `prk` alone.
+    secret: Zeroizing<[u8; 32]>,
 }
 
 impl fmt::Debug for SymmetricMaterial {
@@ -86,12 +88,27 @@ impl SymmetricMaterial {
     /// Material from 32 secret bytes for the key `key_id`.
     pub(crate) fn new(secret: &Zeroizing<[u8; 32]>, key_id: &str) -> Self {
         let (id, handle) = identify(key_id, secret.as_slice());
-        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"drydock kms blob");
+        // HKDF-Extract, once for the material's life (RFC 5869 §2.2); the library's
+        // own keeps salt and secret, and extracts at every use.
+        let salt = hmac::Key::new(hmac::HMAC_SHA256, b"drydock kms blob");
+        let prk = hmac::sign(&salt, secret.as_slice());
         Self {
             id,
             handle,
-            prk: salt.extract(secret.as_slice()),
+            prk: hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, prk.as_ref()),
+            secret: secret.clone(),
         }
+    }
+
+    /// What tells a handle from all others of this emulator; `None` for AWS's.
+    pub(crate) fn unique_part(handle: &Handle) -> Option<[u8; 16]> {
+        let unique = handle.strip_prefix(HANDLE_MARK.as_slice())?;
+        unique.try_into().ok()
+    }
+
+    /// What it was made from.
+    pub(crate) fn secret(&self) -> &[u8; 32] {
+        &self.secret
     }
 
     fn message_key(&self, kdf_nonce: &[u8]) -> Option<LessSafeKey> {

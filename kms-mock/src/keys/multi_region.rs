@@ -15,6 +15,8 @@ use super::arn::region_of;
 /// A primary key and its replicas.
 #[derive(Debug)]
 pub(crate) struct Family {
+    /// ARN of its first primary key, which names it for ever.
+    pub(crate) name: Arc<str>,
     members: RwLock<Members>,
 }
 
@@ -27,7 +29,13 @@ pub(crate) struct Members {
 
 impl Family {
     pub(crate) fn new(primary: Arc<str>) -> Self {
+        Self::named(Arc::clone(&primary), primary)
+    }
+
+    /// A family whose primary key has changed since.
+    pub(crate) fn named(name: Arc<str>, primary: Arc<str>) -> Self {
         Self {
+            name,
             members: RwLock::new(Members {
                 primary,
                 replicas: BTreeSet::new(),

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use super::{
     agreement::AgreementKey,
     entropy::Entropy,
@@ -22,6 +24,9 @@ pub(crate) struct Secret {
     pub(crate) works: Works,
     /// SubjectPublicKeyInfo in DER; `None` for HMAC.
     pub(crate) public: Option<Box<[u8]>>,
+    /// What it was parsed from, for the data directory: PKCS #8, or an HMAC
+    /// key's bytes.
+    pub(crate) private: Zeroizing<Box<[u8]>>,
 }
 
 /// What a key does, by its usage.
@@ -45,10 +50,8 @@ impl Secret {
     /// cryptographic library fails. RSA takes up to seconds.
     pub(crate) fn generate(spec: KeySpec, usage: KeyUsage, entropy: &Entropy) -> Option<Self> {
         if usage == KeyUsage::GenerateVerifyMac {
-            return Some(Self {
-                works: Works::Mac(MacKey::generate(spec, entropy)?),
-                public: None,
-            });
+            let secret = MacKey::draw(spec, entropy)?;
+            return Self::restore(spec, usage, &secret, None);
         }
         let pair = NewPair::generate(spec, entropy)?;
         Self::from_pair(spec, usage, &pair)
@@ -58,31 +61,39 @@ impl Secret {
     /// private key; `None` when they are no material of `spec` for `usage`.
     pub(crate) fn from_bytes(spec: KeySpec, usage: KeyUsage, bytes: &[u8]) -> Option<Self> {
         if usage == KeyUsage::GenerateVerifyMac {
-            return Some(Self {
-                works: Works::Mac(MacKey::from_bytes(spec, bytes)?),
-                public: None,
-            });
+            return Self::restore(spec, usage, bytes, None);
         }
         Self::from_pair(spec, usage, &NewPair::from_pkcs8(spec, bytes)?)
     }
 
-    /// Material from a key pair.
-    pub(crate) fn from_pair(spec: KeySpec, usage: KeyUsage, pair: &NewPair) -> Option<Self> {
-        let private = &pair.private;
-        let works = match usage {
-            KeyUsage::SignVerify => Works::Sign(SigningKey::from_pkcs8(spec, private)?),
-            KeyUsage::EncryptDecrypt => Works::Decrypt(OaepKey::from_pkcs8(private)?),
-            KeyUsage::KeyAgreement => {
-                Works::Agree(AgreementKey::from_pkcs8(spec, private, &pair.public)?)
+    /// The same material again from its `private` and `public` parts.
+    pub(crate) fn restore(
+        spec: KeySpec,
+        usage: KeyUsage,
+        private: &[u8],
+        public: Option<Box<[u8]>>,
+    ) -> Option<Self> {
+        let works = match (usage, &public) {
+            (KeyUsage::GenerateVerifyMac, None) => Works::Mac(MacKey::from_bytes(spec, private)?),
+            (KeyUsage::SignVerify, Some(_)) => Works::Sign(SigningKey::from_pkcs8(spec, private)?),
+            (KeyUsage::EncryptDecrypt, Some(_)) => Works::Decrypt(OaepKey::from_pkcs8(private)?),
+            (KeyUsage::KeyAgreement, Some(public)) => {
+                Works::Agree(AgreementKey::from_pkcs8(spec, private, public)?)
             }
-            KeyUsage::EncapsulateDecapsulate => {
+            (KeyUsage::EncapsulateDecapsulate, Some(_)) => {
                 Works::Decapsulate(KemKey::from_pkcs8(spec, private)?)
             }
-            KeyUsage::GenerateVerifyMac => return None,
+            (KeyUsage::GenerateVerifyMac, Some(_)) | (_, None) => return None,
         };
         Some(Self {
             works,
-            public: Some(pair.public.clone().into()),
+            public,
+            private: Zeroizing::new(private.into()),
         })
+    }
+
+    /// Material from a key pair.
+    pub(crate) fn from_pair(spec: KeySpec, usage: KeyUsage, pair: &NewPair) -> Option<Self> {
+        Self::restore(spec, usage, &pair.private, Some(pair.public.clone().into()))
     }
 }

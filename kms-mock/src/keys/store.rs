@@ -1,5 +1,6 @@
 //! Where keys and aliases live: in memory, in shards, so that a call waits for
-//! nobody but a writer of its own shard.
+//! nobody but a writer of its own shard. With a data directory a change is on
+//! disk before it is here; see `crate::store`.
 //!
 //! Source of truth: none of AWS's; its answers are in `api`. Does not model
 //! eventual consistency: a change is seen by the next call.
@@ -8,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::{BuildHasher, Hash, RandomState},
     sync::{
-        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -17,21 +18,28 @@ use nsm_sim::clock::UnixMillis;
 
 use super::{
     entropy::Entropy,
-    key::{Key, KeyState, Record, Settled, days_after},
-    material::Handle,
+    key::{Due, Key, KeyState, Record, days_after},
+    material::{Handle, SymmetricMaterial},
+    multi_region::Family,
 };
-use crate::policy::Policy;
+use crate::{
+    policy::Policy,
+    store::{Batch, Journal, Table, Unwritten, rows},
+};
 
 /// Enough that sixteen busy connections rarely meet in one.
 const SHARDS: usize = 64;
+/// When a deletion is tried again that could not be written.
+const RETRY_MS: u64 = 1000;
 
 /// All keys and aliases of all accounts and Regions.
 #[derive(Debug)]
 pub(crate) struct Store {
     keys: Shards<Arc<str>, Arc<Key>>,
     aliases: Shards<Arc<str>, Alias>,
-    /// The key that each generation of material belongs to.
-    handles: Shards<Handle, Arc<str>>,
+    /// The key that each generation of material belongs to, by what is unique of
+    /// its handle.
+    handles: Shards<[u8; 16], Arc<str>>,
     /// ARNs in order, for lists.
     key_index: RwLock<BTreeSet<Arc<str>>>,
     alias_index: RwLock<BTreeSet<Arc<str>>>,
@@ -40,11 +48,16 @@ pub(crate) struct Store {
     /// The soonest deletion in unix milliseconds, so that a call that has none
     /// to care for need not ask for the lock.
     next_deletion: AtomicU64,
-    /// Held while an alias and the keys it leaves and joins are changed.
-    pub(crate) alias_changes: Mutex<()>,
+    /// Held while an alias and the keys it leaves and joins are changed: an
+    /// alias's own one of as many as there are shards.
+    alias_changes: Vec<Mutex<()>>,
+    journal: Journal,
     /// The default policy of each account, shared by its keys.
     default_policies: RwLock<BTreeMap<String, Arc<Policy>>>,
 }
+
+/// A key and its record at some time.
+type KeyNow = (Arc<Key>, Arc<Record>);
 
 /// An alias.
 #[derive(Clone, Debug)]
@@ -55,7 +68,8 @@ pub(crate) struct Alias {
 }
 
 impl Store {
-    pub(crate) fn new() -> Self {
+    /// Empty; changes go by `journal`.
+    pub(crate) fn new(journal: Journal) -> Self {
         Self {
             keys: Shards::new(),
             aliases: Shards::new(),
@@ -64,18 +78,70 @@ impl Store {
             alias_index: RwLock::default(),
             deletions: Mutex::default(),
             next_deletion: AtomicU64::new(u64::MAX),
-            alias_changes: Mutex::default(),
+            alias_changes: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            journal,
             default_policies: RwLock::default(),
         }
     }
 
-    pub(crate) fn insert(&self, key: Arc<Key>) {
-        for generation in key.record().materials.iter() {
-            self.handles
-                .insert(generation.material.handle, Arc::clone(&key.arn));
-        }
+    /// The way of every change.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Keeps a new key with its aliases, which the caller holds.
+    pub(crate) fn insert(
+        &self,
+        key: &Arc<Key>,
+        aliases: &[(String, Alias)],
+    ) -> Result<(), Unwritten> {
+        self.journal.change(
+            |batch| {
+                rows::put_key(batch, key, &key.record());
+                if let Some(family) = &key.family {
+                    put_primary(batch, family, &family.members().primary);
+                }
+                for (arn, alias) in aliases {
+                    rows::put_alias(batch, arn, alias);
+                }
+                Ok(())
+            },
+            |()| {
+                self.place(key);
+                for (arn, alias) in aliases {
+                    self.place_alias(arn, alias.clone());
+                }
+            },
+        )
+    }
+
+    /// Puts a key in place that is written already.
+    pub(crate) fn place(&self, key: &Arc<Key>) {
+        self.restore(key);
         write(&self.key_index).insert(Arc::clone(&key.arn));
-        self.keys.insert(Arc::clone(&key.arn), key);
+    }
+
+    /// The same for one of many: lists know them after [`Store::list_restored`].
+    pub(crate) fn restore(&self, key: &Arc<Key>) {
+        let record = key.record();
+        let materials = record.materials.iter().map(|g| g.material.handle);
+        for handle in materials.chain(record.imports().iter().map(|i| i.handle)) {
+            self.know_handle(handle, key);
+        }
+        key.enter(&self.journal);
+        self.keys.insert(Arc::clone(&key.arn), Arc::clone(key));
+    }
+
+    /// Makes the index of all keys, full nodes only.
+    pub(crate) fn list_restored(&self) {
+        let mut arns = Vec::new();
+        self.keys.each(|key| arns.push(Arc::clone(&key.arn)));
+        *write(&self.key_index) = arns.into_iter().collect();
+    }
+
+    /// The key of an ARN, whatever the calendar says.
+    pub(crate) fn as_it_is(&self, arn: &str) -> Option<Arc<Key>> {
+        self.keys.get(arn)
     }
 
     /// The key of an ARN with its record at `now`.
@@ -84,38 +150,96 @@ impl Store {
         arn: &str,
         now: UnixMillis,
         entropy: &Entropy,
-    ) -> Option<(Arc<Key>, Arc<Record>)> {
-        let key = self.keys.get(arn)?;
+    ) -> Result<Option<KeyNow>, Unwritten> {
+        let Some(key) = self.keys.get(arn) else {
+            return Ok(None);
+        };
         // What the calendar does to a primary key reaches its replicas.
         if let Some(family) = &key.family
             && !family.is_primary(arn)
             && let Some(primary) = self.keys.get(&family.members().primary)
         {
-            self.settle(&primary, now, entropy);
+            self.settle(&primary, now, entropy)?;
         }
-        if !self.settle(&key, now, entropy) {
-            return None;
+        if !self.settle(&key, now, entropy)? {
+            return Ok(None);
         }
         let record = key.record();
-        Some((key, record))
+        Ok(Some((key, record)))
     }
 
-    /// Lets the calendar act on a key; whether there still is one.
-    fn settle(&self, key: &Key, now: UnixMillis, entropy: &Entropy) -> bool {
-        match key.settle(now, entropy) {
-            Settled::AsItWas => {}
-            Settled::Rotated(handles) => {
-                for handle in handles {
-                    self.know_handle(handle, key);
-                }
-                self.share(key);
-            }
-            Settled::Deleted => {
-                self.remove(key);
-                return false;
+    /// Lets the calendar act on a key; whether there still is one. What it does
+    /// is written before anybody sees it, so that no blob is ever made with
+    /// material that a restart forgets.
+    fn settle(
+        &self,
+        key: &Arc<Key>,
+        now: UnixMillis,
+        entropy: &Entropy,
+    ) -> Result<bool, Unwritten> {
+        while !key.is_gone()
+            && let Some(due) = key.due(now)
+        {
+            let done = match due {
+                Due::Upkeep => key.change(|record| {
+                    record.keep_up(now);
+                    Ok(())
+                }),
+                Due::Rotation => self
+                    .change_family(
+                        key,
+                        |record| Ok(record.rotate_by_calendar(key.id(), now, entropy)),
+                        |handles: &Vec<Handle>| {
+                            for handle in handles {
+                                self.know_handle(*handle, key);
+                            }
+                        },
+                    )
+                    .map(drop),
+                Due::Deletion => self.remove(key, now),
+            };
+            match done {
+                Ok(()) => {}
+                // Somebody else saw that it was to be deleted.
+                Err(Unwritten::Gone { .. }) => return Ok(false),
+                Err(error) => return Err(error),
             }
         }
-        true
+        Ok(!key.is_gone())
+    }
+
+    /// Changes a primary key, and lets its replicas follow, all at once.
+    pub(crate) fn change_family<T, E: From<Unwritten>>(
+        &self,
+        primary: &Arc<Key>,
+        change: impl FnOnce(&mut Record) -> Result<T, E>,
+        publish: impl FnOnce(&T),
+    ) -> Result<T, E> {
+        let replicas = self.relatives(primary);
+        let others: Vec<&Key> = replicas.iter().map(|key| &**key).collect();
+        let changed = Key::change_all(
+            &self.journal,
+            primary,
+            &others,
+            |record, replicas, _| {
+                let result = change(record)?;
+                for replica in replicas {
+                    replica.follow(record);
+                }
+                Ok::<_, E>(result)
+            },
+            publish,
+        )?;
+        // One that was made while this waited.
+        for late in self.relatives(primary) {
+            if !replicas.iter().any(|replica| replica.arn == late.arn) {
+                late.change(|record| {
+                    record.follow(&primary.record());
+                    Ok::<_, E>(())
+                })?;
+            }
+        }
+        Ok(changed)
     }
 
     /// The related keys of a multi-Region key, but not itself.
@@ -131,26 +255,21 @@ impl Store {
             .collect()
     }
 
-    /// Gives the replicas of a primary key its material and rotation.
-    pub(crate) fn share(&self, primary: &Key) {
-        for replica in self.relatives(primary) {
-            replica.follow(|| Some(primary.record()));
-        }
-    }
-
     /// Makes new material of a key findable from a blob.
     pub(crate) fn know_handle(&self, handle: Handle, key: &Key) {
-        self.handles.insert(handle, Arc::clone(&key.arn));
+        if let Some(unique) = SymmetricMaterial::unique_part(&handle) {
+            self.handles.insert(unique, Arc::clone(&key.arn));
+        }
     }
 
     /// The ARN of the key that a blob's handle belongs to.
     pub(crate) fn arn_by_handle(&self, handle: &Handle) -> Option<Arc<str>> {
-        self.handles.get(handle)
+        self.handles.get(&SymmetricMaterial::unique_part(handle)?)
     }
 
     /// The same for a Region: the related key there, or else the key itself.
     pub(crate) fn arn_by_handle_in(&self, handle: &Handle, region: &str) -> Option<Arc<str>> {
-        let arn = self.handles.get(handle)?;
+        let arn = self.arn_by_handle(handle)?;
         if super::arn::region_of(&arn) == region {
             return Some(arn);
         }
@@ -193,26 +312,80 @@ impl Store {
         }
         for arn in due {
             // Looking at a key lets the calendar act.
-            let _ = self.key(&arn, now, entropy);
+            if let Err(error) = self.key(&arn, now, entropy) {
+                tracing::warn!(%error, %arn, "deleting a key");
+                // Whoever asks for the key itself is told; nobody else need be.
+                self.plan_deletion(UnixMillis(now.0.saturating_add(RETRY_MS)), &arn);
+            }
         }
     }
 
-    fn remove(&self, key: &Key) {
-        let record = key.record();
+    /// Deletes a key whose date has come, with all that belongs to it.
+    fn remove(&self, key: &Arc<Key>, now: UnixMillis) -> Result<(), Unwritten> {
+        let relatives = self.relatives(key);
+        let others: Vec<&Key> = relatives.iter().map(|key| &**key).collect();
+        let removed = Key::change_all(
+            &self.journal,
+            key,
+            &others,
+            |record, relatives, batch| {
+                let KeyState::PendingDeletion { at, .. } = record.state else {
+                    return Ok(None); // it was cancelled
+                };
+                if now < at {
+                    return Ok(None);
+                }
+                batch.delete(Table::Keys, key.arn.as_bytes());
+                batch.delete(Table::Uses, key.arn.as_bytes());
+                batch.delete_all_of(Table::Grants, &key.arn);
+                for name in record.aliases.iter() {
+                    let arn = super::arn::alias_arn(key.region(), key.account(), name);
+                    batch.delete(Table::Aliases, arn);
+                }
+                if relatives.is_empty()
+                    && let Some(family) = &key.family
+                {
+                    batch.delete(Table::Families, family.name.as_bytes());
+                }
+                // A primary key that waits for its replicas begins its own window.
+                let mut planned = None;
+                if let [primary] = relatives
+                    && let KeyState::PendingReplicaDeletion { window_days } = primary.state
+                {
+                    let at = days_after(at, window_days);
+                    primary.state = KeyState::PendingDeletion { at, window_days };
+                    planned = Some(at);
+                }
+                Ok::<_, Unwritten>(Some((record.clone(), planned)))
+            },
+            |removed| {
+                if let Some((record, _)) = removed {
+                    key.end();
+                    self.forget(key, record, &relatives);
+                }
+            },
+        )?;
+        if let (Some((_, Some(at))), [primary]) = (removed, relatives.as_slice()) {
+            self.plan_deletion(at, &primary.arn);
+        }
+        Ok(())
+    }
+
+    /// Takes a key out of memory.
+    fn forget(&self, key: &Key, record: &Record, relatives: &[Arc<Key>]) {
         self.keys.remove(&*key.arn);
         write(&self.key_index).remove(&key.arn);
         if let Some(family) = &key.family {
             family.remove_replica(&key.arn);
         }
-        let relatives = self.relatives(key);
         let materials = record.materials.iter().map(|g| g.material.handle);
         for handle in materials.chain(record.imports().iter().map(|i| i.handle)) {
-            match relatives.first() {
-                Some(relative) => self.know_handle(handle, relative),
-                None => self.handles.remove(&handle),
+            match (relatives.first(), SymmetricMaterial::unique_part(&handle)) {
+                (Some(relative), _) => self.know_handle(handle, relative),
+                (None, Some(unique)) => self.handles.remove(&unique),
+                (None, None) => {}
             }
         }
-        self.last_replica_is_gone(&relatives, record.state);
         for name in record.aliases.iter() {
             let arn = super::arn::alias_arn(key.region(), key.account(), name);
             self.aliases.remove(arn.as_str());
@@ -220,26 +393,9 @@ impl Store {
         }
     }
 
-    /// A primary key that waits for its replicas begins its own window.
-    fn last_replica_is_gone(&self, relatives: &[Arc<Key>], deleted: KeyState) {
-        let ([primary], KeyState::PendingDeletion { at, .. }) = (relatives, deleted) else {
-            return;
-        };
-        let planned = primary.change(|record| match record.state {
-            KeyState::PendingReplicaDeletion { window_days } => {
-                let at = days_after(at, window_days);
-                record.state = KeyState::PendingDeletion { at, window_days };
-                Ok(at)
-            }
-            _ => Err(()),
-        });
-        if let Ok(at) = planned {
-            self.plan_deletion(at, &primary.arn);
-        }
-    }
-
-    /// Forgets all keys and aliases.
+    /// Forgets all keys and aliases, in memory, with no change on its way.
     pub(crate) fn clear(&self) {
+        self.keys.each(|key| key.end());
         self.keys.clear();
         self.aliases.clear();
         self.handles.clear();
@@ -277,24 +433,28 @@ impl Store {
         page(&read(&self.alias_index), prefix, after, limit)
     }
 
-    /// Whether the alias was new.
-    pub(crate) fn insert_alias(&self, arn: &str, alias: Alias) -> bool {
+    /// Puts an alias in place that is written already.
+    pub(crate) fn place_alias(&self, arn: &str, alias: Alias) {
         let arn: Arc<str> = arn.into();
-        // The index decides who comes first.
-        if !write(&self.alias_index).insert(Arc::clone(&arn)) {
-            return false;
-        }
+        write(&self.alias_index).insert(Arc::clone(&arn));
         self.aliases.insert(arn, alias);
-        true
     }
 
-    pub(crate) fn replace_alias(&self, arn: &str, alias: Alias) {
-        self.aliases.insert(arn.into(), alias);
-    }
-
-    pub(crate) fn remove_alias(&self, arn: &str) {
+    /// Takes an alias out of memory.
+    pub(crate) fn forget_alias(&self, arn: &str) {
         write(&self.alias_index).remove(arn);
         self.aliases.remove(arn);
+    }
+
+    /// Holds aliases while they and the keys they leave and join are changed.
+    pub(crate) fn hold_aliases(&self, arns: &[&str]) -> Vec<MutexGuard<'_, ()>> {
+        let places: BTreeSet<usize> = arns.iter().map(|arn| self.aliases.place(*arn)).collect();
+        // In order, so that two callers never wait for each other.
+        places
+            .iter()
+            .filter_map(|place| self.alias_changes.get(*place))
+            .map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner))
+            .collect()
     }
 
     pub(crate) fn default_policy(&self, account: &str) -> Arc<Policy> {
@@ -305,6 +465,11 @@ impl Store {
         let mut policies = write(&self.default_policies);
         Arc::clone(policies.entry(account.to_owned()).or_insert(policy))
     }
+}
+
+/// Writes which of the related keys is the primary one.
+pub(crate) fn put_primary(batch: &mut Batch, family: &Family, primary: &str) {
+    batch.put(Table::Families, family.name.as_bytes(), &primary);
 }
 
 fn page(
@@ -340,10 +505,21 @@ impl<K: Hash + Eq, V: Clone> Shards<K, V> {
         }
     }
 
-    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &RwLock<HashMap<K, V>> {
+    /// Below SHARDS.
+    fn place<Q: Hash + ?Sized>(&self, key: &Q) -> usize {
         let at = self.hasher.hash_one(key) % (SHARDS as u64);
-        // `at` is below SHARDS, and there are SHARDS shards.
-        &self.shards[usize::try_from(at).unwrap_or(0)]
+        usize::try_from(at).unwrap_or(0)
+    }
+
+    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &RwLock<HashMap<K, V>> {
+        // There are SHARDS shards.
+        &self.shards[self.place(key)]
+    }
+
+    fn each(&self, mut look: impl FnMut(&V)) {
+        for shard in &self.shards {
+            read(shard).values().for_each(&mut look);
+        }
     }
 
     fn get<Q>(&self, key: &Q) -> Option<V>

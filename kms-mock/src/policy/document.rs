@@ -358,9 +358,7 @@ impl Policy {
     /// its IAM policies, may do everything.
     #[must_use]
     pub fn default_for_key(account: &str) -> Self {
-        let text = format!(
-            r#"{{"Version":"2012-10-17","Id":"key-default-1","Statement":[{{"Sid":"Enable IAM User Permissions","Effect":"Allow","Principal":{{"AWS":"arn:aws:iam::{account}:root"}},"Action":"kms:*","Resource":"*"}}]}}"#
-        );
+        let text = Self::default_text(account);
         match Self::parse(&text, PolicyKind::Key) {
             Ok(policy) => policy,
             // Twelve digits are checked before any account gets a key; for
@@ -372,6 +370,13 @@ impl Policy {
                 rendered: "{ }".into(),
             },
         }
+    }
+
+    /// The text of [`Policy::default_for_key`].
+    pub(crate) fn default_text(account: &str) -> String {
+        format!(
+            r#"{{"Version":"2012-10-17","Id":"key-default-1","Statement":[{{"Sid":"Enable IAM User Permissions","Effect":"Allow","Principal":{{"AWS":"arn:aws:iam::{account}:root"}},"Action":"kms:*","Resource":"*"}}]}}"#
+        )
     }
 
     /// As it was given.

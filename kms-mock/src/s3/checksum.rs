@@ -14,10 +14,12 @@ use s3s::{
     dto, s3_error,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::content::Content;
 
 /// Checksum algorithms of S3 objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Algorithm {
     Crc32,
     Crc32c,
@@ -27,7 +29,7 @@ pub(crate) enum Algorithm {
 }
 
 /// What a checksum of an object was made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) enum Of {
     /// All its bytes.
     #[default]
@@ -37,7 +39,7 @@ pub(crate) enum Of {
 }
 
 /// The checksums of an object or a part, base64.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Checksums {
     pub(crate) of: Of,
     sums: BTreeMap<Algorithm, String>,

@@ -11,10 +11,12 @@ use std::{
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use serde::{Deserialize, Serialize};
 
 /// Bytes in pieces.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Content {
+    #[serde(with = "super::keep::pieces")]
     segments: Vec<Bytes>,
     length: u64,
 }

@@ -165,6 +165,13 @@ impl From<StoreError> for S3Error {
                 "Too many uploads are under way in this bucket of the simulated store; complete \
                  or abort some."
             ),
+            StoreError::Unwritten(why) => {
+                tracing::error!(%why, "an object was not stored");
+                s3_error!(
+                    InternalError,
+                    "We encountered an internal error. Please try again."
+                )
+            }
             StoreError::Full => s3_error!(ServiceUnavailable, "The simulated store is full."),
             StoreError::PreconditionFailed(condition) => detailed(
                 s3_error!(

@@ -9,14 +9,15 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use s3s::{S3Result, s3_error};
+use serde::{Deserialize, Serialize};
 
 const META: &str = "x-amz-meta-";
 /// S3's limit on names and values of user metadata together.
 const METADATA_BYTES_MAX: usize = 2 * 1024;
 
 /// User metadata by name without `x-amz-meta-`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct UserMetadata(BTreeMap<String, Bytes>);
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UserMetadata(#[serde(with = "super::keep::named_bytes")] BTreeMap<String, Bytes>);
 
 impl UserMetadata {
     /// Bytes of names and values together.

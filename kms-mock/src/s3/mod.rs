@@ -2,7 +2,7 @@
 //! large ones in parts, and to go back to an earlier version.
 //!
 //! Source of truth: the Amazon S3 API reference; the protocol (routing, XML) is
-//! the crate `s3s`, the store behind it is in memory. Signatures are checked
+//! the crate `s3s`, the store behind it answers from memory. Signatures are checked
 //! before a request comes here, with the world's clock. Not modelled: ACLs,
 //! bucket policies, object lock, lifecycle, storage classes, and authorization:
 //! whoever is authenticated may do everything. Answers say `AES256` as S3's do,
@@ -14,6 +14,7 @@ mod checksum;
 mod conditions;
 mod content;
 mod errors;
+mod keep;
 mod listing;
 mod metadata;
 mod multipart;
@@ -40,8 +41,9 @@ use s3s::{
 pub(crate) use self::errors::{error_response, fault};
 use self::{
     metadata::{UserMetadata, take_metadata},
-    store::Store,
+    store::{Store, StoreError},
 };
+use crate::store::{Journal, Unwritten};
 
 /// The object store of one world, behind the S3 protocol.
 pub struct ObjectStore {
@@ -58,10 +60,20 @@ impl std::fmt::Debug for ObjectStore {
 }
 
 impl ObjectStore {
-    /// An empty store of at most `bytes_max` bytes.
+    /// An empty store of at most `bytes_max` bytes, in memory.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, region: &str, bytes_max: u64) -> Self {
-        let store = Arc::new(Store::new(bytes_max));
+        Self::with_journal(clock, region, bytes_max, &Journal::memory())
+    }
+
+    /// An empty store of at most `bytes_max` bytes whose changes go by `journal`.
+    pub(crate) fn with_journal(
+        clock: Arc<dyn Clock>,
+        region: &str,
+        bytes_max: u64,
+        journal: &Journal,
+    ) -> Self {
+        let store = Arc::new(Store::new(bytes_max, journal.clone()));
         let objects = Objects {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
@@ -76,14 +88,17 @@ impl ObjectStore {
     }
 
     /// Makes a bucket unless there is one of this name.
-    pub(crate) fn plant_bucket(&self, name: &str, account: &str) {
+    pub(crate) fn plant_bucket(&self, name: &str, account: &str) -> Result<(), Unwritten> {
         let place = (account, self.region.as_str());
-        let _ = self.store.create_bucket(name, place, self.clock.now());
+        match self.store.create_bucket(name, place, self.clock.now()) {
+            Err(StoreError::Unwritten(unwritten)) => Err(unwritten),
+            _ => Ok(()),
+        }
     }
 
-    /// Forgets all buckets and objects.
-    pub(crate) fn clear(&self) {
-        self.store.clear();
+    /// Forgets all buckets and objects, in memory and in the data directory.
+    pub(crate) fn clear(&self) -> Result<(), Unwritten> {
+        self.store.clear()
     }
 
     /// Answers one authenticated request of `account`, signed for `region` if

@@ -7,21 +7,24 @@
 
 use std::{
     collections::BTreeMap,
-    ops::Bound,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    ops::{Bound, Deref},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use nsm_sim::clock::UnixMillis;
+use serde::{Deserialize, Serialize};
 
 use super::{
     checksum::{Algorithm, Checksums, Of},
     content::Content,
+    keep,
     metadata::UserMetadata,
     tags::Tags,
 };
+use crate::store::{Journal, Unwritten};
 
 /// What a client says of an object beside its bytes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Description {
     /// User metadata, values as they came.
     pub(crate) metadata: UserMetadata,
@@ -30,6 +33,7 @@ pub(crate) struct Description {
     pub(crate) content_disposition: Option<String>,
     pub(crate) content_language: Option<String>,
     pub(crate) cache_control: Option<String>,
+    #[serde(with = "super::keep::seconds")]
     pub(crate) expires: Option<s3s::dto::Timestamp>,
     pub(crate) website_redirect: Option<String>,
     /// Other than STANDARD, which is not shown.
@@ -38,7 +42,7 @@ pub(crate) struct Description {
 }
 
 /// One stored object.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Object {
     pub(crate) content: Content,
     pub(crate) description: Description,
@@ -52,7 +56,7 @@ pub(crate) struct Object {
 }
 
 /// A part of a finished object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct FinishedPart {
     pub(crate) number: u16,
     pub(crate) size: u64,
@@ -85,7 +89,7 @@ pub(crate) struct Found {
 }
 
 /// Versioning of a bucket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Versioning {
     #[default]
     Never,
@@ -94,24 +98,28 @@ pub(crate) enum Versioning {
 }
 
 /// An upload in parts, under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Upload {
     pub(crate) key: String,
     pub(crate) description: Description,
     pub(crate) account: String,
+    #[serde(with = "super::keep::millis")]
     pub(crate) initiated: UnixMillis,
     /// What the client chose, or nothing: then S3 makes a CRC64NVME.
     pub(crate) checksum: Option<(Algorithm, Of)>,
+    /// Kept each for itself.
+    #[serde(skip)]
     pub(crate) parts: BTreeMap<u16, Part>,
 }
 
 /// A part that has arrived.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Part {
     pub(crate) content: Content,
     /// MD5 in hex.
     pub(crate) etag: String,
     pub(crate) checksums: Checksums,
+    #[serde(with = "super::keep::millis")]
     pub(crate) modified: UnixMillis,
 }
 
@@ -187,6 +195,14 @@ pub(crate) enum StoreError {
     TooManyUploads,
     Full,
     PreconditionFailed(&'static str),
+    /// The data directory could not be written; nothing was changed.
+    Unwritten(Unwritten),
+}
+
+impl From<Unwritten> for StoreError {
+    fn from(unwritten: Unwritten) -> Self {
+        Self::Unwritten(unwritten)
+    }
 }
 
 /// One page of a listing.
@@ -219,32 +235,40 @@ const ENTRY_BYTES: u64 = 256;
 #[derive(Debug)]
 pub(crate) struct Store {
     inner: RwLock<Inner>,
+    /// Held while a change is computed and written.
+    changing: Mutex<()>,
+    journal: Journal,
     bytes_max: u64,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+pub(super) struct Inner {
     buckets: BTreeMap<String, Bucket>,
     bytes: u64,
+    /// Versions ever made: their order in the data directory.
+    pub(super) made: u64,
 }
 
 #[derive(Debug)]
-struct Bucket {
-    created: UnixMillis,
+pub(super) struct Bucket {
+    pub(super) created: UnixMillis,
     /// Owning account.
-    account: String,
-    region: String,
-    versioning: Versioning,
-    tags: Tags,
+    pub(super) account: String,
+    pub(super) region: String,
+    pub(super) versioning: Versioning,
+    pub(super) tags: Tags,
     /// Versions of each key, the newest last; never empty.
     keys: BTreeMap<String, Vec<Version>>,
     uploads: BTreeMap<String, Upload>,
 }
 
 impl Store {
-    pub(crate) fn new(bytes_max: u64) -> Self {
+    /// Empty; changes go by `journal`.
+    pub(crate) fn new(bytes_max: u64, journal: Journal) -> Self {
         Self {
             inner: RwLock::default(),
+            changing: Mutex::default(),
+            journal,
             bytes_max,
         }
     }
@@ -466,9 +490,8 @@ impl Store {
     }
 
     /// Forgets everything.
-    pub(crate) fn clear(&self) {
-        let mut inner = self.write();
-        let _ = self.commit(&mut inner, [Change::AllGone]);
+    pub(crate) fn clear(&self) -> Result<(), Unwritten> {
+        self.write().make([Change::AllGone])
     }
 
     /// The owner of a bucket.
@@ -607,18 +630,26 @@ impl Store {
         Ok(page(uploads, asked, asked.after))
     }
 
-    /// The one place where the store changes: all of `changes` or, if that must
-    /// fail one day, none.
-    #[allow(clippy::unnecessary_wraps)] // a place to keep changes may refuse them
+    /// The one place where the store changes: all of `changes` or, if they cannot
+    /// be written, none.
     fn commit(
         &self,
-        inner: &mut Inner,
+        inner: &mut Changing<'_>,
         changes: impl IntoIterator<Item = Change>,
     ) -> Result<(), StoreError> {
-        for change in changes {
-            inner.apply(change);
-        }
-        Ok(())
+        Ok(inner.make(changes)?)
+    }
+
+    /// Later versions come after place `made` in the data directory.
+    pub(super) fn number_from(&self, made: u64) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.made = made;
+    }
+
+    /// Puts a change in place that the data directory has.
+    pub(super) fn restore(&self, change: Change) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.apply(change);
     }
 
     /// Refuses what would not fit.
@@ -635,8 +666,53 @@ impl Store {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
-        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> Changing<'_> {
+        let alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        Changing {
+            store: self,
+            seen: Some(self.read()),
+            _alone: alone,
+        }
+    }
+}
+
+/// The store while it is changed: by one caller at a time, and until its changes
+/// are written everybody else reads what was before.
+struct Changing<'a> {
+    store: &'a Store,
+    /// `None` for the moment in which a change is put in place.
+    seen: Option<RwLockReadGuard<'a, Inner>>,
+    _alone: MutexGuard<'a, ()>,
+}
+
+impl Deref for Changing<'_> {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        match &self.seen {
+            Some(inner) => inner,
+            None => unreachable!("nobody looks while a change is put in place"),
+        }
+    }
+}
+
+impl Changing<'_> {
+    fn make(&mut self, changes: impl IntoIterator<Item = Change>) -> Result<(), Unwritten> {
+        let store = self.store;
+        let changes: Vec<Change> = changes.into_iter().collect();
+        if let Some(inner) = &self.seen {
+            store.journal.change(
+                |batch| {
+                    keep::put(batch, inner, &changes);
+                    Ok::<_, Unwritten>(())
+                },
+                |()| {},
+            )?;
+        }
+        drop(self.seen.take());
+        changes.into_iter().for_each(|change| store.restore(change));
+        self.seen = Some(store.read());
+        Ok(())
     }
 }
 
@@ -665,7 +741,7 @@ fn upload_cost(upload: &Upload) -> u64 {
 }
 
 impl Inner {
-    fn bucket(&self, name: &str) -> Result<&Bucket, StoreError> {
+    pub(super) fn bucket(&self, name: &str) -> Result<&Bucket, StoreError> {
         let found = self.buckets.get(name);
         found.ok_or_else(|| StoreError::NoSuchBucket(name.to_owned()))
     }
@@ -768,6 +844,7 @@ impl Inner {
                     let versions = bucket.keys.entry(key).or_default();
                     versions.retain(|it| it.id != version.id);
                     versions.push(version);
+                    self.made += 1;
                 }
             }
             Change::VersionGone { bucket, key, id } => self.forget_version(&bucket, &key, &id),

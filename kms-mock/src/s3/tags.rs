@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 
 use s3s::{S3Result, dto};
+use serde::{Deserialize, Serialize};
 
 use super::errors::{detailed, fault};
 
 /// Tags in the order they were given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tags(Vec<(String, String)>);
 
 /// Whose tags they are.

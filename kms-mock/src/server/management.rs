@@ -4,7 +4,7 @@
 //! | request | does |
 //! |---|---|
 //! | `GET /health` | says who it is |
-//! | `POST /reset` | forgets keys, identities, objects, faults and logs; the clock runs by the machine's again |
+//! | `POST /reset` | forgets keys, identities, objects, faults and logs, in the data directory too; the clock runs by the machine's again |
 //! | `GET /clock` | `{"now":"2026-…Z","nowMs":…}` |
 //! | `POST /clock/freeze` | `{"at": MS or RFC 3339}` stops it there, `{}` now |
 //! | `POST /clock/advance` | `{"by":"3h"}` or `{"ms":…}` moves it forward |
@@ -19,7 +19,8 @@
 //! | `POST /seed` | a seed file (TOML) is the body; see `seed` |
 //!
 //! A browser is kept out: the `Host` must be this machine, and what changes the
-//! world must come without an `Origin`. Errors are `{"error":"…"}` with a 4xx.
+//! world must come without an `Origin`. Errors are `{"error":"…"}` with a 4xx,
+//! or with a 500 if the data directory cannot be written.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -44,7 +45,8 @@ use crate::{
     api::Kms,
     explain::Explanation,
     faults::{Fault, FaultId, parse_time},
-    seed,
+    seed::{self, Present},
+    store::Unwritten,
 };
 
 /// Connections at once: one person and a few tests.
@@ -85,6 +87,8 @@ enum Refused {
     Body(#[from] body::BodyError),
     #[error("{0}")]
     Wrong(String),
+    #[error(transparent)]
+    Unwritten(#[from] Unwritten),
 }
 
 impl Refused {
@@ -95,6 +99,7 @@ impl Refused {
             }
             Self::NotLocal => StatusCode::FORBIDDEN,
             Self::Body(_) | Self::Wrong(_) => StatusCode::BAD_REQUEST,
+            Self::Unwritten(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -172,7 +177,7 @@ impl Desk {
                 "simulated": true,
             }))),
             (&Method::POST, ["reset"]) => {
-                self.reset();
+                self.reset()?;
                 Ok(done())
             }
             (&Method::GET, ["clock"]) => Ok(self.time()),
@@ -236,7 +241,7 @@ impl Desk {
             (&Method::POST, ["seed"]) => {
                 let text = std::str::from_utf8(&body).map_err(wrong)?;
                 let planted = seed::SeedFile::parse(text)
-                    .and_then(|file| file.plant(&self.kms, &self.edge))
+                    .and_then(|file| file.plant(&self.kms, &self.edge, Present::IsAMistake))
                     .map_err(wrong)?;
                 Ok(Answered::Json(json!({ "keys": planted.keys })))
             }
@@ -247,13 +252,14 @@ impl Desk {
         }
     }
 
-    fn reset(&self) {
-        self.kms.reset();
-        self.edge.iam.clear();
-        self.edge.s3.clear();
+    fn reset(&self) -> Result<(), Refused> {
+        self.kms.reset()?;
+        self.edge.iam.clear()?;
+        self.edge.s3.clear()?;
         self.edge.faults.clear();
         self.edge.received.clear();
         self.clock.shift(0);
+        Ok(())
     }
 
     fn time(&self) -> Answered {

@@ -537,11 +537,12 @@ fn a_proxy_that_no_certificate_vouches_for_gets_no_request() {
     let store = text(&created["CustomKeyStoreId"]);
     let other = XksProxy::start_tls(&theirs);
     let moved = format!("https://localhost:{}", other.address.port());
-    world.kms.key_stores.change(&store, |store| {
+    let changed = world.kms.key_stores.change(&store, |store| {
         if let StoreKind::External { proxy, .. } = &mut store.kind {
             proxy.endpoint = moved;
         }
     });
+    changed.unwrap();
     let connect = json!({ "CustomKeyStoreId": store });
     world.ok("ConnectCustomKeyStore", connect);
     let store = described(&world, &store);

@@ -29,7 +29,7 @@ fn put(store: &Store, key: &str, size: usize) -> Result<Option<VersionId>, Store
 }
 
 fn filled(keys: &[&str]) -> Store {
-    let store = Store::new(10_000);
+    let store = Store::new(10_000, Journal::memory());
     store.create_bucket("b", ("1", "us-east-1"), NOW).unwrap();
     for key in keys {
         put(&store, key, 10).unwrap();
@@ -176,7 +176,7 @@ fn a_suspended_bucket_replaces_its_null_version_only() {
 
 #[test]
 fn a_bucket_has_a_bound_of_uploads_under_way() {
-    let store = Store::new(u64::MAX);
+    let store = Store::new(u64::MAX, Journal::memory());
     store.create_bucket("b", ("1", "us-east-1"), NOW).unwrap();
     for i in 0..UPLOADS_PER_BUCKET_MAX {
         store.create_upload("b", &i.to_string(), upload()).unwrap();

@@ -1,0 +1,265 @@
+//! Identities as rows of the data directory, and back.
+//!
+//! Source of truth: `crate::store::rows`. Policies are kept as their texts and
+//! read again by the readers that accepted them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use nsm_sim::clock::UnixMillis;
+use zeroize::Zeroizing;
+
+use super::{
+    Iam, Role, User,
+    credentials::{AccessKey, Credentials, Holder, Status},
+    document::{Document, DocumentError},
+    entity::{Entity, Who},
+    managed::{ManagedPolicy, PolicyVersion},
+    names::Tags,
+    state::Change,
+};
+use crate::store::{
+    Batch, Table, key_of,
+    rows::{
+        AccessKeyRow, BadRow, EntityRow, HolderRow, ManagedPolicyRow, RoleRow, StatusRow, UserRow,
+    },
+};
+
+/// What a change writes.
+pub(super) fn put(batch: &mut Batch, change: &Change) {
+    if batch.is_ignored() {
+        return;
+    }
+    match change {
+        Change::RolePut { account, role } => {
+            let key = key_of(&[account, &role.entity.name]);
+            batch.put(Table::Roles, key, &role_row(role));
+        }
+        Change::RoleGone { account, name } => batch.delete(Table::Roles, key_of(&[account, name])),
+        Change::UserPut { account, user } => {
+            let row = UserRow {
+                entity: entity_row(&user.entity),
+                keys: user.keys.clone(),
+            };
+            batch.put(Table::Users, key_of(&[account, &user.entity.name]), &row);
+        }
+        Change::UserGone { account, name } => batch.delete(Table::Users, key_of(&[account, name])),
+        Change::PolicyPut { account, policy } => {
+            let key = key_of(&[account, &policy.arn]);
+            batch.put(Table::Policies, key, &policy_row(policy));
+        }
+        Change::PolicyGone { account, arn } => {
+            batch.delete(Table::Policies, key_of(&[account, arn]));
+        }
+        Change::KeyPut { key } => {
+            let id = key.credentials.access_key_id.as_bytes();
+            batch.put(Table::AccessKeys, id, &access_key_row(key));
+        }
+        Change::AllGone => {
+            for table in [
+                Table::Roles,
+                Table::Users,
+                Table::Policies,
+                Table::AccessKeys,
+            ] {
+                batch.empty(table);
+            }
+        }
+    }
+}
+
+fn entity_row(entity: &Entity) -> EntityRow {
+    let inline = entity.inline.iter();
+    EntityRow {
+        path: entity.path.clone(),
+        id: entity.id.clone(),
+        created: entity.created.0,
+        inline: inline
+            .map(|(name, document)| (name.clone(), document.text().to_owned()))
+            .collect(),
+        attached: entity.attached.clone(),
+        tags: entity.tags.iter().cloned().collect(),
+    }
+}
+
+fn entity(who: Who<'_>, row: EntityRow) -> Result<Entity, BadRow> {
+    let read = |(name, text): (String, String)| Ok((name, identity(&text)?));
+    Ok(Entity {
+        arn: who.arn(&row.path),
+        name: who.name.to_owned(),
+        path: row.path,
+        id: row.id,
+        created: UnixMillis(row.created),
+        inline: row.inline.into_iter().map(read).collect::<Result<_, _>>()?,
+        attached: row.attached,
+        tags: Tags::restore(row.tags),
+    })
+}
+
+fn role_row(role: &Role) -> RoleRow {
+    RoleRow {
+        entity: entity_row(&role.entity),
+        trust: role.trust.text().to_owned(),
+        max_session_secs: role.max_session.as_secs(),
+        description: role.description.clone(),
+    }
+}
+
+fn policy_row(policy: &ManagedPolicy) -> ManagedPolicyRow {
+    let versions = policy.versions.iter();
+    ManagedPolicyRow {
+        name: policy.name.clone(),
+        path: policy.path.clone(),
+        id: policy.id.clone(),
+        created: policy.created.0,
+        updated: policy.updated.0,
+        description: policy.description.clone(),
+        tags: policy.tags.iter().cloned().collect(),
+        versions: versions
+            .map(|(number, it)| (*number, (it.document.text().to_owned(), it.created.0)))
+            .collect(),
+        default: policy.default,
+        next: policy.next,
+    }
+}
+
+fn access_key_row(key: &AccessKey) -> AccessKeyRow {
+    let policies = key.session_policies.iter();
+    AccessKeyRow {
+        holder: match key.holder.clone() {
+            Holder::Root { account } => HolderRow::Root(account),
+            Holder::User { account, name } => HolderRow::User(account, name),
+            Holder::Session {
+                account,
+                role,
+                session,
+            } => HolderRow::Session(account, role, session),
+        },
+        created: key.created.0,
+        status: match key.status {
+            Status::Active => StatusRow::Active,
+            Status::Inactive => StatusRow::Inactive,
+            Status::Deleted => StatusRow::Deleted,
+        },
+        secret: key.credentials.secret_access_key.to_string(),
+        token: key.credentials.session_token.as_deref().cloned(),
+        expiration: key.credentials.expiration.map(|at| at.0),
+        session_policies: policies.map(|it| it.text().to_owned()).collect(),
+    }
+}
+
+fn identity(text: &str) -> Result<Document, BadRow> {
+    Document::identity(text).map_err(bad_policy)
+}
+
+fn bad_policy(error: DocumentError) -> BadRow {
+    BadRow::because(format!("a policy is none: {error}"))
+}
+
+impl Iam {
+    /// Puts a role in place that the data directory has.
+    pub(crate) fn restore_role(
+        &self,
+        account: &str,
+        name: &str,
+        row: RoleRow,
+    ) -> Result<(), BadRow> {
+        let role = Role {
+            entity: entity(Who::role(account, name), row.entity)?,
+            trust: Document::trust(&row.trust).map_err(bad_policy)?,
+            max_session: Duration::from_secs(row.max_session_secs),
+            description: row.description,
+        };
+        let account = account.to_owned();
+        self.restore(Change::RolePut { account, role });
+        Ok(())
+    }
+
+    /// Puts a user in place that the data directory has.
+    pub(crate) fn restore_user(
+        &self,
+        account: &str,
+        name: &str,
+        row: UserRow,
+    ) -> Result<(), BadRow> {
+        let user = User {
+            entity: entity(Who::user(account, name), row.entity)?,
+            keys: row.keys,
+        };
+        let account = account.to_owned();
+        self.restore(Change::UserPut { account, user });
+        Ok(())
+    }
+
+    /// Puts a managed policy in place that the data directory has.
+    pub(crate) fn restore_policy(
+        &self,
+        account: &str,
+        arn: &str,
+        row: ManagedPolicyRow,
+    ) -> Result<(), BadRow> {
+        let mut versions = BTreeMap::new();
+        for (number, (text, created)) in row.versions {
+            let (document, created) = (identity(&text)?, UnixMillis(created));
+            versions.insert(number, PolicyVersion { document, created });
+        }
+        let policy = ManagedPolicy {
+            arn: arn.to_owned(),
+            name: row.name,
+            path: row.path,
+            id: row.id,
+            created: UnixMillis(row.created),
+            updated: UnixMillis(row.updated),
+            description: row.description,
+            tags: Tags::restore(row.tags),
+            versions,
+            default: row.default,
+            next: row.next,
+        };
+        let account = account.to_owned();
+        self.restore(Change::PolicyPut { account, policy });
+        Ok(())
+    }
+
+    /// Puts an access key in place that the data directory has.
+    pub(crate) fn restore_access_key(&self, id: &str, row: AccessKeyRow) -> Result<(), BadRow> {
+        let credentials = Credentials {
+            access_key_id: id.to_owned(),
+            secret_access_key: Zeroizing::new(row.secret),
+            session_token: row.token.map(Zeroizing::new),
+            expiration: row.expiration.map(UnixMillis),
+        };
+        let holder = match row.holder {
+            HolderRow::Root(account) => Holder::Root { account },
+            HolderRow::User(account, name) => Holder::User { account, name },
+            HolderRow::Session(account, role, session) => Holder::Session {
+                account,
+                role,
+                session,
+            },
+        };
+        let policies = row.session_policies.iter().map(|text| identity(text));
+        let policies = policies.collect::<Result<_, _>>()?;
+        let key = AccessKey::new(credentials, holder, policies, UnixMillis(row.created));
+        let key = Arc::new(match row.status {
+            StatusRow::Active => key,
+            StatusRow::Inactive => key.with_status(Status::Inactive),
+            StatusRow::Deleted => key.with_status(Status::Deleted),
+        });
+        self.restore(Change::KeyPut { key });
+        Ok(())
+    }
+
+    fn restore(&self, change: Change) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.apply(change);
+    }
+
+    /// Whether a role or user has an inline policy of this name.
+    pub(crate) fn has_policy(&self, who: Who<'_>, policy: &str) -> bool {
+        self.policy_of(who, policy).is_ok()
+    }
+}

@@ -1,0 +1,350 @@
+//! Buckets, versions and uploads as rows of the data directory, and back.
+//!
+//! Source of truth: `crate::store` (which tables there are). The types of `store`
+//! are their own rows: a member that is added to one needs `#[serde(default)]`.
+//! An object's bytes stand in its row, so that one transaction has them all; tags
+//! that are set later stand apart, so that they do not move the bytes again.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+use nsm_sim::clock::UnixMillis;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ObjectStore,
+    store::{Bucket, Change, Inner, Object, Part, Upload, Version, VersionId, Versioning},
+    tags::Tags,
+};
+use crate::store::{
+    Batch, Table, key_of,
+    load::{AnyError, Snapshot},
+    rows::BadRow,
+};
+
+#[derive(Serialize, Deserialize)]
+struct BucketRow<'a> {
+    account: Cow<'a, str>,
+    region: Cow<'a, str>,
+    created: u64,
+    versioning: Versioning,
+    tags: Cow<'a, Tags>,
+}
+
+/// Place among all versions, date, and the object.
+type VersionRow<T> = (u64, u64, Option<T>);
+
+/// What changes write. `inner` is how things are before them.
+pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
+    if batch.is_ignored() {
+        return;
+    }
+    let mut made = inner.made;
+    for change in changes {
+        match change {
+            Change::BucketMade {
+                bucket,
+                account,
+                region,
+                created,
+            } => {
+                let row = BucketRow {
+                    account: Cow::Borrowed(account),
+                    region: Cow::Borrowed(region),
+                    created: created.0,
+                    versioning: Versioning::Never,
+                    tags: Cow::Owned(Tags::default()),
+                };
+                batch.put(Table::Buckets, bucket.as_bytes(), &row);
+            }
+            Change::BucketGone { bucket } => {
+                batch.delete(Table::Buckets, bucket.as_bytes());
+                batch.delete_all_of(Table::Uploads, bucket);
+                batch.delete_all_of(Table::Parts, bucket);
+            }
+            Change::VersioningSet { bucket, versioning } => {
+                change_bucket(batch, inner, bucket, |row| row.versioning = *versioning);
+            }
+            Change::BucketTagged { bucket, tags } => {
+                change_bucket(batch, inner, bucket, |row| {
+                    row.tags = Cow::Owned(tags.clone());
+                });
+            }
+            Change::VersionMade {
+                bucket,
+                key,
+                version,
+            } => {
+                made += 1;
+                let name = version_key(bucket, key, &version.id);
+                let object = version.object.as_deref();
+                let row: VersionRow<&Object> = (made, version.modified.0, object);
+                batch.put(Table::Versions, name.clone(), &row);
+                batch.delete(Table::Tags, name);
+            }
+            Change::VersionGone { bucket, key, id } => {
+                let name = version_key(bucket, key, id);
+                batch.delete(Table::Versions, name.clone());
+                batch.delete(Table::Tags, name);
+            }
+            Change::ObjectTagged {
+                bucket,
+                key,
+                id,
+                tags,
+            } => batch.put(Table::Tags, version_key(bucket, key, id), tags),
+            Change::UploadMade { bucket, id, upload } => {
+                batch.put(Table::Uploads, key_of(&[bucket, id]), &**upload);
+            }
+            Change::PartMade {
+                bucket,
+                id,
+                number,
+                part,
+            } => {
+                let name = key_of(&[bucket, id, &number.to_string()]);
+                batch.put(Table::Parts, name, part);
+            }
+            Change::UploadGone { bucket, id } => {
+                batch.delete(Table::Uploads, key_of(&[bucket, id]));
+                batch.delete_all_of(Table::Parts, &format!("{bucket}\0{id}"));
+            }
+            Change::AllGone => {
+                for table in [
+                    Table::Buckets,
+                    Table::Versions,
+                    Table::Tags,
+                    Table::Uploads,
+                    Table::Parts,
+                ] {
+                    batch.empty(table);
+                }
+            }
+        }
+    }
+}
+
+fn change_bucket<'a>(
+    batch: &mut Batch,
+    inner: &'a Inner,
+    name: &str,
+    change: impl FnOnce(&mut BucketRow<'a>),
+) {
+    let Ok(bucket) = inner.bucket(name) else {
+        return; // nothing will become of the change either
+    };
+    let mut row = row_of(bucket);
+    change(&mut row);
+    batch.put(Table::Buckets, name.as_bytes(), &row);
+}
+
+fn row_of(bucket: &Bucket) -> BucketRow<'_> {
+    BucketRow {
+        account: Cow::Borrowed(&bucket.account),
+        region: Cow::Borrowed(&bucket.region),
+        created: bucket.created.0,
+        versioning: bucket.versioning,
+        tags: Cow::Borrowed(&bucket.tags),
+    }
+}
+
+/// An object's key may have any character, bucket and version have no NUL.
+fn version_key(bucket: &str, key: &str, id: &VersionId) -> Vec<u8> {
+    let id = match id {
+        VersionId::Null => "null",
+        VersionId::Id(id) => id,
+    };
+    key_of(&[bucket, key, id])
+}
+
+fn parts_of(name: &str) -> Result<(String, String, VersionId), BadRow> {
+    let split = || {
+        let (bucket, rest) = name.split_once('\0')?;
+        let (key, id) = rest.rsplit_once('\0')?;
+        Some((bucket.to_owned(), key.to_owned(), VersionId::parse(id)?))
+    };
+    split().ok_or_else(|| BadRow::because("the key of a version is none"))
+}
+
+impl ObjectStore {
+    /// Puts everything in place that the data directory has.
+    pub(crate) fn load(&self, snapshot: &Snapshot) -> Result<(), AnyError> {
+        self.load_buckets(snapshot)?;
+        self.load_versions(snapshot)?;
+        self.load_uploads(snapshot)
+    }
+
+    fn load_buckets(&self, snapshot: &Snapshot) -> Result<(), AnyError> {
+        snapshot.each(Table::Buckets, |name, row: BucketRow<'static>| {
+            self.store.restore(Change::BucketMade {
+                bucket: name.to_owned(),
+                account: row.account.into_owned(),
+                region: row.region.into_owned(),
+                created: UnixMillis(row.created),
+            });
+            self.store.restore(Change::VersioningSet {
+                bucket: name.to_owned(),
+                versioning: row.versioning,
+            });
+            self.store.restore(Change::BucketTagged {
+                bucket: name.to_owned(),
+                tags: row.tags.into_owned(),
+            });
+            Ok(())
+        })
+    }
+
+    fn load_versions(&self, snapshot: &Snapshot) -> Result<(), AnyError> {
+        let mut tags: HashMap<String, Tags> = HashMap::new();
+        snapshot.each(Table::Tags, |name, row: Tags| {
+            tags.insert(name.to_owned(), row);
+            Ok(())
+        })?;
+        let mut versions = Vec::new();
+        snapshot.each(Table::Versions, |name, row: VersionRow<Object>| {
+            let (bucket, key, id) = parts_of(name)?;
+            let (order, modified, mut object) = row;
+            if let (Some(object), Some(tags)) = (&mut object, tags.remove(name)) {
+                object.description.tags = tags;
+            }
+            let version = Version {
+                id,
+                modified: UnixMillis(modified),
+                object: object.map(Arc::new),
+            };
+            versions.push((order, bucket, key, version));
+            Ok(())
+        })?;
+        versions.sort_unstable_by_key(|(order, ..)| *order);
+        for (order, bucket, key, version) in versions {
+            self.store.restore(Change::VersionMade {
+                bucket,
+                key,
+                version,
+            });
+            self.store.number_from(order);
+        }
+        Ok(())
+    }
+
+    fn load_uploads(&self, snapshot: &Snapshot) -> Result<(), AnyError> {
+        snapshot.each(Table::Uploads, |name, row: Upload| {
+            let (bucket, id) = two_parts(name)?;
+            let upload = Box::new(row);
+            self.store
+                .restore(Change::UploadMade { bucket, id, upload });
+            Ok(())
+        })?;
+        snapshot.each(Table::Parts, |name, part: Part| {
+            let wrong = || BadRow::because("the key of a part is none");
+            let (upload, number) = name.rsplit_once('\0').ok_or_else(wrong)?;
+            let (bucket, id) = two_parts(upload)?;
+            let number = number.parse().map_err(|_| wrong())?;
+            self.store.restore(Change::PartMade {
+                bucket,
+                id,
+                number,
+                part,
+            });
+            Ok(())
+        })
+    }
+}
+
+fn two_parts(name: &str) -> Result<(String, String), BadRow> {
+    name.split_once('\0')
+        .map(|(bucket, id)| (bucket.to_owned(), id.to_owned()))
+        .ok_or_else(|| BadRow::because("the key of an upload is none"))
+}
+
+/// Pieces of bytes as CBOR byte strings.
+pub(super) mod pieces {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_bytes::ByteBuf;
+
+    pub(crate) fn serialize<S: Serializer>(
+        pieces: &[Bytes],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(pieces.iter().map(|piece| serde_bytes::Bytes::new(piece)))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Bytes>, D::Error> {
+        let pieces = Vec::<ByteBuf>::deserialize(deserializer)?.into_iter();
+        Ok(pieces.map(|piece| Bytes::from(piece.into_vec())).collect())
+    }
+}
+
+/// The same by name.
+pub(super) mod named_bytes {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_bytes::ByteBuf;
+
+    pub(crate) fn serialize<S: Serializer>(
+        named: &BTreeMap<String, Bytes>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let named = named.iter();
+        serializer.collect_map(named.map(|(name, value)| (name, serde_bytes::Bytes::new(value))))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<String, Bytes>, D::Error> {
+        let named = BTreeMap::<String, ByteBuf>::deserialize(deserializer)?;
+        let named = named.into_iter();
+        Ok(named
+            .map(|(name, value)| (name, Bytes::from(value.into_vec())))
+            .collect())
+    }
+}
+
+/// A time as milliseconds since 1970.
+pub(super) mod millis {
+    use nsm_sim::clock::UnixMillis;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    // serde asks with references.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    pub(crate) fn serialize<S: Serializer>(
+        at: &UnixMillis,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(at.0)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<UnixMillis, D::Error> {
+        u64::deserialize(deserializer).map(UnixMillis)
+    }
+}
+
+/// A header's time as seconds since 1970.
+pub(super) mod seconds {
+    use s3s::dto::Timestamp;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use time::OffsetDateTime;
+
+    pub(crate) fn serialize<S: Serializer>(
+        at: &Option<Timestamp>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let at = at.clone().map(OffsetDateTime::from);
+        at.map(OffsetDateTime::unix_timestamp).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        let at = Option::<i64>::deserialize(deserializer)?;
+        at.map(|at| OffsetDateTime::from_unix_timestamp(at).map(Timestamp::from))
+            .transpose()
+            .map_err(D::Error::custom)
+    }
+}
