@@ -41,6 +41,14 @@ pub(crate) fn invalid_argument(name: &str, value: &str, message: &'static str) -
     detailed(error, &[("ArgumentName", name), ("ArgumentValue", value)])
 }
 
+/// MalformedXML.
+pub(crate) fn malformed() -> S3Error {
+    s3_error!(
+        MalformedXML,
+        "The XML you provided was not well-formed or did not validate against our published schema"
+    )
+}
+
 /// NotModified, which tells the entity tag again.
 pub(crate) fn not_modified(etag: &str) -> S3Error {
     let etag = ETag::Strong(etag.to_owned());

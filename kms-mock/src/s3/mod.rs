@@ -123,7 +123,7 @@ impl ObjectStore {
             host: host.unwrap_or_default().to_owned(),
         };
         parts.extensions.insert(sent);
-        if let Err(error) = check_bucket(&parts) {
+        if let Err(error) = check_bucket(&parts).and_then(|()| self.check_owners(&parts)) {
             return errors::finished(error_response(error), &parts.method).await;
         }
         lenient_headers(&mut parts.headers);
@@ -140,6 +140,30 @@ impl ObjectStore {
             return with_bare_etag(errors::finished(response, &method).await).await;
         }
         errors::finished(response, &method).await
+    }
+}
+
+impl ObjectStore {
+    /// Refuses a request whose buckets belong to others than it expects.
+    fn check_owners(&self, parts: &http::request::Parts) -> S3Result<()> {
+        let header = |name: &str| parts.headers.get(name).and_then(|it| it.to_str().ok());
+        let expectations = [
+            ("x-amz-expected-bucket-owner", Some(parts.uri.path())),
+            (
+                "x-amz-source-expected-bucket-owner",
+                header("x-amz-copy-source"),
+            ),
+        ];
+        for (name, path) in expectations {
+            let (Some(expected), Some(path)) = (header(name), path) else {
+                continue;
+            };
+            let owner = self.store.owner(bucket_of(path));
+            if owner.is_ok_and(|owner| owner != expected) {
+                return Err(s3_error!(AccessDenied, "Access Denied"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -227,13 +251,18 @@ operations! {
 
 /// Refuses what can be no bucket's name.
 fn check_bucket(parts: &http::request::Parts) -> S3Result<()> {
-    let path = parts.uri.path().trim_start_matches('/');
-    let bucket = path.split('/').next().unwrap_or_default();
+    let bucket = bucket_of(parts.uri.path());
     if bucket.is_empty() || s3s::path::check_bucket_name(bucket) {
         return Ok(());
     }
     let error = s3_error!(InvalidBucketName, "The specified bucket is not valid.");
     Err(errors::detailed(error, &[("BucketName", bucket)]))
+}
+
+/// The bucket in `/bucket/key` or `bucket/key`.
+fn bucket_of(path: &str) -> &str {
+    let path = path.trim_start_matches('/');
+    path.split('/').next().unwrap_or_default()
 }
 
 /// Writes headers that S3 is lenient about as the protocol crate wants them:

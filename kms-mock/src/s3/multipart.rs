@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use s3s::{
-    S3Error, S3Result,
+    S3Result,
     dto::{self, ETag},
     s3_error,
 };
@@ -21,7 +21,7 @@ use super::{
     },
     conditions::{WriteIf, copy_source_if},
     content::Content,
-    errors::{detailed, invalid_argument},
+    errors::{detailed, invalid_argument, malformed},
     listing::{PER_PAGE_MAX, listing},
     objects::{at_rest, description, refuse_unsimulated},
     owner,
@@ -436,13 +436,6 @@ fn chosen_parts<'u>(
         }
     }
     Ok(chosen)
-}
-
-fn malformed() -> S3Error {
-    s3_error!(
-        MalformedXML,
-        "The XML you provided was not well-formed or did not validate against our published schema"
-    )
 }
 
 fn part_number(number: i32) -> S3Result<u16> {

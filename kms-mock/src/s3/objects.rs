@@ -13,7 +13,7 @@ use super::{
     checksum::{Algorithm, Checksums, NONE_CLAIMED, Of, check_md5, claimed, md5, show_checksums},
     conditions::{WriteIf, copy_source_if, read_if},
     content::Content,
-    errors::{detailed, fault, invalid_argument},
+    errors::{detailed, fault, invalid_argument, malformed},
     listing::PER_PAGE_MAX,
     metadata::metadata_headers,
     no_content,
@@ -21,6 +21,9 @@ use super::{
     tags::{Tagged, Tags},
     timestamp,
 };
+
+/// S3's bound of one DeleteObjects.
+const DELETED_AT_ONCE_MAX: usize = 1_000;
 
 /// What S3 says of objects without a key of their own; see the module's head.
 pub(super) fn at_rest() -> Option<dto::ServerSideEncryption> {
@@ -348,6 +351,9 @@ impl Objects {
         _: Sent,
     ) -> S3Result<dto::DeleteObjectsOutput> {
         self.store.owner(&input.bucket)?;
+        if input.delete.objects.len() > DELETED_AT_ONCE_MAX {
+            return Err(malformed());
+        }
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         let quiet = input.delete.quiet.unwrap_or(false);
         for dto::ObjectIdentifier {

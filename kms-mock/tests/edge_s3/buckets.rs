@@ -88,3 +88,36 @@ async fn the_endpoint_tells_what_it_is_where_localstack_does() {
         assert_eq!(told["version"], env!("CARGO_PKG_VERSION"), "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_request_that_expects_another_owner_is_refused() {
+    let bucket = Bucket::new().await;
+    bucket.put("/k", &[], b"x").await;
+    let (own, other) = ("123456789012", "111122223333");
+    for (owner, status) in [(own, 200), (other, 403)] {
+        let expects = [("x-amz-expected-bucket-owner", owner)];
+        assert_eq!(bucket.put("/k", &expects, b"y").await.status(), status);
+        let copies = [
+            ("x-amz-copy-source", "/b-1/k"),
+            ("x-amz-source-expected-bucket-owner", owner),
+        ];
+        assert_eq!(bucket.put("/copy", &copies, b"").await.status(), status);
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_objects_are_deleted_at_once_and_not_one_more() {
+    let bucket = Bucket::new().await;
+    bucket.put("/0", &[], b"x").await;
+    let delete = async |count: usize| {
+        let objects: String = (0..count)
+            .map(|i| format!("<Object><Key>{i}</Key></Object>"))
+            .collect();
+        let body = format!("<Delete><Quiet>true</Quiet>{objects}</Delete>");
+        bucket.send("POST", "?delete", &[], body.as_bytes()).await
+    };
+    refused(delete(1_001).await, 400, "MalformedXML").await;
+    assert_eq!(bucket.get("/0").await.status(), 200);
+    assert_eq!(delete(1_000).await.status(), 200);
+    assert_eq!(bucket.get("/0").await.status(), 404);
+}
