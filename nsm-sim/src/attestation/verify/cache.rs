@@ -11,7 +11,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -28,7 +28,7 @@ pub(super) const CHAINS_MAX: usize = 256;
 /// Shared by all clones of a verifier.
 #[derive(Default)]
 pub(super) struct Chains {
-    known: Mutex<Known>,
+    known: RwLock<Known>,
 }
 
 #[derive(Default)]
@@ -50,28 +50,29 @@ impl Chains {
         now: u64,
     ) -> Result<Arc<Chain>, VerifyError> {
         let digest = digest(leaf, cabundle);
-        let known = self.locked(|known| known.chains.get(&digest).cloned());
-        if let Some(chain) = known {
+        if let Some(chain) = self.find(&digest) {
             chain.is_valid_at(now)?;
             return Ok(chain);
         }
         // Outside the lock: two threads may verify the same new chain.
         let chain = Arc::new(verify(leaf, cabundle, now)?);
-        self.locked(|known| known.remember(digest, &chain));
+        // Nothing below panics between the two changes of an insertion.
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.remember(digest, &chain);
         Ok(chain)
+    }
+
+    /// Documents of known chains, which are nearly all, do not wait for each other.
+    fn find(&self, digest: &Digest) -> Option<Arc<Chain>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.chains.get(digest).cloned()
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.locked(|known| {
-            assert_eq!(known.chains.len(), known.order.len());
-            known.order.len()
-        })
-    }
-
-    fn locked<T>(&self, act: impl FnOnce(&mut Known) -> T) -> T {
-        // Nothing below panics between the two changes of an insertion.
-        act(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(known.chains.len(), known.order.len());
+        known.order.len()
     }
 }
 
