@@ -51,16 +51,26 @@ impl Principal {
     #[must_use]
     pub fn arn(&self) -> String {
         match self {
-            Self::Root { account } => format!("arn:aws:iam::{account}:root"),
-            Self::User { account, path_name } => format!("arn:aws:iam::{account}:user/{path_name}"),
+            Self::Root { account } => ["arn:aws:iam::", account, ":root"].concat(),
+            Self::User { account, path_name } => {
+                ["arn:aws:iam::", account, ":user/", path_name].concat()
+            }
             Self::AssumedRole {
                 account,
                 role_path_name,
                 session,
-            } => format!(
-                "arn:aws:sts::{account}:assumed-role/{}/{session}",
-                name_of(role_path_name)
-            ),
+            } => {
+                let role = name_of(role_path_name);
+                [
+                    "arn:aws:sts::",
+                    account,
+                    ":assumed-role/",
+                    role,
+                    "/",
+                    session,
+                ]
+                .concat()
+            }
         }
     }
 

@@ -48,9 +48,7 @@ impl KeyReference {
             };
         }
         if text.starts_with("alias/") {
-            return Ok(Self::Alias(format!(
-                "arn:aws:kms:{region}:{account}:{text}"
-            )));
+            return Ok(Self::Alias(alias_arn(region, account, text)));
         }
         if is_key_id(text) {
             return Ok(Self::Key(key_arn(region, account, text)));
@@ -61,12 +59,12 @@ impl KeyReference {
 
 /// The ARN of a key.
 pub(crate) fn key_arn(region: &str, account: &str, id: &str) -> String {
-    format!("arn:aws:kms:{region}:{account}:key/{id}")
+    ["arn:aws:kms:", region, ":", account, ":key/", id].concat()
 }
 
 /// The ARN of an alias whose name starts with `alias/`.
 pub(crate) fn alias_arn(region: &str, account: &str, name: &str) -> String {
-    format!("arn:aws:kms:{region}:{account}:{name}")
+    ["arn:aws:kms:", region, ":", account, ":", name].concat()
 }
 
 /// The account of an ARN; empty when it is none.

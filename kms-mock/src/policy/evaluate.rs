@@ -37,7 +37,10 @@ pub fn decide(
     grants: impl FnOnce() -> Vec<Arc<Grant>>,
 ) -> Decision {
     let caller = request.caller;
-    let mut policies = Vec::new();
+    let looked_at = usize::from(resource_policy.is_some())
+        + caller.identity_policies.len()
+        + caller.session_policies.len();
+    let mut policies = Vec::with_capacity(looked_at); // the log keeps it
     let tally = |source: PolicySource, list: &[Arc<Policy>], policies: &mut Vec<PolicyTrace>| {
         let mut sum = Tally::default();
         for policy in list {

@@ -161,6 +161,7 @@ fn fit(token: impl Fn(usize) -> Option<Token>, text: &[u8], case: Case) -> bool 
     let mut retry: Option<(usize, usize)> = None;
     loop {
         let step = match (token(at), text.get(from)) {
+            (Some(Token::Any), _) if token(at + 1).is_none() => return true,
             (Some(Token::Any), _) => {
                 retry = Some((at + 1, from));
                 Some((at + 1, from))

@@ -465,7 +465,7 @@ fn payload_hash(
 
 /// `host` must be signed, and for S3 every `x-amz-` header that was sent.
 fn check_signed_headers(service: Service, claim: &Claim, parts: &Parts) -> Result<(), Refusal> {
-    let signed = |name: &str| claim.signed_headers.iter().any(|signed| signed == name);
+    let signed = |name: &str| claim.signed_headers.names().any(|signed| signed == name);
     if !signed("host") {
         return Err(Refusal::HeaderNotSigned {
             name: "Host".to_owned(),
