@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     policy::EncryptionContext,
-    recipient::cms::{element, header},
+    recipient::cms::{header_bytes, push_header},
 };
 
 /// The longest blob that any operation takes or gives.
@@ -41,7 +41,8 @@ pub(crate) struct SymmetricMaterial {
     /// 64 hex digits: `KeyMaterialId`.
     pub(crate) id: String,
     pub(crate) handle: Handle,
-    prk: hkdf::Prk,
+    /// What the extracting half of HKDF makes of the secret and a fixed salt.
+    prk: Zeroizing<[u8; 32]>,
     /// For the data directory; encryption needs `prk` alone.
     secret: Zeroizing<[u8; 32]>,
 }
@@ -88,14 +89,15 @@ impl SymmetricMaterial {
     /// Material from 32 secret bytes for the key `key_id`.
     pub(crate) fn new(secret: &Zeroizing<[u8; 32]>, key_id: &str) -> Self {
         let (id, handle) = identify(key_id, secret.as_slice());
-        // HKDF-Extract, once for the material's life (RFC 5869 §2.2); the library's
-        // own keeps salt and secret, and extracts at every use.
+        // HKDF-Extract is HMAC keyed with the salt (RFC 5869 §2.2). The library's
+        // own `Salt::extract` puts it off to every use, and keeps three copies.
         let salt = hmac::Key::new(hmac::HMAC_SHA256, b"drydock kms blob");
-        let prk = hmac::sign(&salt, secret.as_slice());
+        let mut prk = Zeroizing::new([0; 32]);
+        prk.copy_from_slice(hmac::sign(&salt, secret.as_slice()).as_ref());
         Self {
             id,
             handle,
-            prk: hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, prk.as_ref()),
+            prk,
             secret: secret.clone(),
         }
     }
@@ -113,7 +115,8 @@ impl SymmetricMaterial {
 
     fn message_key(&self, kdf_nonce: &[u8]) -> Option<LessSafeKey> {
         let info = [b"message key ".as_slice(), kdf_nonce];
-        let okm = self.prk.expand(&info, &AES_256_GCM).ok()?;
+        let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, self.prk.as_slice());
+        let okm = prk.expand(&info, &AES_256_GCM).ok()?;
         Some(LessSafeKey::new(UnboundKey::from(okm)))
     }
 
@@ -254,22 +257,37 @@ impl<'a> Blob<'a> {
 /// INTEGER 16, the tag's length.
 const TAG_LENGTH_16: &[u8] = b"\x02\x01\x10";
 
+const ENCRYPTED_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x06";
+const DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01";
+const VERSION_0: &[u8] = b"\x02\x01\x00";
+/// AlgorithmIdentifier of AES-256-GCM with a nonce of 12 bytes, up to the nonce.
+const AES256_GCM: &[u8] = b"\x30\x1e\x06\x09\x60\x86\x48\x01\x65\x03\x04\x01\x2e\
+    \x30\x11\x04\x0c";
+/// The longest prefix there is.
+const PREFIX_BYTES_MAX: usize = 96;
+
 /// The DER of PKCS #7 encryptedData up to the ciphertext's first byte.
 fn encrypted_data_prefix(gcm_nonce: &[u8], ciphertext_bytes: usize) -> Vec<u8> {
-    const ENCRYPTED_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x06";
-    const DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01";
-    const AES256_GCM: &[u8] = b"\x06\x09\x60\x86\x48\x01\x65\x03\x04\x01\x2e";
-    const VERSION_0: &[u8] = b"\x02\x01\x00";
-    let parameters = element(0x30, &[&element(0x04, &[gcm_nonce]), TAG_LENGTH_16]);
-    let algorithm = element(0x30, &[AES256_GCM, &parameters]);
-    // From the inside out: each header counts what comes after it.
-    let before = [DATA, &algorithm, &header(0x80, ciphertext_bytes)].concat();
-    let before = [header(0x30, before.len() + ciphertext_bytes), before].concat();
-    let before = [VERSION_0, &before].concat();
-    let before = [header(0x30, before.len() + ciphertext_bytes), before].concat();
-    let before = [header(0xa0, before.len() + ciphertext_bytes), before].concat();
-    let before = [ENCRYPTED_DATA, &before].concat();
-    [header(0x30, before.len() + ciphertext_bytes), before].concat()
+    let element_bytes = |length| header_bytes(length) + length;
+    // From the inside out: each length counts what comes after its header.
+    let algorithm = AES256_GCM.len() + gcm_nonce.len() + TAG_LENGTH_16.len();
+    let content = DATA.len() + algorithm + element_bytes(ciphertext_bytes);
+    let encrypted = VERSION_0.len() + element_bytes(content);
+    let explicit = element_bytes(encrypted);
+    let whole = ENCRYPTED_DATA.len() + element_bytes(explicit);
+    let mut out = Vec::with_capacity(PREFIX_BYTES_MAX);
+    push_header(&mut out, 0x30, whole);
+    out.extend_from_slice(ENCRYPTED_DATA);
+    push_header(&mut out, 0xa0, explicit);
+    push_header(&mut out, 0x30, encrypted);
+    out.extend_from_slice(VERSION_0);
+    push_header(&mut out, 0x30, content);
+    out.extend_from_slice(DATA);
+    out.extend_from_slice(AES256_GCM);
+    out.extend_from_slice(gcm_nonce);
+    out.extend_from_slice(TAG_LENGTH_16);
+    push_header(&mut out, 0x80, ciphertext_bytes);
+    out
 }
 
 /// Where the nonce starts: after its OCTET STRING header, which stands within
@@ -317,6 +335,24 @@ mod tests {
     fn open(blob: &[u8], n: u8, pairs: &[(&str, &str)]) -> Result<Vec<u8>, BlobError> {
         let opened = Blob::parse(blob)?.open(&material(n), &context(pairs))?;
         Ok(opened.to_vec())
+    }
+
+    #[test]
+    fn message_keys_are_those_of_hkdf() {
+        let secret = [1; 32];
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"drydock kms blob");
+        let prk = salt.extract(&secret);
+        let info = [b"message key ".as_slice(), &[5; 16]];
+        let key = UnboundKey::from(prk.expand(&info, &AES_256_GCM).unwrap());
+        let blob = material(1)
+            .seal(Maker::Encrypt, &context(&[]), b"secret", &[5; 28])
+            .unwrap();
+        let parsed = Blob::parse(&blob).unwrap();
+        let nonce = Nonce::try_assume_unique_for_key(parsed.gcm_nonce).unwrap();
+        let mut inner = parsed.ciphertext.to_vec();
+        let aad = Aad::from(parsed.before_ciphertext);
+        let opened = LessSafeKey::new(key).open_in_place(nonce, aad, &mut inner);
+        assert!(opened.unwrap().ends_with(b"secret"));
     }
 
     #[test]

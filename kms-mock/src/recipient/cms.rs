@@ -162,7 +162,14 @@ pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 /// Tag and definite length.
 pub(crate) fn header(tag: u8, length: usize) -> Vec<u8> {
-    let mut out = vec![tag];
+    let mut out = Vec::new();
+    push_header(&mut out, tag, length);
+    out
+}
+
+/// Writes tag and definite length.
+pub(crate) fn push_header(out: &mut Vec<u8>, tag: u8, length: usize) {
+    out.push(tag);
     match u8::try_from(length) {
         Ok(short @ 0..0x80) => out.push(short),
         _ => {
@@ -171,8 +178,15 @@ pub(crate) fn header(tag: u8, length: usize) -> Vec<u8> {
             let digits = bytes.get(significant..).unwrap_or_default();
             // A usize has at most eight bytes.
             out.push(0x80 | u8::try_from(digits.len()).unwrap_or(8));
-            out.extend(digits);
+            out.extend_from_slice(digits);
         }
     }
-    out
+}
+
+/// Bytes of tag and definite length.
+pub(crate) fn header_bytes(length: usize) -> usize {
+    match length {
+        0..0x80 => 2,
+        _ => 2 + usize::BITS.div_ceil(8) as usize - length.leading_zeros() as usize / 8,
+    }
 }
