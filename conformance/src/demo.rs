@@ -300,7 +300,7 @@ fn kms_calls(lab: &Lab) -> Vec<KmsCall> {
         .iter()
         .filter(|record| roles.iter().any(|role| record.principal_arn.contains(role)))
         .map(|record| KmsCall {
-            operation: record.operation.clone(),
+            operation: record.operation.to_string(),
             request_id: record.request_id.clone(),
             attested: record.attested,
             outcome: record

@@ -9,13 +9,12 @@
 //! records go first.
 
 use std::{
-    collections::VecDeque,
+    borrow::Cow,
+    cell::RefCell,
     fs::File,
     io::Write,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    net::IpAddr,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -26,6 +25,7 @@ use crate::{
     policy::{Decision, EncryptionContext},
     principal::Principal,
     recipient::VerifiedDocument,
+    ring::Ring,
 };
 
 /// Records kept: enough for any test, some tens of megabytes at most.
@@ -39,11 +39,11 @@ pub struct AuditRecord {
     /// When the call was made.
     pub time: UnixMillis,
     /// The operation as the caller named it, cut to 64 characters.
-    pub operation: String,
+    pub operation: Cow<'static, str>,
     /// The caller's ARN.
-    pub principal_arn: String,
+    pub principal_arn: Arc<str>,
     /// The first key that the call was about, once it was found.
-    pub key_arn: Option<String>,
+    pub key_arn: Option<Arc<str>>,
     /// Whether the call carried a document that was verified.
     pub attested: bool,
     /// The exception's name; `None` after a success.
@@ -59,13 +59,75 @@ pub struct AuditRecord {
     pub(crate) details: Details,
 }
 
+/// Texts that most records of a thread have in common. Each record holds a
+/// reference: a log of thousands would else be mostly copies of them.
+pub(crate) struct Common {
+    principal: Arc<Principal>,
+    principal_arn: Arc<str>,
+    region: Arc<str>,
+    user_agent: Arc<str>,
+}
+
+thread_local! {
+    static COMMON: RefCell<Option<Common>> = const { RefCell::new(None) };
+}
+
+impl Common {
+    /// Gives `take` the texts of this call, those of the last one where they
+    /// are the same.
+    pub(crate) fn with<T>(
+        principal: &Principal,
+        region: &str,
+        user_agent: &str,
+        take: impl FnOnce(&Self) -> T,
+    ) -> T {
+        COMMON.with_borrow_mut(|last| {
+            let common = last.get_or_insert_with(|| Self {
+                principal: Arc::new(principal.clone()),
+                principal_arn: principal.arn().into(),
+                region: region.into(),
+                user_agent: user_agent.into(),
+            });
+            if *common.principal != *principal {
+                common.principal = Arc::new(principal.clone());
+                common.principal_arn = principal.arn().into();
+            }
+            for (known, text) in [
+                (&mut common.region, region),
+                (&mut common.user_agent, user_agent),
+            ] {
+                if **known != *text {
+                    *known = text.into();
+                }
+            }
+            take(common)
+        })
+    }
+
+    pub(crate) fn principal(&self) -> Arc<Principal> {
+        Arc::clone(&self.principal)
+    }
+
+    pub(crate) fn principal_arn(&self) -> Arc<str> {
+        Arc::clone(&self.principal_arn)
+    }
+
+    pub(crate) fn region(&self) -> Arc<str> {
+        Arc::clone(&self.region)
+    }
+
+    pub(crate) fn user_agent(&self) -> Arc<str> {
+        Arc::clone(&self.user_agent)
+    }
+}
+
 /// What else the event of CloudTrail's shape needs.
 #[derive(Debug)]
 pub(crate) struct Details {
-    pub(crate) principal: Principal,
-    pub(crate) region: String,
-    pub(crate) user_agent: String,
-    pub(crate) source_ip: Option<String>,
+    pub(crate) principal: Arc<Principal>,
+    pub(crate) region: Arc<str>,
+    pub(crate) user_agent: Arc<str>,
+    pub(crate) source_ip: Option<IpAddr>,
     pub(crate) read_only: bool,
     pub(crate) document: Option<VerifiedDocument>,
     pub(crate) encryption_context: Option<EncryptionContext>,
@@ -83,12 +145,12 @@ impl AuditRecord {
             "eventTime": self.time.to_string(),
             "eventSource": "kms.amazonaws.com",
             "eventName": self.operation,
-            "awsRegion": details.region,
-            "sourceIPAddress": details.source_ip,
-            "userAgent": details.user_agent,
+            "awsRegion": &*details.region,
+            "sourceIPAddress": details.source_ip.map(|ip| ip.to_string()),
+            "userAgent": &*details.user_agent,
             "requestParameters": {
                 "encryptionContext": details.encryption_context,
-                "keyId": self.key_arn,
+                "keyId": self.key_arn.as_deref(),
             },
             "responseElements": null,
             "requestID": self.request_id,
@@ -97,7 +159,7 @@ impl AuditRecord {
             "resources": self.key_arn.iter().map(|arn| json!({
                 "accountId": crate::keys::arn::account_of(arn),
                 "type": "AWS::KMS::Key",
-                "ARN": arn,
+                "ARN": &**arn,
             })).collect::<Vec<_>>(),
             "eventType": "AwsApiCall",
             "managementEvent": true,
@@ -129,16 +191,17 @@ impl AuditRecord {
     fn user_identity(&self) -> Value {
         let principal = &self.details.principal;
         let account = principal.account();
-        match principal {
+        let arn = &*self.principal_arn;
+        match &**principal {
             Principal::Root { .. } => json!({
-                "type": "Root", "arn": self.principal_arn, "accountId": account,
+                "type": "Root", "arn": arn, "accountId": account,
             }),
             Principal::User { path_name, .. } => json!({
-                "type": "IAMUser", "arn": self.principal_arn, "accountId": account,
+                "type": "IAMUser", "arn": arn, "accountId": account,
                 "userName": crate::principal::name_of(path_name),
             }),
             Principal::AssumedRole { role_path_name, .. } => json!({
-                "type": "AssumedRole", "arn": self.principal_arn, "accountId": account,
+                "type": "AssumedRole", "arn": arn, "accountId": account,
                 "sessionContext": { "sessionIssuer": {
                     "type": "Role", "arn": principal.role_arn(), "accountId": account,
                     "userName": crate::principal::name_of(role_path_name),
@@ -154,8 +217,8 @@ impl AuditRecord {
             "requestId": self.request_id,
             "time": self.time.to_string(),
             "operation": self.operation,
-            "principal": self.principal_arn,
-            "key": self.key_arn,
+            "principal": &*self.principal_arn,
+            "key": self.key_arn.as_deref(),
             "attested": self.attested,
             "document": self.details.document.as_ref().map(|document| json!({
                 "moduleId": document.module_id,
@@ -195,20 +258,22 @@ fn recipient(document: &VerifiedDocument) -> Value {
     Value::Object(recipient)
 }
 
-/// Parts that calls are dealt to in turn, so that they do not queue for one lock.
-const LANES: usize = 16;
-
 /// The last [`RECORDS_MAX`] calls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AuditLog {
-    next: AtomicUsize,
-    lanes: [Mutex<Lane>; LANES],
+    records: Ring<Arc<AuditRecord>>,
     /// Where events are written too, one line each.
     file: OnceLock<Mutex<File>>,
 }
 
-/// Records with their number in the whole log.
-type Lane = VecDeque<(usize, Arc<AuditRecord>)>;
+impl Default for AuditLog {
+    fn default() -> Self {
+        Self {
+            records: Ring::new(RECORDS_MAX),
+            file: OnceLock::new(),
+        }
+    }
+}
 
 impl AuditLog {
     /// Writes the event of every further call to `file`, as one line of JSON.
@@ -230,53 +295,24 @@ impl AuditLog {
 
     pub(crate) fn push(&self, record: AuditRecord) {
         self.write(&record);
-        let record = Arc::new(record);
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let Some(lane) = self.lanes.get(number % LANES) else {
-            return; // a remainder is below its divisor
-        };
-        let mut lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = if lane.len() >= RECORDS_MAX / LANES {
-            lane.pop_front()
-        } else {
-            None
-        };
-        lane.push_back((number, record));
-        drop(lane);
-        drop(oldest); // freed outside the lock
+        self.records.push(Arc::new(record));
     }
 
     /// All records kept, oldest first.
     #[must_use]
     pub fn records(&self) -> Vec<Arc<AuditRecord>> {
-        let mut numbered: Vec<(usize, Arc<AuditRecord>)> = Vec::new();
-        for lane in &self.lanes {
-            let lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
-            numbered.extend(lane.iter().cloned());
-        }
-        numbered.sort_by_key(|(number, _)| *number);
-        numbered.into_iter().map(|(_, record)| record).collect()
+        self.records.entries()
     }
 
     /// The last record of a request.
     #[must_use]
     pub fn find(&self, request_id: &str) -> Option<Arc<AuditRecord>> {
-        let lanes = self.lanes.iter().filter_map(|lane| {
-            let lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
-            lane.iter()
-                .rev()
-                .find(|(_, record)| record.request_id == request_id)
-                .cloned()
-        });
-        lanes
-            .max_by_key(|(number, _)| *number)
-            .map(|(_, record)| record)
+        self.records
+            .find_last(|record| record.request_id == request_id)
     }
 
     /// Forgets everything.
     pub fn clear(&self) {
-        for lane in &self.lanes {
-            lane.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
+        self.records.clear();
     }
 }

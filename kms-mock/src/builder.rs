@@ -24,8 +24,11 @@ use nsm_sim::{
     clock::{Clock, SettableClock},
     seed::WorldSeed,
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
-use tokio_rustls::TlsAcceptor;
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+    task::JoinHandle,
+};
 
 pub use crate::server::{KmsHandler, Limits, Received};
 use crate::{
@@ -34,19 +37,25 @@ use crate::{
     explain::Explanation,
     faults::{Fault, Faults},
     iam::Iam,
+    ring::Ring,
     s3::ObjectStore,
     seed::{Present, SeedError, SeedFile},
     server::{
-        CallFaults, Edge, ReceivedLog,
+        CallFaults, Edge,
         management::{self, Desk, explain},
         serve,
-        tls::{Authority, TlsError},
+        tls::{Authority, Endpoint, TlsError},
     },
     store::{
         DataDirError, Journal,
         load::{World, note_seed_file},
     },
 };
+
+/// Connections that wait to be accepted; Linux allows no more than
+/// `net.core.somaxconn`, by default as many. A connection beyond them waits a
+/// second for its next try.
+const BACKLOG: u32 = 4096;
 
 /// What a signature must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,10 +139,7 @@ impl Drop for CloseOnDrop {
 
 /// The authority of the world's last start, or a fresh one that the next start
 /// will have too.
-fn kept_authority(world: Option<&mut World>) -> Result<Authority, TlsError> {
-    let Some(world) = world else {
-        return Authority::generate();
-    };
+fn kept_authority(world: &mut World) -> Result<Authority, TlsError> {
     if let Some((cert, key)) = &world.authority {
         return Authority::from_pem(cert, key);
     }
@@ -243,9 +249,13 @@ impl KmsMock {
     }
 
     /// The root certificate of the server's TLS, PEM.
+    ///
+    /// # Panics
+    /// If the cryptographic library has no key to give.
     #[must_use]
     pub fn ca_pem(&self) -> &str {
-        &self.edge.ca_pem
+        let pem = self.edge.tls.ca_pem();
+        pem.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The key management service itself.
@@ -564,18 +574,20 @@ impl Builder {
         };
         let attestation_roots = self.trusted_roots(&world_seed)?;
         let xks = self.xks_settings()?;
-        let authority = match self.tls_authority.take() {
-            Some(authority) => authority,
-            None => Arc::new(kept_authority(world.as_mut())?),
+        let authority = match (self.tls_authority.take(), &mut world) {
+            (Some(given), _) => Some(given),
+            (None, Some(world)) => Some(Arc::new(kept_authority(world)?)),
+            (None, None) => None,
         };
-        let tls = authority.server_config(&self.region)?;
+        let tls = match &authority {
+            Some(authority) => Endpoint::under(authority, &self.region)?,
+            None => Endpoint::fresh(&self.region),
+        };
         let bind_error = |source| StartError::Bind {
             address: self.bind,
             source,
         };
-        let listener = std::net::TcpListener::bind(self.bind).map_err(bind_error)?;
-        let address = listener.local_addr().map_err(bind_error)?;
-        listener.set_nonblocking(true).map_err(bind_error)?;
+        let socket = bound(self.bind).map_err(bind_error)?;
         let management = match self.management {
             None => None,
             Some(address) if !address.ip().is_loopback() => {
@@ -623,8 +635,8 @@ impl Builder {
             account: self.account,
             auth: self.auth,
             limits: self.limits,
-            ca_pem: authority.cert_pem().to_owned(),
-            received: ReceivedLog::new(self.received_max),
+            tls,
+            received: Ring::new(self.received_max),
             faults: Faults::new(&self.seed.clone().unwrap_or_else(WorldSeed::random)),
         });
         for fault in self.faults {
@@ -658,10 +670,10 @@ impl Builder {
             .map_err(StartError::Threads)?;
         let listener = {
             let _within = runtime.enter();
-            TcpListener::from_std(listener).map_err(bind_error)?
+            socket.listen(BACKLOG).map_err(bind_error)?
         };
+        let address = listener.local_addr().map_err(bind_error)?;
         let (stop, stopping) = watch::channel(false);
-        let acceptor = TlsAcceptor::from(Arc::new(tls));
         let management = match management {
             None => None,
             Some(listener) => {
@@ -677,7 +689,13 @@ impl Builder {
                 Some(address)
             }
         };
-        let serving = runtime.spawn(serve(Arc::clone(&edge), listener, acceptor, stopping));
+        let serving = runtime.spawn(serve(Arc::clone(&edge), listener, stopping));
+        // The first certificates and the first random bytes take a while; by the
+        // time they are asked for they are there.
+        runtime.spawn_blocking({
+            let edge = Arc::clone(&edge);
+            move || edge.tls.acceptor().err().map(ToString::to_string)
+        });
         Ok(KmsMock {
             address,
             edge,
@@ -691,4 +709,16 @@ impl Builder {
             _kept: kept,
         })
     }
+}
+
+/// A socket at `address` that does not listen yet.
+fn bound(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    #[cfg(unix)] // elsewhere it would let two servers share a port
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }

@@ -19,6 +19,7 @@ mod keys;
 pub mod policy;
 pub mod principal;
 pub mod recipient;
+mod ring;
 pub mod s3;
 pub mod seed;
 pub mod server;

@@ -10,8 +10,6 @@
 //! an RSA key and for an RSA ciphertext without a `KeyId`; that what does not fit
 //! an RSA key is told before `DryRun`.
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{
@@ -19,7 +17,8 @@ use super::{
     error::{Failure, Invalid, RefusedResource},
     fields::{Fields, KEY_ID},
     grant,
-    op::{Aliases, Answer, Found, Op, answer},
+    json::Answered,
+    op::{Aliases, Answer, Found, Op},
 };
 use crate::{
     keys::{
@@ -33,6 +32,8 @@ use crate::{
 };
 
 const PLAINTEXT_BYTES_MAX: usize = 4096;
+/// Room for the usual answer; a longer one grows.
+pub(crate) const ANSWER_BYTES: usize = 640;
 const ALGORITHMS: &str = "[RSAES_OAEP_SHA_1, SYMMETRIC_DEFAULT, RSAES_OAEP_SHA_256]";
 
 /// A key that can encrypt symmetrically, with the material that does.
@@ -182,11 +183,11 @@ pub(crate) fn encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         return Err(Failure::DryRun);
     }
     let blob = cipher.encrypt(op, &plaintext)?;
-    answer(&json!({
-        "CiphertextBlob": BASE64.encode(blob),
-        "KeyId": &*found.key.arn,
-        "EncryptionAlgorithm": algorithm.name(),
-    }))
+    Ok(Answered::with_capacity(ANSWER_BYTES)
+        .blob("CiphertextBlob", &blob)
+        .text("KeyId", &found.key.arn)
+        .text("EncryptionAlgorithm", algorithm.name())
+        .finish())
 }
 
 /// The ciphertext of a request, with how it is to be treated.
@@ -356,19 +357,18 @@ pub(crate) fn decrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         let sealed = recipient
             .seal(&plaintext, op.entropy())
             .ok_or(Failure::Internal)?;
-        return answer(&json!({
-            "KeyId": &*found.key.arn,
-            "EncryptionAlgorithm": algorithm.name(),
-            "CiphertextForRecipient": BASE64.encode(sealed),
-        }));
+        return Ok(Answered::with_capacity(ANSWER_BYTES)
+            .text("KeyId", &found.key.arn)
+            .text("EncryptionAlgorithm", algorithm.name())
+            .blob("CiphertextForRecipient", &sealed)
+            .finish());
     }
-    let mut body = json!({
-        "KeyId": &*found.key.arn,
-        "Plaintext": BASE64.encode(&*plaintext),
-        "EncryptionAlgorithm": algorithm.name(),
-    });
-    insert_material_id(&mut body, "KeyMaterialId", material_id);
-    answer(&body)
+    Ok(Answered::with_capacity(ANSWER_BYTES)
+        .text("KeyId", &found.key.arn)
+        .blob("Plaintext", &plaintext)
+        .text("EncryptionAlgorithm", algorithm.name())
+        .text_if("KeyMaterialId", material_id)
+        .finish())
 }
 
 pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
@@ -427,20 +427,16 @@ pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         return Err(Failure::DryRun);
     };
     let blob = to.encrypt(op, &plaintext)?;
-    let mut body = json!({
-        "CiphertextBlob": BASE64.encode(blob),
-        "SourceKeyId": &*source.key.arn,
-        "KeyId": &*destination.key.arn,
-        "SourceEncryptionAlgorithm": source_algorithm.name(),
-        "DestinationEncryptionAlgorithm": destination_algorithm.name(),
-    });
-    insert_material_id(&mut body, "SourceKeyMaterialId", material_id);
-    insert_material_id(&mut body, "DestinationKeyMaterialId", to.material_id());
-    answer(&body)
-}
-
-fn insert_material_id(body: &mut Value, member: &str, id: Option<&str>) {
-    if let (Some(members), Some(id)) = (body.as_object_mut(), id) {
-        members.insert(member.to_owned(), id.into());
-    }
+    Ok(Answered::with_capacity(ANSWER_BYTES)
+        .blob("CiphertextBlob", &blob)
+        .text("SourceKeyId", &source.key.arn)
+        .text("KeyId", &destination.key.arn)
+        .text("SourceEncryptionAlgorithm", source_algorithm.name())
+        .text(
+            "DestinationEncryptionAlgorithm",
+            destination_algorithm.name(),
+        )
+        .text_if("SourceKeyMaterialId", material_id)
+        .text_if("DestinationKeyMaterialId", to.material_id())
+        .finish())
 }

@@ -3,8 +3,6 @@
 //! Source of truth: the KMS service model; ground truth KMS §1 (what an attested
 //! answer holds, and what not) and §4.
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{
@@ -12,7 +10,8 @@ use super::{
     error::{Failure, Invalid},
     fields::{Fields, KEY_ID},
     grant,
-    op::{Aliases, Answer, Op, answer},
+    json::Answered,
+    op::{Aliases, Answer, Found, Op},
 };
 use crate::{
     keys::{material::Maker, spec::EncryptionAlgorithm},
@@ -23,42 +22,44 @@ use crate::{
 pub(crate) fn generate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let recipient = Op::read_recipient(fields);
     let made = make(op, fields, |op| op.admit(recipient))?;
-    let mut body = made.body;
-    let Some(members) = body.as_object_mut() else {
-        return Err(Failure::Internal);
-    };
-    match made.recipient {
+    let answer = match &made.recipient {
         // Never a Plaintext beside a Recipient, and no KeyMaterialId either.
         Some(recipient) => {
             let sealed = recipient
                 .seal(&made.data_key, op.entropy())
                 .ok_or(Failure::Internal)?;
-            members.remove("KeyMaterialId");
-            members.insert(
-                "CiphertextForRecipient".to_owned(),
-                BASE64.encode(sealed).into(),
-            );
+            made.answer().blob("CiphertextForRecipient", &sealed)
         }
-        None => {
-            members.insert(
-                "Plaintext".to_owned(),
-                BASE64.encode(&*made.data_key).into(),
-            );
-        }
-    }
-    answer(&body)
+        None => made
+            .answer()
+            .text("KeyMaterialId", &made.material_id)
+            .blob("Plaintext", &made.data_key),
+    };
+    Ok(answer.finish())
 }
 
 pub(crate) fn generate_without_plaintext(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     // A Recipient is ignored: the operation does not have the member.
     let made = make(op, fields, |_| Ok(None))?;
-    answer(&made.body)
+    let answer = made.answer().text("KeyMaterialId", &made.material_id);
+    Ok(answer.finish())
 }
 
 struct Made {
     data_key: Zeroizing<Vec<u8>>,
-    body: Value,
+    blob: Vec<u8>,
+    found: Found,
+    material_id: String,
     recipient: Option<Recipient>,
+}
+
+impl Made {
+    /// The members that every answer has.
+    fn answer(&self) -> Answered {
+        Answered::with_capacity(crypt::ANSWER_BYTES)
+            .blob("CiphertextBlob", &self.blob)
+            .text("KeyId", &self.found.key.arn)
+    }
 }
 
 fn make<'a>(
@@ -106,14 +107,11 @@ fn make<'a>(
     let mut data_key = Zeroizing::new(vec![0; usize::try_from(count).unwrap_or_default()]);
     op.entropy().fill(&mut data_key);
     let blob = crypt::seal(op, key, Maker::GenerateDataKey, &context, &data_key)?;
-    let body = json!({
-        "CiphertextBlob": BASE64.encode(blob),
-        "KeyId": &*found.key.arn,
-        "KeyMaterialId": key.current.id,
-    });
     Ok(Made {
         data_key,
-        body,
+        blob,
+        material_id: key.current.id.clone(),
+        found,
         recipient,
     })
 }

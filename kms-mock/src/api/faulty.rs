@@ -24,7 +24,7 @@ impl Kms {
                 let reply = injected_reply(&injected);
                 let operation = Operation::parse(call.operation);
                 let op = Op::new(self, call, operation, Conditions::default());
-                let region = op.region().to_owned();
+                let region = op.region();
                 let message = Some(injected.message.to_owned());
                 let record = record(call, operation, region, op.into_trail(), &reply, message);
                 (reply, record)

@@ -13,7 +13,10 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use nsm_sim::clock::UnixMillis;
 use serde_json::{Map, Value};
 
-use super::error::{Constraint, Failure, Malformed, Violation};
+use super::{
+    error::{Constraint, Failure, Malformed, Violation},
+    json::{Json, Object},
+};
 
 /// Larger than any request of the API: a 128 KiB policy with every character
 /// escaped, or a 256 KiB document in base64 beside a few members.
@@ -23,8 +26,8 @@ pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 /// with a violation noted; [`Fields::finish`] must be asked before any of it is
 /// used.
 #[derive(Debug)]
-pub(crate) struct Fields {
-    members: Map<String, Value>,
+pub(crate) struct Fields<'a> {
+    members: Object<'a>,
     prefix: String,
     violations: Vec<Violation>,
     malformed: Option<Malformed>,
@@ -115,24 +118,24 @@ const MARKER: Text = Text {
     }),
 };
 
-impl Fields {
+impl<'a> Fields<'a> {
     /// Reads a body; an empty one is an empty object.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, Failure> {
+    pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Failure> {
         if body.len() > BODY_BYTES_MAX {
             return Err(Failure::Serialization(Malformed::Body));
         }
         let members = if body.is_empty() {
-            Map::new()
+            Object::default()
         } else {
             match serde_json::from_slice(body) {
-                Ok(Value::Object(members)) => members,
+                Ok(Json::Object(members)) => members,
                 Ok(_) | Err(_) => return Err(Failure::Serialization(Malformed::Body)),
             }
         };
         Ok(Self::of(members, String::new()))
     }
 
-    fn of(members: Map<String, Value>, prefix: String) -> Self {
+    fn of(members: Object<'a>, prefix: String) -> Self {
         Self {
             members,
             prefix,
@@ -152,8 +155,8 @@ impl Fields {
         Err(Failure::Constraints(std::mem::take(&mut self.violations)))
     }
 
-    fn take(&mut self, name: &str) -> Option<Value> {
-        self.members.remove(name).filter(|value| !value.is_null())
+    fn take(&mut self, name: &str) -> Option<Json<'a>> {
+        self.members.take(name)
     }
 
     fn shown_name(&self, name: &str) -> Cow<'static, str> {
@@ -172,16 +175,16 @@ impl Fields {
         });
     }
 
-    fn mistyped(&mut self, found: &Value, wanted: &'static str) {
+    fn mistyped(&mut self, found: &Json<'_>, wanted: &'static str) {
         let found = match found {
-            Value::Null => "NULL_VALUE",
-            Value::Bool(true) => "TRUE_VALUE",
-            Value::Bool(false) => "FALSE_VALUE",
-            Value::Number(number) if number.is_f64() => "DECIMAL_VALUE",
-            Value::Number(_) => "NUMBER_VALUE",
-            Value::String(_) => "STRING_VALUE",
-            Value::Array(_) => return self.unexpected("list"),
-            Value::Object(_) => return self.unexpected("structure or map"),
+            Json::Null => "NULL_VALUE",
+            Json::Bool(true) => "TRUE_VALUE",
+            Json::Bool(false) => "FALSE_VALUE",
+            Json::Number(number) if number.is_f64() => "DECIMAL_VALUE",
+            Json::Number(_) => "NUMBER_VALUE",
+            Json::Text(_) => "STRING_VALUE",
+            Json::List(_) => return self.unexpected("list"),
+            Json::Object(_) => return self.unexpected("structure or map"),
         };
         self.malformed
             .get_or_insert(Malformed::Type { found, wanted });
@@ -214,9 +217,9 @@ impl Fields {
     /// An optional string.
     pub(crate) fn text(&mut self, name: &str, rule: Text) -> Option<String> {
         match self.take(name)? {
-            Value::String(text) => {
+            Json::Text(text) => {
                 self.check(name, &text, rule);
-                Some(text)
+                Some(text.into_owned())
             }
             other => {
                 self.mistyped(&other, "String");
@@ -258,7 +261,7 @@ impl Fields {
         parse: impl FnOnce(&str) -> Option<T>,
         values: &'static str,
     ) -> Option<T> {
-        if self.members.get(name).is_none_or(Value::is_null) {
+        if !self.members.has(name) {
             self.violate(name, None, Constraint::NotNull);
             return None;
         }
@@ -268,7 +271,11 @@ impl Fields {
     /// An optional time, in seconds since 1970.
     pub(crate) fn timestamp(&mut self, name: &str) -> Option<UnixMillis> {
         let value = self.take(name)?;
-        let Some(seconds) = value.as_f64().filter(|seconds| seconds.is_finite()) else {
+        let seconds = match &value {
+            Json::Number(number) => number.as_f64().filter(|seconds| seconds.is_finite()),
+            _ => None,
+        };
+        let Some(seconds) = seconds else {
             self.mistyped(&value, "Timestamp");
             return None;
         };
@@ -281,7 +288,11 @@ impl Fields {
     /// An optional whole number within bounds.
     pub(crate) fn number(&mut self, name: &str, min: i64, max: i64) -> Option<u32> {
         let value = self.take(name)?;
-        let Some(number) = value.as_i64() else {
+        let number = match &value {
+            Json::Number(number) => number.as_i64(),
+            _ => None,
+        };
+        let Some(number) = number else {
             self.mistyped(&value, "Integer");
             return None;
         };
@@ -298,7 +309,7 @@ impl Fields {
     pub(crate) fn flag(&mut self, name: &str) -> bool {
         match self.take(name) {
             None => false,
-            Some(Value::Bool(flag)) => flag,
+            Some(Json::Bool(flag)) => flag,
             Some(other) => {
                 self.mistyped(&other, "Boolean");
                 false
@@ -309,13 +320,13 @@ impl Fields {
     /// An optional blob, in base64.
     pub(crate) fn blob(&mut self, name: &str, min: usize, max: usize) -> Option<Vec<u8>> {
         let text = match self.take(name)? {
-            Value::String(text) => text,
+            Json::Text(text) => text,
             other => {
                 self.mistyped(&other, "Blob");
                 return None;
             }
         };
-        let Ok(bytes) = BASE64.decode(&text) else {
+        let Ok(bytes) = BASE64.decode(text.as_bytes()) else {
             self.malformed.get_or_insert(Malformed::Base64);
             return None;
         };
@@ -337,7 +348,7 @@ impl Fields {
     /// An optional map of strings.
     pub(crate) fn map(&mut self, name: &str) -> Option<BTreeMap<String, String>> {
         let members = match self.take(name)? {
-            Value::Object(members) => members,
+            Json::Object(members) => members,
             other => {
                 self.mistyped(&other, "Map");
                 return None;
@@ -346,8 +357,8 @@ impl Fields {
         let mut map = BTreeMap::new();
         for (key, value) in members {
             match value {
-                Value::String(value) => {
-                    map.insert(key, value);
+                Json::Text(value) => {
+                    map.insert(key.into_owned(), value.into_owned());
                 }
                 other => self.mistyped(&other, "String"),
             }
@@ -367,7 +378,7 @@ impl Fields {
         let mut texts = Vec::with_capacity(items.len());
         for item in items {
             match item {
-                Value::String(text) => texts.push(text),
+                Json::Text(text) => texts.push(text.into_owned()),
                 other => self.mistyped(&other, "String"),
             }
         }
@@ -424,9 +435,9 @@ impl Fields {
         choices
     }
 
-    fn list(&mut self, name: &str) -> Option<Vec<Value>> {
+    fn list(&mut self, name: &str) -> Option<Vec<Json<'a>>> {
         match self.take(name)? {
-            Value::Array(items) => Some(items),
+            Json::List(items) => Some(items),
             other => {
                 self.mistyped(&other, "List");
                 None
@@ -441,7 +452,7 @@ impl Fields {
         read: impl FnOnce(&mut Self) -> T,
     ) -> Option<T> {
         let members = match self.take(name)? {
-            Value::Object(members) => members,
+            Json::Object(members) => members,
             other => {
                 self.mistyped(&other, "Structure");
                 return None;
@@ -461,7 +472,7 @@ impl Fields {
         let mut out = Vec::with_capacity(items.len());
         for (at, item) in items.into_iter().enumerate() {
             match item {
-                Value::Object(members) => {
+                Json::Object(members) => {
                     let prefix = format!("{}.{}.member.", self.shown_name(name), at + 1);
                     out.push(self.nested(members, prefix, &mut read));
                 }
@@ -483,7 +494,7 @@ impl Fields {
 
     fn nested<T>(
         &mut self,
-        members: Map<String, Value>,
+        members: Object<'a>,
         prefix: String,
         read: impl FnOnce(&mut Self) -> T,
     ) -> T {

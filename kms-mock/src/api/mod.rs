@@ -33,6 +33,7 @@ mod faulty;
 mod fields;
 mod grant;
 mod import;
+mod json;
 mod key;
 mod key_policy;
 mod last_usage;
@@ -48,43 +49,12 @@ mod rotation;
 mod shared_secret;
 mod sign;
 mod tag;
-fn record(
-    call: &Call<'_>,
-    operation: Option<Operation>,
-    region: String,
-    trail: Trail,
-    reply: &Reply,
-    error_message: Option<String>,
-) -> AuditRecord {
-    AuditRecord {
-        request_id: call.request_id.to_owned(),
-        time: trail.now,
-        operation: call.operation.chars().take(64).collect(),
-        principal_arn: call.caller.principal.arn(),
-        key_arn: trail.key_arn,
-        attested: trail.document.is_some(),
-        error_code: reply.error_type.map(str::to_owned),
-        error_message,
-        reason: reply.reason.clone(),
-        decisions: trail.decisions,
-        faults: Vec::new(),
-        details: Details {
-            principal: call.caller.principal.clone(),
-            region,
-            user_agent: call.user_agent.chars().take(256).collect(),
-            source_ip: call.caller.source_ip.map(|ip| ip.to_string()),
-            read_only: operation.is_some_and(Operation::is_read_only),
-            document: trail.document,
-            encryption_context: trail.encryption_context,
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests;
 mod usage;
 
 use std::{
+    borrow::Cow,
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
@@ -102,11 +72,11 @@ pub(crate) use self::{
 };
 pub use crate::keys::xks::{XksRootError, XksSettings};
 use crate::{
-    audit::{AuditLog, AuditRecord, Details},
+    audit::{AuditLog, AuditRecord, Common, Details},
     faults::Conditions,
     keys::{
-        custom_store::CustomKeyStores, entropy::Entropy, import::TokenKey, key::LastUse,
-        store::Store, xks::XksClient,
+        custom_store::CustomKeyStores, entropy::Entropy, import::TokenKey, store::Store,
+        xks::XksClient,
     },
     principal::Caller,
     recipient::DocumentVerifier,
@@ -239,17 +209,13 @@ impl Kms {
                 (reply, failure.message())
             }
         };
-        let region = op.region().to_owned();
+        let region = op.region();
         let trail = op.into_trail();
         if reply.error_type.is_none()
             && let Some(operation) = operation.filter(|it| last_usage::is_tracked(*it))
         {
             for key in &trail.keys {
-                key.note_use(LastUse {
-                    operation: operation.name(),
-                    at: trail.now,
-                    request_id: call.request_id.to_owned(),
-                });
+                key.note_use(operation.name(), trail.now, call.request_id);
             }
         }
         let record = record(call, operation, region, trail, &reply, message);
@@ -267,4 +233,51 @@ impl Kms {
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
+}
+
+fn record(
+    call: &Call<'_>,
+    operation: Option<Operation>,
+    region: &str,
+    trail: Trail,
+    reply: &Reply,
+    error_message: Option<String>,
+) -> AuditRecord {
+    let user_agent = beginning(call.user_agent, 256);
+    Common::with(&call.caller.principal, region, user_agent, |common| {
+        AuditRecord {
+            request_id: call.request_id.to_owned(),
+            time: trail.now,
+            operation: match operation {
+                Some(operation) => operation.name().into(),
+                None => Cow::Owned(beginning(call.operation, 64).to_owned()),
+            },
+            principal_arn: common.principal_arn(),
+            key_arn: trail.key_arn,
+            attested: trail.document.is_some(),
+            error_code: reply.error_type.map(str::to_owned),
+            error_message,
+            reason: reply.reason.clone(),
+            decisions: trail.decisions,
+            faults: Vec::new(),
+            details: Details {
+                principal: common.principal(),
+                region: common.region(),
+                user_agent: common.user_agent(),
+                source_ip: call.caller.source_ip,
+                read_only: operation.is_some_and(Operation::is_read_only),
+                document: trail.document,
+                encryption_context: trail.encryption_context,
+            },
+        }
+    })
+}
+
+/// At most so many characters of a text.
+fn beginning(text: &str, chars_max: usize) -> &str {
+    if text.len() <= chars_max {
+        return text;
+    }
+    let end = text.char_indices().nth(chars_max).map(|(at, _)| at);
+    end.and_then(|end| text.get(..end)).unwrap_or(text)
 }

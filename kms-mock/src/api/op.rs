@@ -63,7 +63,7 @@ pub(crate) struct Op<'a> {
 #[derive(Debug)]
 pub(crate) struct Trail {
     pub(crate) now: UnixMillis,
-    pub(crate) key_arn: Option<String>,
+    pub(crate) key_arn: Option<Arc<str>>,
     /// The keys that were found.
     pub(crate) keys: Vec<Arc<Key>>,
     pub(crate) document: Option<VerifiedDocument>,
@@ -251,7 +251,13 @@ impl<'a> Op<'a> {
     pub(crate) fn note_key(&mut self, found: &Found) {
         self.trail
             .key_arn
-            .get_or_insert_with(|| found.key.arn.to_string());
+            .get_or_insert_with(|| Arc::clone(&found.key.arn));
+    }
+
+    fn note(&mut self, key: &Arc<Key>) {
+        let arn = || Arc::clone(&key.arn);
+        self.trail.key_arn.get_or_insert_with(arn);
+        self.trail.keys.push(Arc::clone(key));
     }
 
     /// Keeps the encryption context for the log.
@@ -281,8 +287,7 @@ impl<'a> Op<'a> {
         let Some((key, record)) = self.store().key(&arn, self.now, self.entropy())? else {
             return Err(self.nothing_there(&arn, |arn| NotFound::Key { arn }));
         };
-        self.trail.key_arn.get_or_insert(arn);
-        self.trail.keys.push(Arc::clone(&key));
+        self.note(&key);
         Ok(Found {
             key,
             record,
@@ -296,8 +301,7 @@ impl<'a> Op<'a> {
         let Some((key, record)) = self.store().key(arn, self.now, self.entropy())? else {
             return Ok(None);
         };
-        self.trail.key_arn.get_or_insert_with(|| arn.to_owned());
-        self.trail.keys.push(Arc::clone(&key));
+        self.note(&key);
         Ok(Some(Found {
             key,
             record,
@@ -487,6 +491,8 @@ impl<'a> Op<'a> {
             Outcome::Allowed(_) => None,
             Outcome::Denied(denial) => Some(*denial),
         };
+        // One is the rule, and the log keeps many.
+        self.trail.decisions.reserve_exact(1);
         self.trail.decisions.push(decision);
         match denial {
             None => Ok(()),

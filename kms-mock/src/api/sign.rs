@@ -11,13 +11,14 @@
 //! take, and that a digest of a wrong length is told before `DryRun`.
 
 use aws_lc_rs::digest::{self, Digest};
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::json;
 
 use super::{
+    crypt::ANSWER_BYTES,
     error::{Failure, Invalid},
     fields::{Fields, KEY_ID},
     grant,
+    json::Answered,
     op::{Aliases, Answer, Found, Op, absent, answer},
 };
 use crate::{
@@ -47,11 +48,11 @@ pub(crate) fn sign(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let signature = signing_key(&found)?
         .sign(algorithm, input)
         .ok_or(Failure::Internal)?;
-    answer(&json!({
-        "KeyId": &*found.key.arn,
-        "Signature": BASE64.encode(signature),
-        "SigningAlgorithm": algorithm.name(),
-    }))
+    Ok(Answered::with_capacity(ANSWER_BYTES)
+        .text("KeyId", &found.key.arn)
+        .blob("Signature", &signature)
+        .text("SigningAlgorithm", algorithm.name())
+        .finish())
 }
 
 pub(crate) fn verify(op: &mut Op<'_>, fields: &mut Fields) -> Answer {

@@ -95,6 +95,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.account.len() != 12 || !args.account.bytes().all(|b| b.is_ascii_digit()) {
         bail!("an account is twelve digits, `{}` is not", args.account);
     }
+    // A connection is an open file; the limit that programs start with is small.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "raising the limit of open files");
+    }
     let mut builder = KmsMock::builder()
         .region(&args.region)
         .account(&args.account)

@@ -55,7 +55,7 @@ pub(crate) struct Key {
     /// Where changes go once the key is in its store.
     journal: OnceLock<Journal>,
     grants: RwLock<BTreeMap<String, Arc<Grant>>>,
-    last_use: Mutex<Option<LastUse>>,
+    last_use: Mutex<Option<Box<LastUse>>>,
     /// Whether the journal knows that there is a last use to write.
     is_use_noted: AtomicBool,
 }
@@ -312,19 +312,36 @@ impl Key {
 
     pub(crate) fn last_use(&self) -> Option<LastUse> {
         let last = self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
-        last.clone()
+        last.as_deref().cloned()
     }
 
-    pub(crate) fn note_use(self: &Arc<Self>, use_: LastUse) {
+    pub(crate) fn note_use(
+        self: &Arc<Self>,
+        operation: &'static str,
+        at: UnixMillis,
+        request_id: &str,
+    ) {
         let mut last = self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.as_ref().is_none_or(|last| last.at <= use_.at) {
-            *last = Some(use_);
-            if let Some(journal) = self.journal.get()
-                && journal.is_kept()
-                && !self.is_use_noted.swap(true, Ordering::SeqCst)
-            {
-                journal.note_use(self);
+        match &mut *last {
+            Some(last) if last.at > at => return,
+            Some(last) => {
+                last.operation = operation;
+                last.at = at;
+                request_id.clone_into(&mut last.request_id);
             }
+            None => {
+                *last = Some(Box::new(LastUse {
+                    operation,
+                    at,
+                    request_id: request_id.to_owned(),
+                }));
+            }
+        }
+        if let Some(journal) = self.journal.get()
+            && journal.is_kept()
+            && !self.is_use_noted.swap(true, Ordering::SeqCst)
+        {
+            journal.note_use(self);
         }
     }
 
@@ -338,7 +355,7 @@ impl Key {
 
     /// A last use that the data directory has already.
     pub(crate) fn restore_use(&self, use_: LastUse) {
-        *self.last_use.lock().unwrap_or_else(PoisonError::into_inner) = Some(use_);
+        *self.last_use.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(use_));
     }
 
     pub(crate) fn id(&self) -> &str {

@@ -4,14 +4,14 @@
 //! incomplete message). Bodies are not streamed on: every service here needs
 //! the whole body before it can verify the signature over it.
 
-use std::time::Duration;
+use std::{pin::Pin, task::Context, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
 
-use super::limits::Limits;
+use super::{limits::Limits, patience::Patience};
 
 /// Why a body was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,13 +38,36 @@ pub(crate) enum BodyError {
 const DISCARD_BYTES_MAX: usize = 4 * 1024 * 1024;
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// Collects `body`, at most `max` bytes.
+/// How much of a body is taken, and how long that may last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds<'a> {
+    bytes_max: usize,
+    /// Longest silence.
+    idle: Duration,
+    /// Longest time for the whole.
+    whole: Duration,
+    patience: &'a Patience,
+}
+
+impl<'a> Bounds<'a> {
+    /// The times of `limits`, by the timer of the connection.
+    pub(crate) fn of(limits: &Limits, bytes_max: usize, patience: &'a Patience) -> Self {
+        Self {
+            bytes_max,
+            idle: limits.body_idle_timeout,
+            whole: limits.body_timeout,
+            patience,
+        }
+    }
+}
+
+/// Collects `body`.
 pub(crate) async fn collect(
     mut body: Incoming,
-    max: usize,
     expects_continue: bool,
-    limits: &Limits,
+    bounds: Bounds<'_>,
 ) -> Result<Bytes, BodyError> {
+    let max = bounds.bytes_max;
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -55,28 +78,35 @@ pub(crate) async fn collect(
         }
         return Err(BodyError::TooLarge { max });
     }
-    let deadline = Instant::now() + limits.body_timeout;
+    let mut now = Instant::now();
+    let end = now + bounds.whole;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     loop {
-        let wait = limits
-            .body_idle_timeout
-            .min(deadline.saturating_duration_since(Instant::now()));
-        let frame = match tokio::time::timeout(wait, body.frame()).await {
-            Err(_elapsed) => return Err(BodyError::TooSlow { waited: wait }),
-            Ok(None) => break,
-            Ok(Some(Err(_))) => return Err(BodyError::Truncated),
-            Ok(Some(Ok(frame))) => frame,
+        let deadline = end.min(now + bounds.idle);
+        let arriving = |context: &mut Context<'_>| Pin::new(&mut body).poll_frame(context);
+        let frame = match bounds.patience.wait_until(deadline, arriving).await {
+            None => {
+                let waited = deadline.saturating_duration_since(now);
+                return Err(BodyError::TooSlow { waited });
+            }
+            Some(None) => break,
+            Some(Some(Err(_))) => return Err(BodyError::Truncated),
+            Some(Some(Ok(frame))) => frame,
         };
         let Ok(data) = frame.into_data() else {
             continue;
         }; // HTTP trailers: nobody here uses them
+        if data.len() as u64 == announced && body.is_end_stream() {
+            return Ok(data); // the usual body: one frame, taken without a copy
+        }
+        now = Instant::now();
         if first.len() + rest.len() + data.len() > max {
             discard(body).await;
             return Err(BodyError::TooLarge { max });
         }
         if first.is_empty() && rest.is_empty() {
-            first = data; // the usual single-frame body is taken without a copy
+            first = data;
         } else {
             if rest.is_empty() {
                 let expected = usize::try_from(announced).unwrap_or(0).min(max);

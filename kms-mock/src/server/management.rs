@@ -40,7 +40,11 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-use super::{Edge, body};
+use super::{
+    Edge,
+    body::{self, Bounds},
+    patience::Patience,
+};
 use crate::{
     api::Kms,
     explain::Explanation,
@@ -166,7 +170,9 @@ impl Desk {
             return Err(Refused::NotLocal);
         }
         let query = parts.uri.query().unwrap_or_default();
-        let body = body::collect(incoming, BODY_BYTES_MAX, false, &self.edge.limits).await?;
+        let patience = Patience::default();
+        let bounds = Bounds::of(&self.edge.limits, BODY_BYTES_MAX, &patience);
+        let body = body::collect(incoming, false, bounds).await?;
         let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();
         match (&parts.method, path.as_slice()) {
             (&Method::GET, ["health"]) => Ok(Answered::Json(json!({

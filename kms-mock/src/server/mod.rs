@@ -11,34 +11,32 @@ mod chunked;
 mod cut;
 mod limits;
 pub mod management;
+mod patience;
+mod quiet;
 mod route;
 pub mod sigv4;
 mod stall;
 pub mod tls;
 
-use std::{
-    collections::VecDeque,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use nsm_sim::clock::{Clock, UnixMillis};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
-use tokio_rustls::TlsAcceptor;
 
 pub use self::limits::Limits;
-use self::stall::Stall;
+use self::{patience::Patience, quiet::Quiet, stall::Stall};
 use crate::{
     api::{Call, Reply, injected_reply},
     builder::Auth,
     faults::{Faults, Planned},
     iam::Iam,
+    ring::Ring,
     s3::ObjectStore,
 };
 
@@ -102,54 +100,10 @@ pub(crate) struct Edge {
     pub(crate) account: String,
     pub(crate) auth: Auth,
     pub(crate) limits: Limits,
-    pub(crate) ca_pem: String,
-    pub(crate) received: ReceivedLog,
+    pub(crate) tls: tls::Endpoint,
+    /// The last requests answered.
+    pub(crate) received: Ring<Received>,
     pub(crate) faults: Faults,
-}
-
-/// The last requests, oldest dropped first.
-#[derive(Debug)]
-pub(crate) struct ReceivedLog {
-    entries: Mutex<VecDeque<Received>>,
-    max: usize,
-}
-
-impl ReceivedLog {
-    pub(crate) fn new(max: usize) -> Self {
-        Self {
-            entries: Mutex::default(),
-            max,
-        }
-    }
-
-    pub(crate) fn entries(&self) -> Vec<Received> {
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .cloned()
-            .collect()
-    }
-
-    pub(crate) fn clear(&self) {
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
-    }
-
-    /// Keeps what `entry` makes; without room for any it is not even made.
-    fn push(&self, entry: impl FnOnce() -> Received) {
-        if self.max == 0 {
-            return;
-        }
-        let entry = entry();
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= self.max {
-            entries.pop_front();
-        }
-        entries.push_back(entry);
-    }
 }
 
 /// Where a request came from.
@@ -160,12 +114,7 @@ pub(crate) struct Origin {
 }
 
 /// Accepts connections until `stop` changes, then lets requests in flight end.
-pub(crate) async fn serve(
-    edge: Arc<Edge>,
-    listener: TcpListener,
-    tls: TlsAcceptor,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(crate) async fn serve(edge: Arc<Edge>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
     let permits = Arc::new(Semaphore::new(edge.limits.connections_max));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
@@ -184,9 +133,9 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let (edge, tls, stop) = (Arc::clone(&edge), tls.clone(), stop.clone());
+        let (edge, stop) = (Arc::clone(&edge), stop.clone());
         tokio::spawn(async move {
-            connection(edge, stream, peer, tls, stop).await;
+            connection(edge, stream, peer, stop).await;
             drop(permit);
         });
     }
@@ -200,7 +149,6 @@ async fn connection(
     edge: Arc<Edge>,
     stream: TcpStream,
     peer: SocketAddr,
-    tls: TlsAcceptor,
     stop: watch::Receiver<bool>,
 ) {
     const TLS_HANDSHAKE: u8 = 22;
@@ -215,7 +163,14 @@ async fn connection(
         http(edge, stream, Origin { peer, tls: false }, stop).await;
         return;
     }
-    match tokio::time::timeout(wait, tls.accept(stream)).await {
+    let accepting = match edge.tls.acceptor() {
+        Ok(acceptor) => acceptor.accept(stream),
+        Err(error) => {
+            tracing::error!(%error, "TLS is not to be had");
+            return;
+        }
+    };
+    match tokio::time::timeout(wait, accepting).await {
         Ok(Ok(stream)) => http(edge, stream, Origin { peer, tls: true }, stop).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake"),
         Err(_elapsed) => tracing::debug!(%peer, "TLS handshake took too long"),
@@ -227,23 +182,24 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &edge.limits;
+    let patience = Patience::default();
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(patience.clone())
         .auto_date_header(false) // the world's time, not the machine's
         .header_read_timeout(limits.header_timeout)
         .max_headers(limits.headers_max)
         .max_buf_size(limits.head_bytes_max);
-    let service = service_fn(|request| {
-        let edge = Arc::clone(&edge);
-        async move { edge.answer(request, origin).await }
-    });
+    let service = service_fn(|request| edge.answer(request, origin, &patience));
     let stream = TokioIo::new(Stall::new(stream, limits.write_timeout));
     let served = builder.serve_connection(stream, service);
     let mut served = std::pin::pin!(served);
+    let stopping = std::pin::pin!(stop.changed());
+    let stopping = Quiet::new(stopping);
     let ended = tokio::select! {
+        biased;
         ended = served.as_mut() => ended,
-        _ = stop.changed() => {
+        _ = stopping => {
             served.as_mut().graceful_shutdown();
             served.await
         }

@@ -5,7 +5,7 @@
 //! LocalStack's `/_localstack/health` and `/_localstack/info`. `X-Amz-Target` is KMS, a form with
 //! `Action` is STS or IAM, everything else is S3.
 
-use std::{cell::RefCell, sync::Arc};
+use std::cell::RefCell;
 
 use bytes::Bytes;
 use http::{
@@ -21,9 +21,10 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 use super::{
     CallFaults, Edge, Origin, Received,
     authenticate::{Authenticated, Gate, Refusal, Service},
-    body::{self, BodyError},
+    body::{self, BodyError, Bounds},
     chunked::{self, ChunkError, ChunkSigner, Streaming},
     cut::{self, Dropped},
+    patience::Patience,
 };
 use crate::{
     api::Call,
@@ -43,6 +44,14 @@ const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 /// Longest reason in a header: it may quote what the client sent.
 const REASON_BYTES_MAX: usize = 1024;
 
+/// A request that has come, beside what it says.
+#[derive(Clone, Copy)]
+struct Arrival<'a> {
+    origin: Origin,
+    patience: &'a Patience,
+    request_id: &'a str,
+}
+
 /// What is noted of a request beside the answer itself.
 struct Noted {
     answer: Answer,
@@ -55,14 +64,21 @@ struct Noted {
 impl Edge {
     /// Answers a request. It never fails: every refusal is an answer.
     pub(crate) async fn answer(
-        self: Arc<Self>,
+        &self,
         request: Request<Incoming>,
         origin: Origin,
+        patience: &Patience,
     ) -> Result<Answer, Dropped> {
         let request_id = new_request_id();
-        let mut noted = self.route(request, origin, &request_id).await;
+        let arrival = Arrival {
+            origin,
+            patience,
+            request_id: &request_id,
+        };
+        let mut noted = self.route(request, arrival).await;
         let headers = noted.answer.headers_mut();
-        headers.insert(DATE, date(self.clock.now()));
+        let now = self.clock.now();
+        headers.insert(DATE, date(now));
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             if noted.service == "s3" {
                 headers.insert(S3_REQUEST_ID, id.clone());
@@ -89,40 +105,46 @@ impl Edge {
             principal,
             reason,
         } = noted;
-        self.received.push(|| Received {
-            request_id,
-            at: self.clock.now(),
-            service,
-            operation,
-            principal,
-            status,
-            reason,
-            tls: origin.tls,
-        });
+        if !self.received.is_useless() {
+            self.received.push(Received {
+                request_id,
+                at: now,
+                service,
+                operation,
+                principal,
+                status,
+                reason,
+                tls: origin.tls,
+            });
+        }
         cut::apply(answer)
     }
 
-    async fn route(&self, request: Request<Incoming>, origin: Origin, request_id: &str) -> Noted {
+    async fn route(&self, request: Request<Incoming>, arrival: Arrival<'_>) -> Noted {
         let (parts, incoming) = request.into_parts();
         if let Some(target) = parts.headers.get(TARGET) {
-            let target = target.to_str().unwrap_or_default().to_owned();
-            return self
-                .kms(&target, &parts, incoming, origin, request_id)
-                .await;
+            let target = target.to_str().unwrap_or_default();
+            return self.kms(target, &parts, incoming, arrival).await;
         }
         match parts.uri.path() {
             "/_localstack/health" => return self.health(),
             "/_localstack/info" => return info(),
             "/_drydock/ca.pem" => {
-                let pem = self.ca_pem.clone().into_bytes();
-                return own("CA certificate", whole(200, "application/x-pem-file", pem));
+                return own("CA certificate", self.ca_certificate());
             }
             _ => {}
         }
         if is_form(&parts) {
-            return self.form(&parts, incoming, request_id).await;
+            return self.form(&parts, incoming, arrival).await;
         }
-        self.s3(parts, incoming).await
+        self.s3(parts, incoming, arrival.patience).await
+    }
+
+    fn ca_certificate(&self) -> Answer {
+        match self.tls.ca_pem() {
+            Ok(pem) => whole(200, "application/x-pem-file", pem.as_bytes().to_vec()),
+            Err(error) => whole(500, "text/plain", error.to_string().into_bytes()),
+        }
     }
 
     fn gate(&self) -> Gate<'_> {
@@ -140,8 +162,7 @@ impl Edge {
         target: &str,
         parts: &Parts,
         incoming: Incoming,
-        origin: Origin,
-        request_id: &str,
+        arrival: Arrival<'_>,
     ) -> Noted {
         let operation = target.strip_prefix("TrentService.");
         let noted = |answer, principal, reason| Noted {
@@ -153,7 +174,8 @@ impl Edge {
         };
         let limits = &self.limits;
         let max = limits.kms_body_bytes_max;
-        let body = match body::collect(incoming, max, expects_continue(parts), limits).await {
+        let bounds = Bounds::of(limits, max, arrival.patience);
+        let body = match body::collect(incoming, expects_continue(parts), bounds).await {
             Ok(body) => body,
             Err(error) => {
                 // AWS's own words for these are not published.
@@ -192,7 +214,9 @@ impl Edge {
             return noted(answer, principal, Some(reason));
         };
         let region = admitted.region;
-        let caller = admitted.identity.into_caller(origin.peer.ip(), origin.tls);
+        let caller = admitted
+            .identity
+            .into_caller(arrival.origin.peer.ip(), arrival.origin.tls);
         let user_agent = parts
             .headers
             .get(USER_AGENT)
@@ -202,7 +226,7 @@ impl Edge {
             body: &body,
             region: region.as_deref(),
             caller: &caller,
-            request_id,
+            request_id: arrival.request_id,
             user_agent: user_agent.unwrap_or_default(),
         };
         let mut faults = self.faults_of(&call);
@@ -246,9 +270,10 @@ impl Edge {
         })
     }
 
-    async fn form(&self, parts: &Parts, incoming: Incoming, request_id: &str) -> Noted {
+    async fn form(&self, parts: &Parts, incoming: Incoming, arrival: Arrival<'_>) -> Noted {
         let limits = &self.limits;
         let max = limits.form_body_bytes_max;
+        let request_id = arrival.request_id;
         let noted = |answer: FormAnswer, action: &str, principal, reason| Noted {
             answer: whole(answer.status, "text/xml", answer.body),
             service: iam::service(action),
@@ -256,7 +281,8 @@ impl Edge {
             principal,
             reason,
         };
-        let body = match body::collect(incoming, max, expects_continue(parts), limits).await {
+        let bounds = Bounds::of(limits, max, arrival.patience);
+        let body = match body::collect(incoming, expects_continue(parts), bounds).await {
             Ok(body) => body,
             Err(error) => {
                 let status = match error {
@@ -287,7 +313,7 @@ impl Edge {
         noted(answer, action, principal, reason)
     }
 
-    async fn s3(&self, parts: Parts, incoming: Incoming) -> Noted {
+    async fn s3(&self, parts: Parts, incoming: Incoming, patience: &Patience) -> Noted {
         let limits = &self.limits;
         let operation = format!("{} {}", parts.method, parts.uri.path());
         let refused = |code, status, message, principal, reason: String| Noted {
@@ -298,7 +324,8 @@ impl Edge {
             reason: Some(reason),
         };
         let max = limits.s3_body_bytes_max;
-        let body = match body::collect(incoming, max, expects_continue(&parts), limits).await {
+        let bounds = Bounds::of(limits, max, patience);
+        let body = match body::collect(incoming, expects_continue(&parts), bounds).await {
             Ok(body) => body,
             Err(error) => {
                 let (code, message) = match error {
@@ -566,9 +593,9 @@ fn expects_continue(parts: &Parts) -> bool {
 }
 
 fn new_request_id() -> String {
-    uuid::Builder::from_random_bytes(rand::random())
-        .into_uuid()
-        .to_string()
+    let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    let mut text = uuid::Uuid::encode_buffer();
+    id.hyphenated().encode_lower(&mut text).to_owned()
 }
 
 fn own(operation: &str, answer: Answer) -> Noted {

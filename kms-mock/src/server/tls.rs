@@ -5,14 +5,22 @@
 //! does not imitate Amazon Trust Services: the names say that it is simulated,
 //! and no public root leads here. Certificates are valid at every time a world's
 //! clock may show, because they are not what a test of time is about.
+//!
+//! The cryptographic library gathers entropy when it makes its first key, which
+//! takes longer than all the rest of a start. So an endpoint's certificates are
+//! made when they are first asked for ([`Endpoint`]), and a start does not wait.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
 /// Why TLS cannot be set up.
@@ -117,6 +125,62 @@ impl Authority {
     }
 }
 
+/// What serves TLS: an authority and a leaf under it, made when first needed.
+pub(crate) struct Endpoint {
+    region: String,
+    made: OnceLock<Result<Made, TlsError>>,
+}
+
+struct Made {
+    cert_pem: String,
+    acceptor: TlsAcceptor,
+}
+
+impl Endpoint {
+    /// An endpoint with a fresh authority.
+    pub(crate) fn fresh(region: &str) -> Self {
+        Self {
+            region: region.to_owned(),
+            made: OnceLock::new(),
+        }
+    }
+
+    /// An endpoint with a leaf under a kept authority, which is tried at once:
+    /// whoever gave it shall hear of it.
+    pub(crate) fn under(authority: &Authority, region: &str) -> Result<Self, TlsError> {
+        let made = Made::under(authority, region)?;
+        Ok(Self {
+            region: region.to_owned(),
+            made: OnceLock::from(Ok(made)),
+        })
+    }
+
+    /// Takes connections; makes the certificates if nobody asked before.
+    pub(crate) fn acceptor(&self) -> Result<&TlsAcceptor, &TlsError> {
+        self.made().map(|made| &made.acceptor)
+    }
+
+    /// The root certificate that clients trust, PEM.
+    pub(crate) fn ca_pem(&self) -> Result<&str, &TlsError> {
+        self.made().map(|made| made.cert_pem.as_str())
+    }
+
+    fn made(&self) -> Result<&Made, &TlsError> {
+        self.made
+            .get_or_init(|| Made::under(&Authority::generate()?, &self.region))
+            .as_ref()
+    }
+}
+
+impl Made {
+    fn under(authority: &Authority, region: &str) -> Result<Self, TlsError> {
+        Ok(Self {
+            cert_pem: authority.cert_pem().to_owned(),
+            acceptor: TlsAcceptor::from(Arc::new(authority.server_config(region)?)),
+        })
+    }
+}
+
 /// The names an SDK may ask for in `region`.
 fn host_names(region: &str) -> Vec<String> {
     let mut names: Vec<String> = ["kms", "kms-fips", "s3", "*.s3", "sts"]
@@ -165,6 +229,18 @@ mod tests {
             again.server_config("eu-west-1").unwrap().alpn_protocols,
             [b"http/1.1"]
         );
+    }
+
+    #[test]
+    fn an_endpoint_makes_its_certificates_once_and_only_when_asked() {
+        let endpoint = Endpoint::fresh("eu-west-1");
+        assert!(endpoint.made.get().is_none());
+        let first = endpoint.ca_pem().unwrap().to_owned();
+        endpoint.acceptor().unwrap();
+        assert_eq!(endpoint.ca_pem().unwrap(), first);
+        let kept = Authority::generate().unwrap();
+        let endpoint = Endpoint::under(&kept, "eu-west-1").unwrap();
+        assert_eq!(endpoint.ca_pem().unwrap(), kept.cert_pem());
     }
 
     #[test]
