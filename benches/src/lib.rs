@@ -4,9 +4,10 @@
 //!
 //! Reading order: [`operations`] (what is measured in process), [`runner`] (the
 //! same requests by a program under `nsm-sim run`), [`instructions`] and
-//! [`promises`] (the two tables).
+//! [`promises`] (the two tables), [`load`] (`kms-mock` under load).
 
 pub mod instructions;
+pub mod load;
 pub mod operations;
 pub mod promises;
 pub mod runner;

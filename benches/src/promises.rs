@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::{Value, json};
+
 use crate::{
     operations::Operation,
     runner::{RunError, Runner},
@@ -29,17 +31,50 @@ pub struct Promise {
     pub what: String,
     /// The figure measured.
     pub measured: f64,
-    /// The most it may be.
-    pub at_most: f64,
+    /// What it may be.
+    pub limit: Limit,
     /// Of both.
     pub unit: &'static str,
+}
+
+/// The bound of a promise, inclusive.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// Costs.
+    AtMost(f64),
+    /// Yields.
+    AtLeast(f64),
 }
 
 impl Promise {
     /// Whether the figure holds it.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.measured <= self.at_most
+        match self.limit {
+            Limit::AtMost(most) => self.measured <= most,
+            Limit::AtLeast(least) => self.measured >= least,
+        }
+    }
+
+    /// The promise for programs.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let (bound, limit) = self.bound();
+        json!({
+            "promise": self.what,
+            "measured": self.measured,
+            "bound": bound,
+            "limit": limit,
+            "unit": self.unit,
+            "held": self.is_held(),
+        })
+    }
+
+    fn bound(&self) -> (&'static str, f64) {
+        match self.limit {
+            Limit::AtMost(most) => ("at most", most),
+            Limit::AtLeast(least) => ("at least", least),
+        }
     }
 }
 
@@ -48,13 +83,14 @@ impl fmt::Display for Promise {
         let Self {
             what,
             measured,
-            at_most,
+            limit: _,
             unit,
         } = self;
+        let (bound, limit) = self.bound();
         let verdict = if self.is_held() { "held" } else { "MISSED" };
         write!(
             f,
-            "{what:<58} {measured:>9.2} {unit:<3} at most {at_most:>5} {unit:<3} {verdict}"
+            "{what:<64} {measured:>9.2} {unit:<3} {bound} {limit:>5} {unit:<3} {verdict}"
         )
     }
 }
@@ -93,7 +129,7 @@ pub fn check(runner: &Runner, mut print: impl FnMut(&Promise)) -> Result<bool, R
         judge(Promise {
             what: what.to_owned(),
             measured: ratio(name, floor),
-            at_most,
+            limit: Limit::AtMost(at_most),
             unit: "x",
         });
     }
@@ -101,7 +137,7 @@ pub fn check(runner: &Runner, mut print: impl FnMut(&Promise)) -> Result<bool, R
         judge(Promise {
             what: format!("{name}, in process"),
             measured: time_of_micros(name, 2000),
-            at_most: 5.0,
+            limit: Limit::AtMost(5.0),
             unit: "µs",
         });
     }
@@ -112,7 +148,7 @@ pub fn check(runner: &Runner, mut print: impl FnMut(&Promise)) -> Result<bool, R
         judge(Promise {
             what: format!("{name}, through `nsm-sim run`"),
             measured: fastest(times?),
-            at_most: 25.0,
+            limit: Limit::AtMost(25.0),
             unit: "µs",
         });
     }
@@ -124,7 +160,7 @@ pub fn check(runner: &Runner, mut print: impl FnMut(&Promise)) -> Result<bool, R
     judge(Promise {
         what: "`nsm-sim run true` over `true`".to_owned(),
         measured: fastest(under) - fastest(plain),
-        at_most: 10.0,
+        limit: Limit::AtMost(10.0),
         unit: "ms",
     });
     Ok(all_held)
@@ -187,13 +223,20 @@ mod tests {
         let promise = |measured| Promise {
             what: "work".to_owned(),
             measured,
-            at_most: 5.0,
+            limit: Limit::AtMost(5.0),
             unit: "µs",
         };
         assert!(promise(5.0).is_held());
         assert!(!promise(5.1).is_held());
         assert!(promise(5.1).to_string().ends_with("MISSED"));
         assert!(!promise(median(Vec::new())).is_held());
+        let yields = |measured| Promise {
+            limit: Limit::AtLeast(0.6),
+            ..promise(measured)
+        };
+        assert!(yields(0.6).is_held());
+        assert!(!yields(0.59).is_held());
+        assert!(!yields(f64::NAN).is_held());
     }
 
     #[test]

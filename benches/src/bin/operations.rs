@@ -2,10 +2,11 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // it prints tables
 
-use std::{env, process::ExitCode};
+use std::{convert::Infallible, env, process::ExitCode};
 
 use benches::{
     instructions,
+    load::{self, Section, floor::Work},
     operations::{OPERATIONS, Operation},
     promises,
     runner::{self, REQUESTS, Runner},
@@ -15,6 +16,8 @@ const USAGE: &str = "\
 usage: operations list                  the operations
        operations instructions          instructions of each, by valgrind
        operations promises              measure the promises; exit code 1 if one is missed
+       operations load [--json] [start|speed|keys|crowd]…
+                                        the promises of kms-mock under load, all or some
        operations repeat NAME RUNS      run one again and again (for a profiler)
        operations ask NAME RUNS         ask /dev/nsm, under `nsm-sim run`; prints nanoseconds";
 
@@ -30,6 +33,10 @@ fn main() -> ExitCode {
         }
         ["instructions"] => count(),
         ["promises"] => check(),
+        ["load", options @ ..] => load(options),
+        // Servers of `load`, each a process of its own.
+        ["floor", work] => floor(work).map(|never| match never {}),
+        ["filled", keys] => filled(keys).map(|never| match never {}),
         ["repeat", name, runs] => repeat(name, runs),
         ["ask", name, runs] => ask(name, runs),
         _ => Err(USAGE.to_owned()),
@@ -62,6 +69,48 @@ fn check() -> Result<bool, String> {
     let program = env::current_exe().map_err(|error| error.to_string())?;
     promises::check(&Runner::locate(&program), |promise| println!("{promise}"))
         .map_err(|error| error.to_string())
+}
+
+fn load(options: &[&str]) -> Result<bool, String> {
+    let mut as_json = false;
+    let mut sections = Vec::new();
+    for option in options {
+        match (*option, Section::named(option)) {
+            ("--json", _) => as_json = true,
+            (_, Some(section)) => sections.push(section),
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    if sections.is_empty() {
+        sections = Section::ALL.to_vec();
+    }
+    let mut lines = Vec::new();
+    let held = load::check(&sections, |line| {
+        if as_json {
+            lines.push(line.to_json());
+        } else {
+            println!("{line}");
+        }
+    })
+    .map_err(|error| error.to_string())?;
+    if as_json {
+        println!("{}", serde_json::json!({"held": held, "lines": lines}));
+    }
+    Ok(held)
+}
+
+fn floor(work: &str) -> Result<Infallible, String> {
+    let work = match work {
+        "plain" => Work::None,
+        "attested" => Work::Attested,
+        _ => return Err(USAGE.to_owned()),
+    };
+    load::floor::serve(work, |address| println!("{address}")).map_err(|error| error.to_string())
+}
+
+fn filled(keys: &str) -> Result<Infallible, String> {
+    let keys = usize::try_from(number(keys)?).map_err(|error| error.to_string())?;
+    load::keys::serve(keys)
 }
 
 fn repeat(name: &str, runs: &str) -> Result<bool, String> {
