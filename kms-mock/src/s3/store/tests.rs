@@ -1,8 +1,11 @@
 //! Listings, versions and the byte budget of the store.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::*;
+use crate::s3::{checksum::Checksums, content::Content};
 
 const NOW: UnixMillis = UnixMillis(0);
 

@@ -1,0 +1,144 @@
+//! What the store keeps: objects and their versions, uploads and their parts.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use nsm_sim::clock::UnixMillis;
+use serde::{Deserialize, Serialize};
+
+use crate::s3::{
+    checksum::{Algorithm, Checksums, Of},
+    content::Content,
+    metadata::UserMetadata,
+    tags::Tags,
+};
+
+/// What a client says of an object beside its bytes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Description {
+    /// User metadata, values as they came.
+    pub(crate) metadata: UserMetadata,
+    pub(crate) content_type: Option<String>,
+    pub(crate) content_encoding: Option<String>,
+    pub(crate) content_disposition: Option<String>,
+    pub(crate) content_language: Option<String>,
+    pub(crate) cache_control: Option<String>,
+    #[serde(with = "crate::s3::keep::seconds")]
+    pub(crate) expires: Option<s3s::dto::Timestamp>,
+    pub(crate) website_redirect: Option<String>,
+    /// Other than STANDARD, which is not shown.
+    pub(crate) storage_class: Option<String>,
+    pub(crate) tags: Tags,
+}
+
+/// One stored object.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Object {
+    pub(crate) content: Content,
+    pub(crate) description: Description,
+    /// In hex, without quotes: the MD5, or that of the parts and their count.
+    pub(crate) etag: String,
+    pub(crate) checksums: Checksums,
+    /// Of an object that was uploaded in parts.
+    pub(crate) parts: Vec<FinishedPart>,
+    /// The upload that made it, which may be completed again to no effect.
+    pub(crate) upload_id: Option<String>,
+}
+
+/// A part of a finished object.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FinishedPart {
+    pub(crate) number: u16,
+    pub(crate) size: u64,
+    pub(crate) checksums: Checksums,
+}
+
+/// `null`, or an id of this store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum VersionId {
+    Null,
+    Id(String),
+}
+
+/// A version of a key: an object, or `None` for a delete marker.
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    pub(crate) id: VersionId,
+    pub(crate) modified: UnixMillis,
+    pub(crate) object: Option<Arc<Object>>,
+}
+
+/// An object and the version it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) id: VersionId,
+    pub(crate) modified: UnixMillis,
+    pub(crate) object: Arc<Object>,
+    /// Whether the bucket ever had versioning: then answers name the version.
+    pub(crate) versioned: bool,
+}
+
+/// Versioning of a bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Versioning {
+    #[default]
+    Never,
+    Enabled,
+    Suspended,
+}
+
+/// An upload in parts, under way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Upload {
+    pub(crate) key: String,
+    pub(crate) description: Description,
+    pub(crate) account: String,
+    #[serde(with = "crate::s3::keep::millis")]
+    pub(crate) initiated: UnixMillis,
+    /// What the client chose, or nothing: then S3 makes a CRC64NVME.
+    pub(crate) checksum: Option<(Algorithm, Of)>,
+    /// Kept each for itself.
+    #[serde(skip)]
+    pub(crate) parts: BTreeMap<u16, Part>,
+}
+
+/// A part that has arrived.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) content: Content,
+    /// MD5 in hex.
+    pub(crate) etag: String,
+    pub(crate) checksums: Checksums,
+    #[serde(with = "crate::s3::keep::millis")]
+    pub(crate) modified: UnixMillis,
+}
+
+impl VersionId {
+    /// A new one: 32 letters, digits, `-` and `_`.
+    pub(super) fn fresh() -> Self {
+        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+        Self::Id(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()))
+    }
+
+    /// Reads `versionId`; `None` for what can be no id of this store.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text == "null" {
+            return Some(Self::Null);
+        }
+        let of_alphabet = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        (text.len() == 32 && text.bytes().all(of_alphabet)).then(|| Self::Id(text.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Null => "null",
+            Self::Id(id) => id,
+        }
+    }
+}
+
+impl Found {
+    /// The version for an answer: none where the bucket never had any.
+    pub(crate) fn shown_id(&self) -> Option<String> {
+        self.versioned.then(|| self.id.as_str().to_owned())
+    }
+}
