@@ -449,9 +449,50 @@ fn multi_region_keys_stay_related_and_their_primary_region_stays_where_it_was_mo
     world.ok("Decrypt", body);
 }
 
+/// `material` under the public key that `GetParametersForImport` gave.
+fn wrap(parameters: &Value, material: &[u8]) -> Vec<u8> {
+    use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
+    let public = BASE64.decode(text(&parameters["PublicKey"])).unwrap();
+    let public = PublicEncryptingKey::from_der(&public).unwrap();
+    let public = OaepPublicEncryptingKey::new(public).unwrap();
+    let mut wrapped = vec![0; public.ciphertext_size()];
+    public
+        .encrypt(&OAEP_SHA256_MGF1SHA256, material, &mut wrapped, None)
+        .unwrap();
+    wrapped
+}
+
+#[test]
+fn an_imported_hmac_key_makes_the_same_macs_after_a_restart() {
+    let mut world = World::new();
+    let key = world.key(json!({
+        "Origin": "EXTERNAL", "KeySpec": "HMAC_256", "KeyUsage": "GENERATE_VERIFY_MAC",
+    }));
+    let parameters = world.ok(
+        "GetParametersForImport",
+        json!({
+            "KeyId": key, "WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048",
+        }),
+    );
+    world.ok(
+        "ImportKeyMaterial",
+        json!({
+            "KeyId": key, "ImportToken": parameters["ImportToken"],
+            "EncryptedKeyMaterial": BASE64.encode(wrap(&parameters, &[9; 32])),
+            "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE",
+        }),
+    );
+    let body = json!({
+        "KeyId": key, "Message": BASE64.encode("a message"), "MacAlgorithm": "HMAC_SHA_256",
+    });
+    let (before, metadata) = (world.ok("GenerateMac", body.clone()), world.metadata(&key));
+    world.restart();
+    assert_eq!(world.ok("GenerateMac", body), before);
+    assert_eq!(world.metadata(&key), metadata);
+}
+
 #[test]
 fn imported_material_and_its_end_survive_and_so_does_an_import_under_way() {
-    use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
     let mut world = World::new();
     let key = world.key(json!({ "Origin": "EXTERNAL" }));
     let parameters = world.ok(
@@ -462,13 +503,7 @@ fn imported_material_and_its_end_survive_and_so_does_an_import_under_way() {
     );
     world.restart();
     assert_eq!(world.metadata(&key)["KeyState"], "PendingImport");
-    let public = BASE64.decode(text(&parameters["PublicKey"])).unwrap();
-    let public = PublicEncryptingKey::from_der(&public).unwrap();
-    let public = OaepPublicEncryptingKey::new(public).unwrap();
-    let mut wrapped = vec![0; public.ciphertext_size()];
-    public
-        .encrypt(&OAEP_SHA256_MGF1SHA256, &[7; 32], &mut wrapped, None)
-        .unwrap();
+    let wrapped = wrap(&parameters, &[7; 32]);
     let ends = START.0 / 1000 + 3 * 86_400;
     world.ok(
         "ImportKeyMaterial",

@@ -244,7 +244,7 @@ impl<'a> KeyRow<'a> {
                     .collect()
             },
             private: own_secret.map(|secret| SecretBytes::of(&secret.private)),
-            public: own_secret.and_then(|secret| public_of(secret)),
+            public: own_secret.and_then(public_of),
             imports: record
                 .imports
                 .as_ref()
