@@ -7,6 +7,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
+/// A call's records are freed by another thread than made them, when they leave
+/// the audit log; the C library's allocator takes locks for that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A KMS that enforces what AWS enforces, with S3, STS and IAM beside it.
 #[derive(Debug, Parser)]
 #[command(version)]
