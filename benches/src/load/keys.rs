@@ -107,7 +107,7 @@ impl Filled {
 
 /// Serves a KMS of `count` keys until the process is killed. Prints, a line
 /// each: where it listens, the bytes a key takes, and the ids of keys spread
-/// evenly over all, as many as [`Filled`] asks for.
+/// evenly over all, as many as the load generator asks for.
 ///
 /// # Errors
 /// When the server does not start, or a key is refused.

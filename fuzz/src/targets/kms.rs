@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use kms_mock::{
     KmsMock,
-    api::{Call, Kms, Reply, Settings},
+    api::{Call, Kms, Reply, Settings, XksSettings},
     principal::{Caller, Principal},
     seed::SeedFile,
 };
@@ -53,6 +53,7 @@ impl World {
             attestation_roots: verifier,
             freshness_window: Duration::from_secs(300),
             rsa_2048_only: false,
+            xks: XksSettings::default(),
         });
         let root = Caller::new(Principal::Root {
             account: ACCOUNT.into(),

@@ -8,7 +8,7 @@
 //!
 //! The cryptographic library gathers entropy when it makes its first key, which
 //! takes longer than all the rest of a start. So an endpoint's certificates are
-//! made when they are first asked for ([`Endpoint`]), and a start does not wait.
+//! made when they are first asked for (`Endpoint`), and a start does not wait.
 
 use std::{
     net::IpAddr,
