@@ -635,33 +635,7 @@ async fn signed_list_keys(
     credentials: &kms_mock::iam::Credentials,
     date: &str,
 ) -> u16 {
-    let mut headers = vec![
-        ("content-type", "application/x-amz-json-1.1".to_owned()),
-        ("x-amz-date", date.to_owned()),
-        ("x-amz-target", "TrentService.ListKeys".to_owned()),
-    ];
-    if let Some(token) = &credentials.session_token {
-        headers.push(("x-amz-security-token", (**token).clone()));
-    }
-    let signing = support::Signing {
-        credentials,
-        service: "kms",
-        date,
-        method: "POST",
-        host: mock.address().to_string(),
-        path: "/",
-        canonical_path: "/",
-        query: String::new(),
-        headers,
-        payload_hash: support::sha256_hex(b"{}"),
-    };
-    let mut request = reqwest::Client::new()
-        .post(mock.url())
-        .header("authorization", signing.sign().authorization)
-        .body("{}");
-    for (name, value) in &signing.headers {
-        request = request.header(*name, value);
-    }
+    let request = support::kms_call(mock, credentials, date, "ListKeys", "{}");
     request.send().await.unwrap().status().as_u16()
 }
 

@@ -139,17 +139,28 @@ pub(crate) fn mac(key: &[u8], data: &[u8]) -> [u8; 32] {
     hmac::sign(&key, data).as_ref().try_into().unwrap()
 }
 
-/// A signed KMS call, ready to send or to spoil.
+/// A signed Decrypt, ready to send or to spoil.
 pub(crate) fn kms_request(
     mock: &KmsMock,
     credentials: &Credentials,
     date: &str,
     body: &str,
 ) -> reqwest::RequestBuilder {
+    kms_call(mock, credentials, date, "Decrypt", body)
+}
+
+/// A signed call of any KMS operation.
+pub(crate) fn kms_call(
+    mock: &KmsMock,
+    credentials: &Credentials,
+    date: &str,
+    operation: &str,
+    body: &str,
+) -> reqwest::RequestBuilder {
     let mut headers = vec![
         ("content-type", "application/x-amz-json-1.1".to_owned()),
         ("x-amz-date", date.to_owned()),
-        ("x-amz-target", "TrentService.Decrypt".to_owned()),
+        ("x-amz-target", format!("TrentService.{operation}")),
     ];
     if let Some(token) = &credentials.session_token {
         headers.push(("x-amz-security-token", (**token).clone()));
