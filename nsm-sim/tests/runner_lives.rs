@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use runner_support::{Stage, said, succeeds, users};
+use runner_support::{Stage, assert_refused, said, succeeds, users};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -354,17 +354,7 @@ fn a_nested_run_is_refused_with_its_cause() {
             .arg(stage.path("nsm-sim"))
             .args(["run", "--no-nsm", "--", "true"]);
         let output = command.output().unwrap();
-        assert_eq!(
-            output.status.code(),
-            Some(125),
-            "{user:?}: {}",
-            said(&output)
-        );
-        assert!(
-            said(&output).contains("another seccomp supervisor"),
-            "{}",
-            said(&output)
-        );
+        assert_refused(&output, "another seccomp supervisor", &format!("{user:?}"));
     }
 }
 

@@ -9,7 +9,7 @@ mod runner_support;
 
 use std::path::Path;
 
-use runner_support::{Stage, User, python, said, succeeds, users};
+use runner_support::{Stage, User, assert_refused, python, said, succeeds, users};
 
 /// A command under a filter like a container runtime's.
 fn under(stage: &Stage, user: User, denials: &[&str], command: &[&str]) -> std::process::Output {
@@ -34,17 +34,7 @@ fn a_profile_without_af_vsock_is_named_and_no_vsock_lifts_it() {
             ("pidfd_getfd", "pidfd_getfd"),
         ] {
             let output = under(&stage, user, &[denial], &run);
-            assert_eq!(
-                output.status.code(),
-                Some(125),
-                "{user:?} {denial}: {}",
-                said(&output)
-            );
-            assert!(
-                said(&output).contains(word),
-                "{user:?} {denial}: {}",
-                said(&output)
-            );
+            assert_refused(&output, word, &format!("{user:?} {denial}"));
             let output = under(&stage, user, &[denial], &run_without);
             assert!(
                 output.status.success(),
@@ -96,17 +86,7 @@ fn a_profile_without_seccomp_is_named() {
             &["seccomp"],
             &["run", "--no-nsm", "--", "true"],
         );
-        assert_eq!(
-            output.status.code(),
-            Some(125),
-            "{user:?}: {}",
-            said(&output)
-        );
-        assert!(
-            said(&output).contains("an outer profile forbids"),
-            "{}",
-            said(&output)
-        );
+        assert_refused(&output, "an outer profile forbids", &format!("{user:?}"));
     }
 }
 

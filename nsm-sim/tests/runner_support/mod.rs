@@ -244,3 +244,11 @@ pub(crate) fn python() -> Option<PathBuf> {
     println!("skipped: no /usr/bin/python3");
     None
 }
+
+/// The run itself failed, and said why.
+#[track_caller]
+pub(crate) fn assert_refused(output: &Output, cause: &str, what: &str) {
+    let said = said(output);
+    assert_eq!(output.status.code(), Some(125), "{what}: {said}");
+    assert!(said.contains(cause), "{what}: {said}");
+}
