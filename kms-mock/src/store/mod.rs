@@ -275,19 +275,19 @@ impl Journal {
         }
     }
 
-    /// Until [`Journal::sync`], changes are visible before they are durable. Only
-    /// for a server that nobody can call yet.
+    /// Until [`Journal::sync`], changes are visible and not durable; then all of
+    /// them become so at once. Only for a server that nobody can call yet.
     pub(crate) fn defer(&self) {
         if let Some(writer) = &self.0 {
             writer.defer();
         }
     }
 
-    /// Waits until every change so far is durable, and lets later ones wait for
-    /// themselves again.
+    /// Makes the deferred changes durable, all or none, and lets later ones wait
+    /// for themselves again.
     ///
     /// # Errors
-    /// [`Unwritten`] if any of them could not be written.
+    /// [`Unwritten`] if they could not be written.
     pub(crate) fn sync(&self) -> Result<(), Unwritten> {
         self.0.as_ref().map_or(Ok(()), |writer| writer.sync())
     }

@@ -9,8 +9,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread::JoinHandle,
@@ -41,8 +40,8 @@ pub(super) struct Writer {
     pub(super) world: RwLock<()>,
     /// `None` once closed.
     queue: RwLock<Option<SyncSender<Submission>>>,
-    /// Whether changes go on without waiting.
-    is_deferred: AtomicBool,
+    /// Rows of changes that went on without waiting; `None` while changes wait.
+    deferred: Mutex<Option<Vec<Row>>>,
     notes: Arc<Notes>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -53,7 +52,7 @@ struct Notes(Mutex<Vec<Arc<Key>>>);
 
 struct Submission {
     rows: Vec<Row>,
-    done: Option<SyncSender<Result<(), Unwritten>>>,
+    done: SyncSender<Result<(), Unwritten>>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -99,7 +98,7 @@ impl Writer {
         Ok(Arc::new(Self {
             world: RwLock::new(()),
             queue: RwLock::new(Some(queue)),
-            is_deferred: AtomicBool::new(false),
+            deferred: Mutex::new(None),
             notes,
             thread: Mutex::new(Some(thread)),
         }))
@@ -110,15 +109,19 @@ impl Writer {
         if rows.is_empty() {
             return Ok(());
         }
-        if self.is_deferred.load(Ordering::Relaxed) {
-            return self.submit(Submission { rows, done: None });
+        if let Some(deferred) = &mut *self.deferred() {
+            deferred.extend(rows);
+            return Ok(());
         }
         self.wait_for(rows)
     }
 
+    fn deferred(&self) -> MutexGuard<'_, Option<Vec<Row>>> {
+        self.deferred.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wait_for(&self, rows: Vec<Row>) -> Result<(), Unwritten> {
         let (done, answer) = mpsc::sync_channel(1);
-        let done = Some(done);
         self.submit(Submission { rows, done })?;
         answer.recv().unwrap_or(Err(Unwritten::Closed))
     }
@@ -130,14 +133,13 @@ impl Writer {
     }
 
     pub(super) fn defer(&self) {
-        self.is_deferred.store(true, Ordering::SeqCst);
+        self.deferred().get_or_insert_default();
     }
 
-    /// Waits for everything submitted so far. A failure stays one: what comes
-    /// after it in the queue fails too.
+    /// Writes what was deferred, in one transaction.
     pub(super) fn sync(&self) -> Result<(), Unwritten> {
-        self.is_deferred.store(false, Ordering::SeqCst);
-        self.wait_for(Vec::new())
+        let rows = self.deferred().take().unwrap_or_default();
+        self.wait_for(rows)
     }
 
     pub(super) fn note_use(&self, key: &Arc<Key>) {
@@ -183,8 +185,6 @@ struct Kept {
 
 impl Kept {
     fn serve(&mut self, waiting: &Receiver<Submission>) {
-        // What nobody waited for must not be passed over in silence.
-        let mut lost: Option<Unwritten> = None;
         loop {
             let first = match waiting.recv_timeout(NOTES_EVERY) {
                 Ok(first) => first,
@@ -206,17 +206,10 @@ impl Kept {
             let mut rows: Vec<&Row> = shared.iter().flat_map(|one| &one.rows).collect();
             let notes = self.due_notes();
             rows.extend(&notes);
-            let result = match lost.clone() {
-                Some(lost) => Err(lost),
-                None => self.write(&rows),
-            };
+            let result = self.write(&rows);
             for one in shared {
-                match (one.done, &result) {
-                    // Who gave up waiting has gone; the change is made all the same.
-                    (Some(done), result) => drop(done.send(result.clone())),
-                    (None, Ok(())) => {}
-                    (None, Err(error)) => lost = Some(error.clone()),
-                }
+                // Who gave up waiting has gone; the change is made all the same.
+                drop(one.done.send(result.clone()));
             }
         }
         self.noted = Instant::now()

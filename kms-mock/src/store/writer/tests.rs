@@ -53,7 +53,7 @@ impl Access {
 }
 
 impl Disk {
-    fn platter(&self) -> std::sync::MutexGuard<'_, Platter> {
+    fn platter(&self) -> MutexGuard<'_, Platter> {
         self.0.lock().unwrap()
     }
 
@@ -260,17 +260,50 @@ fn a_full_disk_refuses_changes_until_there_is_room_again() {
 }
 
 #[test]
+fn changes_that_go_on_without_waiting_are_written_all_at_once_or_not_at_all() {
+    const CHANGES: usize = 300;
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let disk = Disk::default();
+    let writer = start(&disk);
+    writer.defer();
+    for n in 0..CHANGES {
+        writer.commit(put(&n.to_string())).unwrap();
+    }
+    let mut cuts = vec![disk.cut(&mut rng)];
+    let syncing = std::thread::spawn({
+        let writer = Arc::clone(&writer);
+        move || writer.sync()
+    });
+    while !syncing.is_finished() {
+        if cuts.len() > 60 {
+            let at = rng.random_range(1..cuts.len());
+            cuts.swap_remove(at);
+        }
+        cuts.push(disk.cut(&mut rng));
+    }
+    assert_eq!(syncing.join().unwrap(), Ok(()));
+    cuts.push(disk.cut(&mut rng));
+    let found: Vec<usize> = cuts.iter().map(|cut| names(cut).len()).collect();
+    assert!(found.iter().all(|n| [0, CHANGES].contains(n)), "{found:?}");
+    assert_eq!((found[0], found.last()), (0, Some(&CHANGES)));
+    writer.close();
+}
+
+#[test]
 fn changes_that_nobody_waited_for_are_told_of_when_they_fail() {
     let disk = Disk::default();
     let writer = start(&disk);
     writer.defer();
-    writer.commit(put("one")).unwrap();
-    assert_eq!(writer.sync(), Ok(()));
-    writer.defer();
     disk.platter().is_full = true;
+    writer.commit(put("one")).unwrap();
     writer.commit(put("two")).unwrap();
-    writer.commit(put("three")).unwrap();
     assert!(writer.sync().is_err());
+    disk.platter().is_full = false;
+    // From here on changes wait for themselves again.
+    writer.commit(put("three")).unwrap();
+    assert_eq!(names(&disk).into_iter().collect::<Vec<_>>(), ["three"]);
     writer.close();
     assert_eq!(writer.commit(put("late")), Err(Unwritten::Closed));
 }
