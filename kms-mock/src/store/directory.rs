@@ -137,6 +137,10 @@ pub(super) fn open(dir: &Path) -> Result<Opened, DataDirError> {
     let lock = lock(dir)?;
     // Another server may have made it before we had the lock.
     if !file.try_exists().map_err(unusable)? {
+        if let Err(source) = keep_others_out(dir) {
+            drop(std::fs::remove_file(dir.join(LOCK))); // nothing of ours is left
+            return Err(unusable(source));
+        }
         make_database(dir, &file)?;
     }
     let database = open_file(&file)?;
@@ -163,10 +167,19 @@ fn foreign_entry(dir: &Path) -> io::Result<Option<String>> {
             return Ok(Some(name.to_string_lossy().into_owned()));
         }
     }
-    // Nobody else's: from now on nobody else reads it.
-    #[cfg(unix)]
-    std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
     Ok(None)
+}
+
+/// Takes from a directory what others may, and gives its owner nothing.
+fn keep_others_out(dir: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mut permissions = dir.metadata()?.permissions();
+        permissions.set_mode(permissions.mode() & 0o7700);
+        std::fs::set_permissions(dir, permissions)?;
+    }
+    Ok(())
 }
 
 fn lock(dir: &Path) -> Result<File, DataDirError> {
