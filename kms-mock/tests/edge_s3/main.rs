@@ -45,6 +45,14 @@ async fn with_bucket(auth: Auth) -> (KmsMock, kms_mock::iam::Credentials) {
     (mock, alice)
 }
 
+/// A world with a bucket, whom nobody asks for signatures, and the bucket's URL.
+async fn open_bucket() -> (KmsMock, Client, String) {
+    let (mock, client) = (builder().start().await.unwrap(), Client::new());
+    let url = format!("{}/b-1", mock.url());
+    assert_eq!(client.put(&url).send().await.unwrap().status(), 200);
+    (mock, client, url)
+}
+
 #[tokio::test]
 async fn an_object_comes_back_with_exactly_its_metadata() {
     let (mock, alice) = with_bucket(Auth::Strict).await;
@@ -79,18 +87,8 @@ async fn an_object_comes_back_with_exactly_its_metadata() {
 
 #[tokio::test]
 async fn every_header_of_the_encryption_client_is_kept_byte_for_byte() {
-    let mock = builder().start().await.unwrap();
-    let client = Client::new();
-    assert_eq!(
-        client
-            .put(format!("{}/b-1", mock.url()))
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
-    let url = format!("{}/b-1/k", mock.url());
+    let (_mock, client, bucket) = open_bucket().await;
+    let url = format!("{bucket}/k");
     let mut put = client.put(&url).body("sealed");
     for (name, value) in S3EC {
         put = put.header(name, value);
@@ -108,14 +106,8 @@ async fn every_header_of_the_encryption_client_is_kept_byte_for_byte() {
 
 #[tokio::test]
 async fn ranges_give_parts_and_impossible_ranges_are_refused() {
-    let mock = builder().start().await.unwrap();
-    let client = Client::new();
-    client
-        .put(format!("{}/b-1", mock.url()))
-        .send()
-        .await
-        .unwrap();
-    let url = format!("{}/b-1/k", mock.url());
+    let (_mock, client, bucket) = open_bucket().await;
+    let url = format!("{bucket}/k");
     client.put(&url).body("0123456789").send().await.unwrap();
     let table = [
         ("bytes=2-4", 206, "234", "bytes 2-4/10"),
@@ -145,16 +137,10 @@ async fn ranges_give_parts_and_impossible_ranges_are_refused() {
 
 #[tokio::test]
 async fn listings_page_through_keys_and_prefixes() {
-    let mock = builder().start().await.unwrap();
-    let client = Client::new();
-    client
-        .put(format!("{}/b-1", mock.url()))
-        .send()
-        .await
-        .unwrap();
+    let (mock, client, bucket) = open_bucket().await;
     for key in ["a/1", "a/2", "b", "c%3Cd", "e/1"] {
         let put = client
-            .put(format!("{}/b-1/{key}", mock.url()))
+            .put(format!("{bucket}/{key}"))
             .body("x")
             .send()
             .await
@@ -162,7 +148,7 @@ async fn listings_page_through_keys_and_prefixes() {
         assert_eq!(put.status(), 200);
     }
     let list = async |query: &str| {
-        let url = format!("{}/b-1?list-type=2&{query}", mock.url());
+        let url = format!("{bucket}?list-type=2&{query}");
         client.get(url).send().await.unwrap().text().await.unwrap()
     };
     let page = list("delimiter=/").await;
@@ -202,13 +188,7 @@ async fn listings_page_through_keys_and_prefixes() {
 
 #[tokio::test]
 async fn what_is_not_there_is_told_in_the_words_of_s3() {
-    let mock = builder().start().await.unwrap();
-    let client = Client::new();
-    client
-        .put(format!("{}/b-1", mock.url()))
-        .send()
-        .await
-        .unwrap();
+    let (mock, client, bucket) = open_bucket().await;
     let get = async |path: &str| {
         let response = client
             .get(format!("{}{path}", mock.url()))
@@ -235,16 +215,12 @@ async fn what_is_not_there_is_told_in_the_words_of_s3() {
     assert_eq!(head.status(), 404);
 
     client
-        .put(format!("{}/b-1/k", mock.url()))
+        .put(format!("{bucket}/k"))
         .body("x")
         .send()
         .await
         .unwrap();
-    let full = client
-        .delete(format!("{}/b-1", mock.url()))
-        .send()
-        .await
-        .unwrap();
+    let full = client.delete(&bucket).send().await.unwrap();
     assert_eq!(full.status(), 409);
     for path in ["/b-1/k", "/b-1/k", "/b-1"] {
         let deleted = client
@@ -498,14 +474,8 @@ async fn signature_version_two_presigns_for_strangers_and_for_nobody_else() {
 
 #[tokio::test]
 async fn wrong_checksums_are_refused() {
-    let mock = builder().start().await.unwrap();
-    let client = Client::new();
-    client
-        .put(format!("{}/b-1", mock.url()))
-        .send()
-        .await
-        .unwrap();
-    let url = format!("{}/b-1/k", mock.url());
+    let (_mock, client, bucket) = open_bucket().await;
+    let url = format!("{bucket}/k");
     let table = [
         ("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==", 400),
         ("x-amz-checksum-crc32", "AAAAAA==", 400),

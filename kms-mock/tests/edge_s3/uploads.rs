@@ -3,7 +3,7 @@
 use kms_mock::KmsMock;
 use reqwest::{Client, Response, StatusCode};
 
-use crate::support::builder;
+use crate::open_bucket;
 
 /// A bucket of a world, talked to without signatures.
 pub(crate) struct Bucket {
@@ -14,14 +14,12 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     pub(crate) async fn new() -> Self {
-        let mock = builder().start().await.unwrap();
-        let bucket = Self {
-            client: Client::new(),
-            url: format!("{}/b-1", mock.url()),
+        let (mock, client, url) = open_bucket().await;
+        Self {
             _mock: mock,
-        };
-        assert_eq!(bucket.put("", &[], b"").await.status(), 200);
-        bucket
+            client,
+            url,
+        }
     }
 
     pub(crate) async fn send(
