@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use kms_mock::{
     policy::{
-        Facts, KeyFacts, Policy, PolicyKind, Request, Resource, decide,
+        Policy, PolicyKind, Question, QuestionKey,
         prove::{Claim, Verdict as Proved, prove},
     },
-    principal::{Caller, Principal},
+    principal::Principal,
 };
 use nsm_sim::clock::UnixMillis;
 use serde_json::Value;
@@ -17,7 +17,6 @@ use crate::json;
 
 const NOW: UnixMillis = UnixMillis(1_767_225_600_000);
 const ACCOUNT: &str = "123456789012";
-const KEY_ARN: &str = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
 fn seeds(corpus: &Corpus) -> anyhow::Result<Vec<Vec<u8>>> {
     let mut seeds = vec![
@@ -34,13 +33,14 @@ fn seeds(corpus: &Corpus) -> anyhow::Result<Vec<Vec<u8>>> {
 /// Read, written as `GetKeyPolicy` answers it, and asked about one request.
 pub(super) fn policy(corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
     let seeds = seeds(corpus)?;
-    let caller = Caller::new(Principal::AssumedRole {
+    let role = Principal::AssumedRole {
         account: ACCOUNT.into(),
         role_path_name: "R".into(),
         session: "s".into(),
-    });
+    };
+    let mut question = Question::new(role, "kms:Decrypt", QuestionKey::default(), NOW);
     let context = BTreeMap::from([("purpose".to_owned(), "fuzz".to_owned())]);
-    let tags = BTreeMap::new();
+    question.facts.encryption_context = Some(context);
     Ok(Box::new(Mutating {
         seeds,
         change: json::change,
@@ -58,28 +58,7 @@ pub(super) fn policy(corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
                     panic!("what GetKeyPolicy answers is no policy: {error}")
                 });
                 assert_eq!(again.rendered(), policy.rendered());
-                let facts = Facts {
-                    encryption_context: Some(&context),
-                    ..Facts::default()
-                };
-                let request = Request {
-                    caller: &caller,
-                    action: "kms:Decrypt",
-                    resource: Resource::Key(KeyFacts {
-                        arn: KEY_ARN,
-                        account: ACCOUNT,
-                        region: "us-east-1",
-                        spec: "SYMMETRIC_DEFAULT",
-                        usage: "ENCRYPT_DECRYPT",
-                        origin: "AWS_KMS",
-                        multi_region_type: None,
-                        aliases: &[],
-                        tags: &tags,
-                    }),
-                    facts: &facts,
-                    now: NOW,
-                };
-                let decision = decide(&request, Some(&Arc::new(policy)), Vec::new);
+                let decision = question.decide(&Arc::new(policy), &[]);
                 let _ = (
                     decision.is_allowed(),
                     decision.to_json(),
