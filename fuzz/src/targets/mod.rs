@@ -9,6 +9,7 @@ mod kms_calls;
 mod nsm;
 mod policy;
 mod signatures;
+mod xks;
 
 use std::{
     fs,
@@ -50,7 +51,7 @@ pub(crate) struct Entry {
 }
 
 /// Every target, in the order of the data's way through an enclave.
-pub(crate) const ALL: [Entry; 18] = [
+pub(crate) const ALL: [Entry; 19] = [
     Entry {
         name: "nsm-request",
         about: "requests to the NSM, beside serde_cbor and AWS's type",
@@ -115,6 +116,11 @@ pub(crate) const ALL: [Entry; 18] = [
         name: "kms-blob",
         about: "ciphertext blobs given to Decrypt",
         make: kms::blob,
+    },
+    Entry {
+        name: "xks-answer",
+        about: "answers of external key store proxies, heads and bodies",
+        make: xks::answers,
     },
     Entry {
         name: "seed-file",
