@@ -207,6 +207,21 @@ impl AuditRecord {
                     "userName": crate::principal::name_of(role_path_name),
                 } },
             }),
+            Principal::FederatedUser { name, by, .. } => json!({
+                "type": "FederatedUser", "arn": arn, "accountId": account,
+                "principalId": format!("{account}:{name}"),
+                "sessionContext": { "sessionIssuer": match by {
+                    Some(path_name) => json!({
+                        "type": "IAMUser", "accountId": account,
+                        "arn": format!("arn:aws:iam::{account}:user/{path_name}"),
+                        "userName": crate::principal::name_of(path_name),
+                    }),
+                    None => json!({
+                        "type": "Root", "accountId": account,
+                        "arn": format!("arn:aws:iam::{account}:root"),
+                    }),
+                } },
+            }),
         }
     }
 

@@ -1,10 +1,13 @@
-//! Who calls: the account's root user, an IAM user, or a session of a role.
+//! Who calls: the account's root user, an IAM user, a session of a role, or a
+//! federated user.
 //!
 //! Source of truth: IAM user guide, "IAM identifiers" and "`aws:PrincipalArn`";
-//! ground truth KMS §3. Does not model federated users, service principals as
-//! callers, or partitions other than `aws`.
+//! ground truth KMS §3. Does not model web identities and SAML, service
+//! principals as callers, or partitions other than `aws`.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+
+use nsm_sim::clock::UnixMillis;
 
 use crate::policy::Policy;
 
@@ -33,6 +36,15 @@ pub enum Principal {
         /// The role session name.
         session: String,
     },
+    /// A session that GetFederationToken made.
+    FederatedUser {
+        /// Twelve digits.
+        account: String,
+        /// The name that was asked for.
+        name: String,
+        /// Path and name of the user who asked; `None` for the root user.
+        by: Option<String>,
+    },
 }
 
 impl Principal {
@@ -42,8 +54,19 @@ impl Principal {
         match self {
             Self::Root { account }
             | Self::User { account, .. }
-            | Self::AssumedRole { account, .. } => account,
+            | Self::AssumedRole { account, .. }
+            | Self::FederatedUser { account, .. } => account,
         }
+    }
+
+    /// Whether the principal acts with the permissions of the account's root
+    /// user, which no policy of IAM gives or bounds.
+    #[must_use]
+    pub fn acts_for_root(&self) -> bool {
+        matches!(
+            self,
+            Self::Root { .. } | Self::FederatedUser { by: None, .. }
+        )
     }
 
     /// The ARN that AWS shows in messages and logs. A session's is of the
@@ -71,6 +94,9 @@ impl Principal {
                 ]
                 .concat()
             }
+            Self::FederatedUser { account, name, .. } => {
+                ["arn:aws:sts::", account, ":federated-user/", name].concat()
+            }
         }
     }
 
@@ -89,7 +115,8 @@ impl Principal {
     }
 
     /// Reads what [`Principal::arn`] writes. The role of a session is taken to
-    /// have no path, since such an ARN does not carry one.
+    /// have no path and a federated user to be the root user's, since their ARNs
+    /// do not tell.
     #[must_use]
     pub fn parse(arn: &str) -> Option<Self> {
         let rest = arn.strip_prefix("arn:aws:")?;
@@ -108,6 +135,16 @@ impl Principal {
                 Some(Self::User {
                     account,
                     path_name: path_name.to_owned(),
+                })
+            }
+            "sts" if resource.starts_with("federated-user/") => {
+                let name = resource
+                    .strip_prefix("federated-user/")
+                    .filter(|name| !name.is_empty() && !name.contains('/'))?;
+                Some(Self::FederatedUser {
+                    account,
+                    name: name.to_owned(),
+                    by: None,
                 })
             }
             "sts" => {
@@ -151,8 +188,19 @@ pub struct Caller {
     /// The IAM policies of the user or the role. Those of the root user are not
     /// looked at: IAM cannot restrict it.
     pub identity_policies: Vec<Arc<Policy>>,
-    /// The policies given to `AssumeRole`; none means no further restriction.
+    /// The permissions boundary of the user or the role, if it has one.
+    pub boundary: Option<Arc<Policy>>,
+    /// The policies given to `AssumeRole`; none means no further restriction. A
+    /// federated user without any may do nothing that IAM gives.
     pub session_policies: Vec<Arc<Policy>>,
+    /// `aws:userid`, when known.
+    pub user_id: Option<String>,
+    /// `aws:PrincipalTag/…`: tags of the user or role, and of the session.
+    pub tags: BTreeMap<String, String>,
+    /// `aws:SourceIdentity` of a session that has one.
+    pub source_identity: Option<String>,
+    /// `aws:TokenIssueTime`: when temporary credentials were made.
+    pub token_issued: Option<UnixMillis>,
     /// The peer's address (`aws:SourceIp`), when known.
     pub source_ip: Option<IpAddr>,
     /// Whether the call came by TLS (`aws:SecureTransport`).
@@ -166,7 +214,12 @@ impl Caller {
         Self {
             principal,
             identity_policies: Vec::new(),
+            boundary: None,
             session_policies: Vec::new(),
+            user_id: None,
+            tags: BTreeMap::new(),
+            source_identity: None,
+            token_issued: None,
             source_ip: None,
             secure_transport: true,
         }
@@ -201,6 +254,7 @@ mod tests {
             "arn:aws:iam::123456789012:root",
             "arn:aws:iam::123456789012:user/division/alice",
             "arn:aws:sts::123456789012:assumed-role/Admin/me@example.com",
+            "arn:aws:sts::123456789012:federated-user/Bob",
         ] {
             assert_eq!(Principal::parse(arn).unwrap().arn(), arn);
         }
@@ -210,6 +264,7 @@ mod tests {
             "arn:aws:iam::12345678901:root",
             "arn:aws:iam::123456789012:user/",
             "arn:aws:sts::123456789012:assumed-role/Admin",
+            "arn:aws:sts::123456789012:federated-user/",
         ] {
             assert_eq!(Principal::parse(not_a_caller), None, "{not_a_caller}");
         }

@@ -53,6 +53,9 @@ struct Check {
     /// supposed to allow them everything.
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "principal")]
     iam: Vec<PathBuf>,
+    /// The permissions boundary of the principals.
+    #[arg(long, value_name = "FILE", requires = "principal")]
+    boundary: Option<PathBuf>,
     /// The account that owns the key. Without it: the one the policy delegates
     /// to, or that of its first principal.
     #[arg(long, value_name = "12 DIGITS")]
@@ -124,9 +127,13 @@ fn check(args: &Check) -> anyhow::Result<ExitCode> {
         .iter()
         .map(|file| read_policy(file, PolicyKind::Identity))
         .collect::<anyhow::Result<_>>()?;
+    let boundary = args.boundary.as_deref();
     let claim = Claim {
         principals: args.principal.clone(),
         identity_policies: (!iam.is_empty()).then_some(iam),
+        boundary: boundary
+            .map(|file| read_policy(file, PolicyKind::Identity))
+            .transpose()?,
         expected_pcr0: args.pcr0.clone(),
         account: args.account.clone(),
         key_arn: args.key.clone(),

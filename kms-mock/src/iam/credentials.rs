@@ -1,5 +1,5 @@
-//! Access keys: long-term ones of users (`AKIA…`) and temporary ones of role
-//! sessions (`ASIA…`) with a session token and an end.
+//! Access keys: long-term ones of users (`AKIA…`) and temporary ones of sessions
+//! (`ASIA…`) with a session token and an end.
 //!
 //! Source of truth: AWS IAM user guide, "IAM identifiers" (prefixes of unique
 //! ids) and "Temporary security credentials". The token is an opaque random
@@ -12,7 +12,7 @@ use nsm_sim::clock::UnixMillis;
 use rand::{Rng, RngCore};
 use zeroize::Zeroizing;
 
-use super::document::Document;
+use super::terms::Terms;
 use crate::server::sigv4::{Scope, signing_key};
 
 /// Credentials as they are handed to a client.
@@ -52,15 +52,22 @@ pub(crate) enum Holder {
         role: String,
         session: String,
     },
+    Federated {
+        account: String,
+        name: String,
+        /// The user who asked for it; `None` for the root user.
+        by: Option<String>,
+    },
 }
 
 impl Holder {
     /// The account that the key belongs to.
     pub(crate) fn account(&self) -> &str {
         match self {
-            Self::Root { account } | Self::User { account, .. } | Self::Session { account, .. } => {
-                account
-            }
+            Self::Root { account }
+            | Self::User { account, .. }
+            | Self::Session { account, .. }
+            | Self::Federated { account, .. } => account,
         }
     }
 }
@@ -88,7 +95,7 @@ impl Status {
 pub(crate) struct AccessKey {
     pub(crate) credentials: Credentials,
     pub(crate) holder: Holder,
-    pub(crate) session_policies: Vec<Document>,
+    pub(crate) terms: Terms,
     pub(crate) created: UnixMillis,
     pub(crate) status: Status,
     /// The derived key of the last scope: a client signs all day for one.
@@ -109,13 +116,13 @@ impl AccessKey {
     pub(crate) fn new(
         credentials: Credentials,
         holder: Holder,
-        session_policies: Vec<Document>,
+        terms: Terms,
         created: UnixMillis,
     ) -> Self {
         Self {
             credentials,
             holder,
-            session_policies,
+            terms,
             created,
             status: Status::Active,
             derived: RwLock::new(None),
@@ -125,10 +132,9 @@ impl AccessKey {
     /// The same key with another status.
     pub(crate) fn with_status(&self, status: Status) -> Self {
         let (credentials, holder) = (self.credentials.clone(), self.holder.clone());
-        let policies = self.session_policies.clone();
         Self {
             status,
-            ..Self::new(credentials, holder, policies, self.created)
+            ..Self::new(credentials, holder, self.terms.clone(), self.created)
         }
     }
 

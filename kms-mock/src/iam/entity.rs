@@ -1,5 +1,5 @@
-//! Roles and users: what both have (a name at a path, inline policies, attached
-//! policies, tags) in one shape, and what each has alone.
+//! Roles, users and groups: what all have (a name at a path, inline policies,
+//! attached policies) in one shape, and what each has alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,21 +10,24 @@ use nsm_sim::clock::UnixMillis;
 
 use super::{Document, Iam, IamError, names::Tags, state::Change};
 
-/// Role or user.
+/// Role, user or group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntityKind {
     /// Assumed by others.
     Role,
     /// Has access keys.
     User,
+    /// Has users.
+    Group,
 }
 
 impl EntityKind {
-    /// `role` or `user`, as in error texts and ARNs.
+    /// `role`, `user` or `group`, as in error texts and ARNs.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Role => "role",
             Self::User => "user",
+            Self::Group => "group",
         }
     }
 
@@ -32,16 +35,17 @@ impl EntityKind {
         match self {
             Self::Role => "role policy",
             Self::User => "user policy",
+            Self::Group => "group policy",
         }
     }
 }
 
-/// Which role or user.
+/// Which role, user or group.
 #[derive(Clone, Copy, Debug)]
 pub struct Who<'a> {
     /// Twelve digits.
     pub account: &'a str,
-    /// Role or user.
+    /// Role, user or group.
     pub kind: EntityKind,
     /// Name without path.
     pub name: &'a str,
@@ -70,6 +74,17 @@ impl<'a> Who<'a> {
         }
     }
 
+    /// A group.
+    #[must_use]
+    pub fn group(account: &'a str, name: &'a str) -> Self {
+        let kind = EntityKind::Group;
+        Self {
+            account,
+            kind,
+            name,
+        }
+    }
+
     pub(super) fn not_found(&self) -> IamError {
         IamError::NoSuchEntity {
             kind: self.kind.word(),
@@ -84,14 +99,14 @@ impl<'a> Who<'a> {
     }
 }
 
-/// What roles and users have alike.
+/// What roles, users and groups have alike.
 #[derive(Clone, Debug)]
 pub struct Entity {
     /// `/` or `/path/`.
     pub path: String,
     /// Name without path.
     pub name: String,
-    /// `AROA…` or `AIDA…`.
+    /// `AROA…`, `AIDA…` or `AGPA…`.
     pub id: String,
     /// ARN with path.
     pub arn: String,
@@ -100,6 +115,10 @@ pub struct Entity {
     pub(super) inline: BTreeMap<String, Document>,
     /// ARNs of managed policies.
     pub(super) attached: BTreeSet<String>,
+    /// ARN of the managed policy that is the permissions boundary; never of a
+    /// group.
+    pub(super) boundary: Option<String>,
+    /// Never of a group.
     pub(super) tags: Tags,
 }
 
@@ -131,6 +150,8 @@ pub struct User {
     pub entity: Entity,
     /// Ids of access keys.
     pub(super) keys: Vec<String>,
+    /// Names of the groups it is a member of.
+    pub(super) groups: BTreeSet<String>,
 }
 
 impl User {
@@ -141,9 +162,16 @@ impl User {
     }
 }
 
-/// Inline policies of one role or user; AWS bounds their size, not their number.
+/// A group as IAM shows it.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// What users have too.
+    pub entity: Entity,
+}
+
+/// Inline policies of one role, user or group; AWS bounds their size, not their number.
 const INLINE_MAX: usize = 100;
-/// AWS's default quota of managed policies attached to one role or user.
+/// AWS's default quota of managed policies attached to one role, user or group.
 const ATTACHED_MAX: usize = 10;
 
 impl Iam {
@@ -216,6 +244,10 @@ impl Iam {
     /// # Errors
     /// [`IamError`]: NoSuchEntity, LimitExceeded.
     pub fn attach_policy(&self, who: Who<'_>, arn: &str) -> Result<(), IamError> {
+        if !arn.starts_with("arn:") {
+            let arn = arn.chars().take(2_048).collect();
+            return Err(IamError::InvalidPolicyArn(arn));
+        }
         if !self.is_attachable(who.account, arn) {
             let what = arn.to_owned();
             return Err(IamError::NotAttachable { what });
@@ -226,6 +258,7 @@ impl Iam {
                 let quota = match who.kind {
                     EntityKind::Role => "PoliciesPerRole",
                     EntityKind::User => "PoliciesPerUser",
+                    EntityKind::Group => "PoliciesPerGroup",
                 };
                 let max = ATTACHED_MAX;
                 return Err(IamError::LimitExceeded { quota, max });
@@ -250,22 +283,21 @@ impl Iam {
     }
 
     pub(super) fn untag(&self, who: Who<'_>, keys: &[String]) -> Result<(), IamError> {
-        self.change_entity(who, |entity| {
-            entity.tags.remove(keys);
-            Ok(())
-        })
+        self.change_entity(who, |entity| entity.tags.remove(keys))
     }
 
-    /// What role and user have alike.
+    /// What role, user and group have alike.
     pub(super) fn entity(&self, who: Who<'_>) -> Result<Entity, IamError> {
         match who.kind {
             EntityKind::Role => Ok(self.role(who.account, who.name)?.entity),
             EntityKind::User => Ok(self.user(who.account, who.name)?.entity),
+            EntityKind::Group => Ok(self.group(who.account, who.name)?.entity),
         }
     }
 
-    /// Changes what role and user have alike, or nothing if `change` refuses.
-    fn change_entity(
+    /// Changes what role, user and group have alike, or nothing if `change`
+    /// refuses.
+    pub(super) fn change_entity(
         &self,
         who: Who<'_>,
         change: impl FnOnce(&mut Entity) -> Result<(), IamError>,
@@ -277,7 +309,27 @@ impl Iam {
             EntityKind::User => {
                 self.change_user(who.account, who.name, |it| change(&mut it.entity))
             }
+            EntityKind::Group => {
+                self.change_group(who.account, who.name, |it| change(&mut it.entity))
+            }
         }
+    }
+
+    /// Changes a group, or nothing if `change` refuses.
+    fn change_group(
+        &self,
+        account: &str,
+        name: &str,
+        change: impl FnOnce(&mut Group) -> Result<(), IamError>,
+    ) -> Result<(), IamError> {
+        let mut state = self.write();
+        let found = state.group(account, name);
+        let mut group = found
+            .cloned()
+            .ok_or_else(|| Who::group(account, name).not_found())?;
+        change(&mut group)?;
+        let account = account.to_owned();
+        Self::commit(&mut state, [Change::GroupPut { account, group }])
     }
 
     /// Changes a role, or nothing if `change` refuses.
@@ -315,7 +367,7 @@ impl Iam {
     }
 }
 
-/// Refuses to delete what still has policies.
+/// Refuses to delete what still has policies. A boundary is in nobody's way.
 pub(super) fn check_bare(entity: &Entity) -> Result<(), IamError> {
     if !entity.attached.is_empty() {
         let what = "entity, must detach all policies first.";

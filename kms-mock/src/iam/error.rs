@@ -16,7 +16,7 @@ pub enum IamError {
     /// NoSuchEntity: there is no such user, role, or policy of one.
     #[error("The {kind} with name {name} cannot be found.")]
     NoSuchEntity {
-        /// `user`, `role`, `role policy` or `user policy`.
+        /// `user`, `role`, `group`, or one of them with `policy` after it.
         kind: &'static str,
         /// Its name.
         name: String,
@@ -39,10 +39,16 @@ pub enum IamError {
         /// The ARN, or ARN and version.
         what: String,
     },
+    /// NoSuchEntity: there is no policy of this ARN that could be a boundary.
+    #[error("Scope ARN: {arn} does not exist or is not attachable.")]
+    NoSuchBoundary {
+        /// Its ARN.
+        arn: String,
+    },
     /// EntityAlreadyExists.
     #[error("{kind} with name {name} already exists.")]
     EntityAlreadyExists {
-        /// `User` or `Role`.
+        /// `User`, `Role` or `Group`.
         kind: &'static str,
         /// Its name.
         name: String,
@@ -70,6 +76,24 @@ pub enum IamError {
     /// InvalidInput: well formed, and refused all the same.
     #[error("{0}")]
     InvalidInput(&'static str),
+    /// InvalidInput: a boundary that is no policy's ARN.
+    #[error("ARN {0} is not valid.")]
+    InvalidBoundaryArn(String),
+    /// InvalidInput, of a session InvalidParameterValue: a tag is given twice.
+    #[error("Duplicate tag keys found. Please note that Tag keys are case insensitive.")]
+    DuplicateTags {
+        /// Whether they are a session's.
+        of_session: bool,
+    },
+    /// InvalidParameterValue: a key that no tag of the request has.
+    #[error("The specified transitive tag key must be included in the requested tags.")]
+    TransitiveTagNotAsked,
+    /// InvalidParameterValue: a tag that the calling session hands on.
+    #[error(
+        "One of the specified transitive tag keys can't be set because it conflicts with a \
+         transitive tag key from the calling session."
+    )]
+    TransitiveTagConflict,
     /// ValidationError: a parameter has the wrong form.
     #[error(
         "1 validation error detected: Value '{value}' at '{parameter}' failed to satisfy \
@@ -83,6 +107,16 @@ pub enum IamError {
         /// What is asked for.
         constraint: &'static str,
     },
+    /// ValidationError: the same of a parameter whose value AWS does not repeat.
+    #[error(
+        "1 validation error detected: Value at '{parameter}' failed to satisfy constraint: {constraint}"
+    )]
+    Unfit {
+        /// The parameter, `tags.1.member.key`.
+        parameter: String,
+        /// What is asked for.
+        constraint: String,
+    },
     /// ValidationError: a parameter is missing.
     #[error(
         "1 validation error detected: Value null at '{0}' failed to satisfy constraint: Member must not be null"
@@ -91,6 +125,9 @@ pub enum IamError {
     /// ValidationError: an ARN that is none.
     #[error("{0} is invalid")]
     InvalidArn(String),
+    /// ValidationError: no ARN of a policy to attach.
+    #[error("ARN {0} is not valid.")]
+    InvalidPolicyArn(String),
     /// ValidationError: the session would be longer than it may be.
     #[error("The requested DurationSeconds exceeds the {limit}")]
     SessionTooLong {
@@ -115,8 +152,14 @@ pub enum IamError {
         because: String,
     },
     /// AccessDenied: a session asks for a session of its own.
-    #[error("Cannot call GetSessionToken with session credentials")]
-    SessionOfSession,
+    #[error("Cannot call {operation} with session credentials")]
+    SessionOfSession {
+        /// `GetSessionToken` or `GetFederationToken`.
+        operation: &'static str,
+    },
+    /// InvalidClientTokenId: a session that may not call this service at all.
+    #[error("The security token included in the request is invalid")]
+    TokenNotAccepted,
     /// InvalidAction: no such operation here.
     #[error("Could not find operation {action} for version {version}")]
     InvalidAction {
@@ -128,12 +171,20 @@ pub enum IamError {
 }
 
 impl IamError {
+    pub(super) fn unfit(parameter: impl Into<String>, constraint: impl Into<String>) -> Self {
+        Self::Unfit {
+            parameter: parameter.into(),
+            constraint: constraint.into(),
+        }
+    }
+
     /// AWS's code and HTTP status.
     pub(super) fn code(&self) -> (&'static str, u16) {
         match self {
             Self::NoSuchEntity { .. }
             | Self::NoSuchAccessKey { .. }
             | Self::NoSuchPolicy { .. }
+            | Self::NoSuchBoundary { .. }
             | Self::NotAttachable { .. } => ("NoSuchEntity", 404),
             Self::EntityAlreadyExists { .. } | Self::PolicyAlreadyExists { .. } => {
                 ("EntityAlreadyExists", 409)
@@ -141,13 +192,21 @@ impl IamError {
             Self::DeleteConflict(_) => ("DeleteConflict", 409),
             Self::MalformedPolicyDocument(_) => ("MalformedPolicyDocument", 400),
             Self::LimitExceeded { .. } => ("LimitExceeded", 409),
-            Self::InvalidInput(_) => ("InvalidInput", 400),
+            Self::InvalidInput(_)
+            | Self::InvalidBoundaryArn(_)
+            | Self::DuplicateTags { of_session: false } => ("InvalidInput", 400),
+            Self::DuplicateTags { of_session: true }
+            | Self::TransitiveTagNotAsked
+            | Self::TransitiveTagConflict => ("InvalidParameterValue", 400),
             Self::Validation { .. }
+            | Self::Unfit { .. }
             | Self::MissingParameter(_)
+            | Self::InvalidPolicyArn(_)
             | Self::UserNotNamed
             | Self::InvalidArn(_)
             | Self::SessionTooLong { .. } => ("ValidationError", 400),
-            Self::AccessDenied { .. } | Self::SessionOfSession => ("AccessDenied", 403),
+            Self::AccessDenied { .. } | Self::SessionOfSession { .. } => ("AccessDenied", 403),
+            Self::TokenNotAccepted => ("InvalidClientTokenId", 403),
             Self::InvalidAction { .. } => ("InvalidAction", 400),
             Self::ServiceFailure(_) => ("ServiceFailure", 500),
         }

@@ -1,10 +1,15 @@
 //! Who calls, with which policies, and what those allow.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use nsm_sim::clock::UnixMillis;
 
-use super::{AssumeRole, Document, IamError, entity::Role};
+use super::{
+    AssumeRole, Document, IamError,
+    entity::Role,
+    names::Tags,
+    terms::{SessionTags, Terms},
+};
 use crate::{
     policy::{Decision, Denial, Facts, Outcome, Policy, PolicySource, Request, Resource, decide},
     principal::{Caller, Principal},
@@ -15,70 +20,120 @@ use crate::{
 pub struct Identity {
     /// Who it is.
     pub principal: Principal,
-    /// `AIDA…`, `AROA…:session`, or the account of a root user.
+    /// `AIDA…`, `AROA…:session`, `account:name` of a federated user, or the
+    /// account of a root user.
     pub unique_id: String,
-    documents: Vec<Document>,
-    session_documents: Vec<Document>,
+    pub(super) documents: Vec<Document>,
+    pub(super) boundary: Option<Document>,
+    /// Tags of the user or role.
+    pub(super) own_tags: Tags,
+    /// What its session was made with.
+    pub(super) terms: Terms,
+    /// When its session was made.
+    pub(super) token_issued: Option<UnixMillis>,
 }
 
 impl Identity {
-    pub(super) fn new(
-        principal: Principal,
-        unique_id: String,
-        documents: Vec<Document>,
-        session_documents: Vec<Document>,
-    ) -> Self {
+    /// Somebody without any policies.
+    pub(super) fn new(principal: Principal, unique_id: String) -> Self {
         Self {
             principal,
             unique_id,
-            documents,
-            session_documents,
+            documents: Vec::new(),
+            boundary: None,
+            own_tags: Tags::default(),
+            terms: Terms::default(),
+            token_issued: None,
         }
     }
 
     /// The root user of `account`.
     #[must_use]
     pub fn root(account: &str) -> Self {
-        Self {
-            principal: Principal::Root {
-                account: account.to_owned(),
-            },
-            unique_id: account.to_owned(),
-            documents: Vec::new(),
-            session_documents: Vec::new(),
-        }
+        let principal = Principal::Root {
+            account: account.to_owned(),
+        };
+        Self::new(principal, account.to_owned())
+    }
+
+    /// Whether it calls with temporary credentials.
+    pub(super) fn is_session(&self) -> bool {
+        self.token_issued.is_some()
     }
 
     /// What KMS is told about the caller.
     pub(crate) fn into_caller(self, source_ip: std::net::IpAddr, secure_transport: bool) -> Caller {
-        let parsed = |documents: &[Document]| -> Vec<Arc<Policy>> {
-            documents
-                .iter()
-                .map(|document| Arc::clone(document.policy()))
-                .collect()
-        };
         Caller {
-            identity_policies: parsed(&self.documents),
-            session_policies: parsed(&self.session_documents),
-            principal: self.principal,
             source_ip: Some(source_ip),
             secure_transport,
+            ..self.caller()
         }
     }
 
-    /// Whether the caller's own policies allow `action` on `resource`.
+    fn caller(self) -> Caller {
+        let parsed = |documents: &[Document]| -> Vec<Arc<Policy>> {
+            documents.iter().map(|it| Arc::clone(it.policy())).collect()
+        };
+        Caller {
+            identity_policies: parsed(&self.documents),
+            boundary: self.boundary.map(|it| Arc::clone(it.policy())),
+            session_policies: parsed(&self.terms.policies),
+            tags: self.terms.tags.over(&self.own_tags),
+            user_id: Some(self.unique_id),
+            source_identity: self.terms.source_identity,
+            token_issued: self.token_issued,
+            ..Caller::new(self.principal)
+        }
+    }
+
+    /// Whether the caller's own policies allow `action` on `resource`; `others`
+    /// are the condition keys that the call has beside the usual ones.
     pub(crate) fn authorize(
         &self,
         action: &str,
         resource: &str,
+        others: &[(&str, &str)],
+        now: UnixMillis,
+    ) -> Result<(), IamError> {
+        let facts = Facts {
+            others,
+            ..Facts::default()
+        };
+        self.allow(action, resource, &facts, now)
+    }
+
+    /// Whether the caller may make the federated user `arn` with these tags.
+    pub(super) fn may_federate(
+        &self,
+        arn: &str,
+        tags: &SessionTags,
+        now: UnixMillis,
+    ) -> Result<(), IamError> {
+        let (request_tags, others) = facts_of_tags(tags);
+        let facts = Facts {
+            request_tags: Some(&request_tags).filter(|it| !it.is_empty()),
+            others: &others,
+            ..Facts::default()
+        };
+        self.allow("sts:GetFederationToken", arn, &facts, now)?;
+        if request_tags.is_empty() {
+            return Ok(());
+        }
+        self.allow("sts:TagSession", arn, &facts, now)
+    }
+
+    fn allow(
+        &self,
+        action: &str,
+        resource: &str,
+        facts: &Facts<'_>,
         now: UnixMillis,
     ) -> Result<(), IamError> {
         let resource_of = Resource::Other {
             arn: resource,
             account: self.principal.account(),
         };
-        let decision = self.decide(action, resource_of, &Facts::default(), None, now);
-        match decision.outcome {
+        match self.decide(action, resource_of, facts, None, now).outcome {
             Outcome::Denied(denial) => Err(IamError::AccessDenied {
                 caller: self.principal.arn(),
                 action: action.to_owned(),
@@ -89,17 +144,24 @@ impl Identity {
         }
     }
 
-    /// Whether trust policy and own policies let the caller assume `role`.
+    /// Whether trust policy and own policies let the caller assume `role` on these
+    /// terms. A session that has tags, asked for or inherited, needs
+    /// sts:TagSession, one with a source identity sts:SetSourceIdentity.
     pub(super) fn may_assume(
         &self,
         role: &Role,
         role_account: &str,
         request: &AssumeRole<'_>,
+        terms: &Terms,
         now: UnixMillis,
-    ) -> Result<(), String> {
-        let mut others = vec![("sts:rolesessionname", request.session_name)];
+    ) -> Result<(), IamError> {
+        let (request_tags, mut others) = facts_of_tags(&terms.tags);
+        others.push(("sts:rolesessionname", request.session_name));
         others.extend(request.external_id.map(|id| ("sts:externalid", id)));
+        let source_identity = terms.source_identity.as_deref();
+        others.extend(source_identity.map(|it| ("sts:sourceidentity", it)));
         let facts = Facts {
+            request_tags: Some(&request_tags).filter(|it| !it.is_empty()),
             others: &others,
             ..Facts::default()
         };
@@ -107,18 +169,24 @@ impl Identity {
             arn: role.arn(),
             account: role_account,
         };
-        let action = "sts:AssumeRole";
         let trust = Some(role.trust.policy());
-        match self.decide(action, resource, &facts, trust, now).outcome {
-            Outcome::Allowed(_) => Ok(()),
-            Outcome::Denied(Denial::NoResourcePolicy | Denial::OtherAccount) => Err(format!(
-                " because no role trust policy allows the {action} action"
-            )),
-            Outcome::Denied(Denial::ExplicitDeny(PolicySource::Resource)) => {
-                Err(" with an explicit deny in the role trust policy".to_owned())
+        let actions = [
+            ("sts:AssumeRole", true),
+            ("sts:TagSession", !request_tags.is_empty()),
+            ("sts:SetSourceIdentity", source_identity.is_some()),
+        ];
+        for (action, _) in actions.into_iter().filter(|(_, is_needed)| *is_needed) {
+            let outcome = self.decide(action, resource, &facts, trust, now).outcome;
+            if let Outcome::Denied(denial) = outcome {
+                return Err(IamError::AccessDenied {
+                    caller: self.principal.arn(),
+                    action: action.to_owned(),
+                    resource: request.role_arn.to_owned(),
+                    because: because_of_trust(denial, action),
+                });
             }
-            Outcome::Denied(denial) => Err(format!(" {}", denial.because(action))),
         }
+        Ok(())
     }
 
     fn decide(
@@ -129,12 +197,7 @@ impl Identity {
         trust: Option<&Arc<Policy>>,
         now: UnixMillis,
     ) -> Decision {
-        let parsed = |documents: &[Document]| -> Vec<Arc<Policy>> {
-            documents.iter().map(|it| Arc::clone(it.policy())).collect()
-        };
-        let mut caller = Caller::new(self.principal.clone());
-        caller.identity_policies = parsed(&self.documents);
-        caller.session_policies = parsed(&self.session_documents);
+        let caller = self.clone().caller();
         let request = Request {
             caller: &caller,
             action,
@@ -143,5 +206,25 @@ impl Identity {
             now,
         };
         decide(&request, trust, Vec::new)
+    }
+}
+
+/// `aws:RequestTag/…` and `sts:TransitiveTagKeys`.
+fn facts_of_tags(tags: &SessionTags) -> (BTreeMap<String, String>, Vec<(&str, &str)>) {
+    let transitive = tags.transitive().iter();
+    let others = transitive.map(|key| ("sts:transitivetagkeys", key.as_str()));
+    (tags.all().to_map(), others.collect())
+}
+
+/// AWS's words when the resource-based policy is a trust policy.
+fn because_of_trust(denial: Denial, action: &str) -> String {
+    match denial {
+        Denial::NoResourcePolicy | Denial::OtherAccount => {
+            format!(" because no role trust policy allows the {action} action")
+        }
+        Denial::ExplicitDeny(PolicySource::Resource) => {
+            " with an explicit deny in the role trust policy".to_owned()
+        }
+        denial => format!(" {}", denial.because(action)),
     }
 }

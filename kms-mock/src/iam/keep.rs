@@ -13,18 +13,20 @@ use nsm_sim::clock::UnixMillis;
 use zeroize::Zeroizing;
 
 use super::{
-    Iam, Role, User,
+    Group, Iam, Role, User,
     credentials::{AccessKey, Credentials, Holder, Status},
     document::{Document, DocumentError},
     entity::{Entity, Who},
     managed::{ManagedPolicy, PolicyVersion},
     names::Tags,
     state::Change,
+    terms::{SessionTags, Terms},
 };
 use crate::store::{
     Batch, Table, key_of,
     rows::{
-        AccessKeyRow, BadRow, EntityRow, HolderRow, ManagedPolicyRow, RoleRow, StatusRow, UserRow,
+        AccessKeyRow, BadRow, EntityRow, GroupRow, HolderRow, ManagedPolicyRow, RoleRow, StatusRow,
+        UserRow,
     },
 };
 
@@ -43,10 +45,19 @@ pub(super) fn put(batch: &mut Batch, change: &Change) {
             let row = UserRow {
                 entity: entity_row(&user.entity),
                 keys: user.keys.clone(),
+                groups: user.groups.clone(),
             };
             batch.put(Table::Users, key_of(&[account, &user.entity.name]), &row);
         }
         Change::UserGone { account, name } => batch.delete(Table::Users, key_of(&[account, name])),
+        Change::GroupPut { account, group } => {
+            let entity = entity_row(&group.entity);
+            let key = key_of(&[account, &group.entity.name]);
+            batch.put(Table::Groups, key, &GroupRow { entity });
+        }
+        Change::GroupGone { account, name } => {
+            batch.delete(Table::Groups, key_of(&[account, name]));
+        }
         Change::PolicyPut { account, policy } => {
             let key = key_of(&[account, &policy.arn]);
             batch.put(Table::Policies, key, &policy_row(policy));
@@ -62,6 +73,7 @@ pub(super) fn put(batch: &mut Batch, change: &Change) {
             for table in [
                 Table::Roles,
                 Table::Users,
+                Table::Groups,
                 Table::Policies,
                 Table::AccessKeys,
             ] {
@@ -82,6 +94,7 @@ fn entity_row(entity: &Entity) -> EntityRow {
             .collect(),
         attached: entity.attached.clone(),
         tags: entity.tags.iter().cloned().collect(),
+        boundary: entity.boundary.clone(),
     }
 }
 
@@ -95,6 +108,7 @@ fn entity(who: Who<'_>, row: EntityRow) -> Result<Entity, BadRow> {
         created: UnixMillis(row.created),
         inline: row.inline.into_iter().map(read).collect::<Result<_, _>>()?,
         attached: row.attached,
+        boundary: row.boundary,
         tags: Tags::restore(row.tags),
     })
 }
@@ -127,7 +141,8 @@ fn policy_row(policy: &ManagedPolicy) -> ManagedPolicyRow {
 }
 
 fn access_key_row(key: &AccessKey) -> AccessKeyRow {
-    let policies = key.session_policies.iter();
+    let terms = &key.terms;
+    let policies = terms.policies.iter();
     AccessKeyRow {
         holder: match key.holder.clone() {
             Holder::Root { account } => HolderRow::Root(account),
@@ -137,6 +152,7 @@ fn access_key_row(key: &AccessKey) -> AccessKeyRow {
                 role,
                 session,
             } => HolderRow::Session(account, role, session),
+            Holder::Federated { account, name, by } => HolderRow::Federated(account, name, by),
         },
         created: key.created.0,
         status: match key.status {
@@ -148,6 +164,9 @@ fn access_key_row(key: &AccessKey) -> AccessKeyRow {
         token: key.credentials.session_token.as_deref().cloned(),
         expiration: key.credentials.expiration.map(|at| at.0),
         session_policies: policies.map(|it| it.text().to_owned()).collect(),
+        session_tags: terms.tags.all().iter().cloned().collect(),
+        transitive: terms.tags.transitive().clone(),
+        source_identity: terms.source_identity.clone(),
     }
 }
 
@@ -188,9 +207,25 @@ impl Iam {
         let user = User {
             entity: entity(Who::user(account, name), row.entity)?,
             keys: row.keys,
+            groups: row.groups,
         };
         let account = account.to_owned();
         self.restore(Change::UserPut { account, user });
+        Ok(())
+    }
+
+    /// Puts a group in place that the data directory has.
+    pub(crate) fn restore_group(
+        &self,
+        account: &str,
+        name: &str,
+        row: GroupRow,
+    ) -> Result<(), BadRow> {
+        let group = Group {
+            entity: entity(Who::group(account, name), row.entity)?,
+        };
+        let account = account.to_owned();
+        self.restore(Change::GroupPut { account, group });
         Ok(())
     }
 
@@ -240,10 +275,15 @@ impl Iam {
                 role,
                 session,
             },
+            HolderRow::Federated(account, name, by) => Holder::Federated { account, name, by },
         };
         let policies = row.session_policies.iter().map(|text| identity(text));
-        let policies = policies.collect::<Result<_, _>>()?;
-        let key = AccessKey::new(credentials, holder, policies, UnixMillis(row.created));
+        let terms = Terms {
+            policies: policies.collect::<Result<_, _>>()?,
+            tags: SessionTags::restore(row.session_tags, row.transitive),
+            source_identity: row.source_identity,
+        };
+        let key = AccessKey::new(credentials, holder, terms, UnixMillis(row.created));
         let key = Arc::new(match row.status {
             StatusRow::Active => key,
             StatusRow::Inactive => key.with_status(Status::Inactive),
@@ -258,7 +298,7 @@ impl Iam {
         state.apply(change);
     }
 
-    /// Whether a role or user has an inline policy of this name.
+    /// Whether a role, user or group has an inline policy of this name.
     pub(crate) fn has_policy(&self, who: Who<'_>, policy: &str) -> bool {
         self.policy_of(who, policy).is_ok()
     }

@@ -48,12 +48,12 @@ pub(super) struct PolicyVersion {
 
 /// What a new managed policy is made from.
 #[derive(Clone, Debug)]
-pub(super) struct NewPolicy<'a> {
-    pub(super) name: &'a str,
-    pub(super) path: &'a str,
-    pub(super) document: &'a str,
-    pub(super) description: Option<&'a str>,
-    pub(super) tags: Vec<(String, String)>,
+pub(crate) struct NewPolicy<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) document: &'a str,
+    pub(crate) description: Option<&'a str>,
+    pub(crate) tags: Vec<(String, String)>,
 }
 
 /// AWS's default quotas.
@@ -108,7 +108,7 @@ fn version_number(arn: &str, name: &str) -> Result<u32, IamError> {
 }
 
 impl Iam {
-    pub(super) fn create_policy(
+    pub(crate) fn create_policy(
         &self,
         account: &str,
         new: &NewPolicy<'_>,
@@ -175,9 +175,9 @@ impl Iam {
             .collect()
     }
 
-    /// How many roles and users a policy is attached to.
-    pub(super) fn attachments(&self, account: &str, arn: &str) -> usize {
-        attachments(&self.read(), account, arn)
+    /// How many entities a policy is attached to, and how many it bounds.
+    pub(super) fn uses(&self, account: &str, arn: &str) -> (usize, usize) {
+        uses(&self.read(), account, arn)
     }
 
     /// Adds a version; answers with its number.
@@ -260,7 +260,7 @@ impl Iam {
     pub(super) fn delete_managed_policy(&self, account: &str, arn: &str) -> Result<(), IamError> {
         let mut state = self.write();
         let policy = state.policy(account, arn).ok_or_else(|| no_policy(arn))?;
-        if attachments(&state, account, arn) > 0 {
+        if uses(&state, account, arn) != (0, 0) {
             let what = "a policy attached to entities.";
             return Err(IamError::DeleteConflict(what));
         }
@@ -306,14 +306,17 @@ pub(super) fn document_of(state: &State, account: &str, arn: &str) -> Option<Doc
     }
 }
 
-fn attachments(state: &State, account: &str, arn: &str) -> usize {
+fn uses(state: &State, account: &str, arn: &str) -> (usize, usize) {
     let Some(account) = state.account(account) else {
-        return 0;
+        return (0, 0);
     };
     let roles = account.roles.values().map(|it| &it.entity);
     let users = account.users.values().map(|it| &it.entity);
-    let attached = roles.chain(users).filter(|it| it.attached.contains(arn));
-    attached.count()
+    let groups = account.groups.values().map(|it| &it.entity);
+    let entities = || roles.clone().chain(users.clone()).chain(groups.clone());
+    let attached = entities().filter(|it| it.attached.contains(arn));
+    let bounded = entities().filter(|it| it.boundary.as_deref() == Some(arn));
+    (attached.count(), bounded.count())
 }
 
 fn managed_document(text: &str) -> Result<Document, IamError> {

@@ -1,16 +1,20 @@
-//! A small IAM and STS: roles with a trust policy, users, their inline and
-//! managed policies and access keys, and sessions that end by the world's clock.
+//! A small IAM and STS: roles with a trust policy, users and their groups, inline
+//! and managed policies, permissions boundaries, tags, access keys, and sessions
+//! that end by the world's clock.
 //!
 //! Source of truth: AWS IAM and STS API references (names, quotas, error codes
 //! and texts). Answers from memory; with a data directory every change is written
-//! before it shows. Not modelled: groups, permissions boundaries (refused),
-//! federation, MFA, service-linked roles; tags are kept and shown but are no
-//! condition keys.
+//! before it shows. Not modelled: web identities and SAML, MFA, service-linked
+//! roles, passwords and certificates; conditions on the tags of what an IAM call
+//! is about.
 
+mod boundary;
 pub mod credentials;
 pub mod document;
 mod entity;
 mod error;
+mod federation;
+mod groups;
 mod identity;
 mod keep;
 mod managed;
@@ -19,6 +23,7 @@ mod query;
 mod roles;
 mod session;
 mod state;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -34,17 +39,19 @@ use nsm_sim::{
 };
 use rand_chacha::ChaCha20Rng;
 
+pub(crate) use self::managed::NewPolicy;
 pub(crate) use self::query::{Form, FormAnswer, answer, refusal, service};
 use self::state::{Change, State};
 pub use self::{
     credentials::Credentials,
     document::{Document, DocumentError},
-    entity::{Entity, EntityKind, Role, User, Who},
+    entity::{Entity, EntityKind, Group, Role, User, Who},
     error::IamError,
     identity::Identity,
     managed::ManagedPolicy,
     roles::NewRole,
     session::{AssumeRole, Session},
+    users::NewUser,
 };
 
 use crate::{

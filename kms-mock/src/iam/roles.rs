@@ -25,6 +25,8 @@ pub struct NewRole<'a> {
     pub description: Option<&'a str>,
     /// Key and value of each.
     pub tags: Vec<(String, String)>,
+    /// ARN of the managed policy that is its permissions boundary.
+    pub boundary: Option<&'a str>,
 }
 
 impl<'a> NewRole<'a> {
@@ -38,6 +40,7 @@ impl<'a> NewRole<'a> {
             max_session: Duration::from_secs(3600),
             description: None,
             tags: Vec::new(),
+            boundary: None,
         }
     }
 }
@@ -57,6 +60,8 @@ impl Iam {
         let trust = Document::trust(new.trust_policy)?;
         let mut tags = Tags::default();
         tags.add(new.tags.clone())?;
+        let boundary = new.boundary.map(|arn| self.boundary(account, arn));
+        let boundary = boundary.transpose()?;
         let id = self.with_rng(|rng| unique_id("AROA", 21, rng));
         let mut state = self.write();
         let there = state.account(account).map_or(0, |it| it.roles.len());
@@ -81,6 +86,7 @@ impl Iam {
                 created: self.now(),
                 inline: BTreeMap::new(),
                 attached: Default::default(),
+                boundary,
                 tags,
             },
             trust,

@@ -1,4 +1,9 @@
-//! Sessions: what STS hands out, and who holds a key now.
+//! Sessions of roles, and who holds a key now.
+//!
+//! Source of truth: AWS STS API reference, "AssumeRole"; IAM user guide, "Policy
+//! evaluation logic". Unknown and chosen: a session that inherits tags or a source
+//! identity needs to be allowed sts:TagSession or sts:SetSourceIdentity as one
+//! that asks for them, and finds them as tags of the request.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,11 +11,13 @@ use nsm_sim::clock::UnixMillis;
 
 use super::{
     Document, Iam, IamError, Identity,
+    boundary::boundary_of,
     credentials::{AccessKey, Credentials, Holder, Status, temporary},
     entity::{Entity, Role, Who},
     managed::document_of,
     names::check_name,
     state::{Change, State},
+    terms::{Asked, SessionTags, Terms},
     users::KEYS_MAX,
 };
 use crate::principal::Principal;
@@ -39,7 +46,14 @@ pub struct Session {
     pub assumed_role_id: String,
     /// ARN of the session.
     pub arn: String,
+    /// Whoever is behind the session, if that was asked for or is inherited.
+    pub source_identity: Option<String>,
 }
+
+/// Managed policies that one session can be given, AWS's quota.
+const SESSION_POLICIES_MAX: usize = 10;
+/// Characters of a session policy, AWS's quota.
+const SESSION_POLICY_CHARACTERS_MAX: usize = 2_048;
 
 impl Iam {
     /// A session of a role for a caller: AssumeRole with its authorization.
@@ -52,31 +66,46 @@ impl Iam {
         caller: &Identity,
         request: &AssumeRole<'_>,
     ) -> Result<Session, IamError> {
-        self.assume_role_with(caller, request, &[])
+        self.assume_role_with(caller, request, &Asked::default())
     }
 
-    /// The same with managed policies that bound the session too.
+    /// The same with what else a session can be asked to have.
     pub(super) fn assume_role_with(
         &self,
         caller: &Identity,
         request: &AssumeRole<'_>,
-        policy_arns: &[String],
+        asked: &Asked,
     ) -> Result<Session, IamError> {
         check_name("roleSessionName", request.session_name, 2, 64)?;
         check_arn(request.role_arn)?;
         check_at_least_15_minutes(request.duration)?;
-        let denied = |because: &str| IamError::AccessDenied {
+        check_policy_length(request.policy)?;
+        if let Some(source_identity) = &asked.source_identity {
+            check_name("sourceIdentity", source_identity, 2, 64)?;
+        }
+        let tags = SessionTags::of(asked, &caller.terms.tags)?;
+        let denied = |action: &str| IamError::AccessDenied {
             caller: caller.principal.arn(),
-            action: "sts:AssumeRole".to_owned(),
+            action: action.to_owned(),
             resource: request.role_arn.to_owned(),
-            because: because.to_owned(),
+            because: String::new(),
         };
         let (account, role) = self
             .role_by_arn(request.role_arn)
-            .ok_or_else(|| denied(""))?;
-        caller
-            .may_assume(&role, &account, request, self.now())
-            .map_err(|because| denied(&because))?;
+            .ok_or_else(|| denied("sts:AssumeRole"))?;
+        // Once set it stays, whatever is asked for on the way.
+        let source_identity = match (&caller.terms.source_identity, &asked.source_identity) {
+            (Some(set), Some(asked)) if set != asked => {
+                return Err(denied("sts:SetSourceIdentity"));
+            }
+            (set, asked) => set.as_ref().or(asked.as_ref()).cloned(),
+        };
+        let mut terms = Terms {
+            policies: Vec::new(),
+            tags,
+            source_identity,
+        };
+        caller.may_assume(&role, &account, request, &terms, self.now())?;
         let chained = matches!(caller.principal, Principal::AssumedRole { .. });
         if chained && request.duration > Duration::from_secs(3600) {
             let limit = "1 hour session limit for roles assumed by role chaining.";
@@ -86,20 +115,37 @@ impl Iam {
             let limit = "MaxSessionDuration set for this role.";
             return Err(IamError::SessionTooLong { limit });
         }
-        let mut policies = Vec::new();
-        policies.extend(request.policy.map(Document::identity).transpose()?);
-        for arn in policy_arns {
-            let document = document_of(&self.read(), &account, arn);
-            let what = arn.clone();
-            policies.push(document.ok_or(IamError::NotAttachable { what })?);
-        }
+        terms.policies = self.session_policies(&account, request.policy, &asked.policy_arns)?;
         self.session(
             &account,
             &role,
             request.session_name,
             request.duration,
-            policies,
+            terms,
         )
+    }
+
+    /// The policies that a session is given: its own and managed ones of `account`.
+    pub(super) fn session_policies(
+        &self,
+        account: &str,
+        policy: Option<&str>,
+        arns: &[String],
+    ) -> Result<Vec<Document>, IamError> {
+        if arns.len() > SESSION_POLICIES_MAX {
+            return Err(IamError::unfit(
+                "policyArns",
+                "Member must have length less than or equal to 10",
+            ));
+        }
+        let mut policies = Vec::new();
+        policies.extend(policy.map(Document::identity).transpose()?);
+        for arn in arns {
+            let document = document_of(&self.read(), account, arn);
+            let what = arn.clone();
+            policies.push(document.ok_or(IamError::NotAttachable { what })?);
+        }
+        Ok(policies)
     }
 
     /// A session of a role as the instance metadata service hands it out: no
@@ -117,43 +163,8 @@ impl Iam {
             .ok_or_else(|| Who::role("", role_arn).not_found())?;
         let six_hours = Duration::from_secs(6 * 3600); // what IMDS gives
         Ok(self
-            .session(&account, &role, instance_id, six_hours, Vec::new())?
+            .session(&account, &role, instance_id, six_hours, Terms::default())?
             .credentials)
-    }
-
-    /// Temporary credentials of the calling user or root user: GetSessionToken,
-    /// which asks no policy.
-    pub(super) fn session_token(
-        &self,
-        caller: &Identity,
-        duration: Option<Duration>,
-    ) -> Result<Credentials, IamError> {
-        let hour = Duration::from_secs(3_600);
-        if let Some(duration) = duration {
-            check_at_least_15_minutes(duration)?;
-            if duration > 36 * hour {
-                return Err(IamError::Validation {
-                    parameter: "durationSeconds",
-                    value: duration.as_secs().to_string(),
-                    constraint: "Member must have value less than or equal to 129600",
-                });
-            }
-        }
-        let asked = duration.unwrap_or(12 * hour);
-        let (holder, duration) = match &caller.principal {
-            Principal::AssumedRole { .. } => return Err(IamError::SessionOfSession),
-            // A root user's session lives for an hour at most.
-            Principal::Root { account } => {
-                let account = account.clone();
-                (Holder::Root { account }, asked.min(hour))
-            }
-            Principal::User { account, path_name } => {
-                let name = path_name.rsplit('/').next().unwrap_or_default().to_owned();
-                let account = account.clone();
-                (Holder::User { account, name }, asked)
-            }
-        };
-        self.temporary(holder, duration, Vec::new())
     }
 
     fn session(
@@ -162,7 +173,7 @@ impl Iam {
         role: &Role,
         session_name: &str,
         duration: Duration,
-        policies: Vec<Document>,
+        terms: Terms,
     ) -> Result<Session, IamError> {
         let name = &role.entity.name;
         let holder = Holder::Session {
@@ -171,22 +182,23 @@ impl Iam {
             session: session_name.to_owned(),
         };
         Ok(Session {
-            credentials: self.temporary(holder, duration, policies)?,
+            source_identity: terms.source_identity.clone(),
+            credentials: self.temporary(holder, duration, terms)?,
             assumed_role_id: format!("{}:{session_name}", role.entity.id),
             arn: format!("arn:aws:sts::{account}:assumed-role/{name}/{session_name}"),
         })
     }
 
-    fn temporary(
+    pub(super) fn temporary(
         &self,
         holder: Holder,
         duration: Duration,
-        policies: Vec<Document>,
+        terms: Terms,
     ) -> Result<Credentials, IamError> {
         let lives_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let expiration = UnixMillis(self.now().0.saturating_add(lives_ms));
         let credentials = self.with_rng(|rng| temporary(expiration, rng));
-        let key = AccessKey::new(credentials.clone(), holder, policies, self.now());
+        let key = AccessKey::new(credentials.clone(), holder, terms, self.now());
         let mut state = self.write();
         if state.keys() >= KEYS_MAX {
             return Err(IamError::LimitExceeded {
@@ -217,53 +229,93 @@ impl Iam {
             Status::Inactive | Status::Deleted => return None,
         }
         let state = self.read();
-        match &key.holder {
-            Holder::Root { account } => Some(Identity::root(account)),
-            Holder::User { account, name } => {
-                let entity = &state.user(account, name)?.entity;
-                let principal = Principal::User {
-                    account: account.clone(),
-                    path_name: path_name(&entity.path, name),
-                };
-                let id = entity.id.clone();
-                Some(Identity::new(
-                    principal,
-                    id,
-                    documents(&state, account, entity),
-                    key.session_policies.clone(),
-                ))
-            }
+        let identity = match &key.holder {
+            Holder::Root { account } => Identity::root(account),
+            Holder::User { account, name } => user(&state, account, name)?,
             Holder::Session {
                 account,
                 role,
                 session,
-            } => {
-                let entity = &state.role(account, role)?.entity;
-                let principal = Principal::AssumedRole {
-                    account: account.clone(),
-                    role_path_name: path_name(&entity.path, role),
-                    session: session.clone(),
-                };
-                let id = format!("{}:{session}", entity.id);
-                Some(Identity::new(
-                    principal,
-                    id,
-                    documents(&state, account, entity),
-                    key.session_policies.clone(),
-                ))
+            } => role_session(&state, account, role, session)?,
+            Holder::Federated { account, name, by } => {
+                federated(&state, account, name, by.as_deref())?
             }
-        }
+        };
+        Some(Identity {
+            terms: key.terms.clone(),
+            token_issued: key.credentials.session_token.as_ref().map(|_| key.created),
+            ..identity
+        })
     }
 }
 
-/// The inline and attached policies of a role or user.
-fn documents(state: &State, account: &str, entity: &Entity) -> Vec<Document> {
+/// A user with its own policies and those of its groups.
+fn user(state: &State, account: &str, name: &str) -> Option<Identity> {
+    let user = state.user(account, name)?;
+    let entity = &user.entity;
+    let principal = Principal::User {
+        account: account.to_owned(),
+        path_name: path_name(&entity.path, name),
+    };
+    let mut all: Vec<Document> = documents(state, account, entity).collect();
+    for group in &user.groups {
+        // A group with members is not deleted: without it, a Deny may be missing.
+        let group = &state.group(account, group)?.entity;
+        all.extend(documents(state, account, group));
+    }
+    Some(Identity {
+        documents: all,
+        boundary: boundary_of(state, account, entity)?,
+        own_tags: entity.tags.clone(),
+        ..Identity::new(principal, entity.id.clone())
+    })
+}
+
+fn role_session(state: &State, account: &str, role: &str, session: &str) -> Option<Identity> {
+    let entity = &state.role(account, role)?.entity;
+    let principal = Principal::AssumedRole {
+        account: account.to_owned(),
+        role_path_name: path_name(&entity.path, role),
+        session: session.to_owned(),
+    };
+    Some(Identity {
+        documents: documents(state, account, entity).collect(),
+        boundary: boundary_of(state, account, entity)?,
+        own_tags: entity.tags.clone(),
+        ..Identity::new(principal, format!("{}:{session}", entity.id))
+    })
+}
+
+/// A federated user has the policies of the user who asked for it.
+fn federated(state: &State, account: &str, name: &str, by: Option<&str>) -> Option<Identity> {
+    let issuer = match by {
+        Some(name) => user(state, account, name)?,
+        None => Identity::root(account),
+    };
+    let by = match &issuer.principal {
+        Principal::User { path_name, .. } => Some(path_name.clone()),
+        _ => None,
+    };
+    let principal = Principal::FederatedUser {
+        account: account.to_owned(),
+        name: name.to_owned(),
+        by,
+    };
+    Some(Identity {
+        principal,
+        unique_id: format!("{account}:{name}"),
+        ..issuer
+    })
+}
+
+/// The inline and attached policies of a role, user or group.
+fn documents(state: &State, account: &str, entity: &Entity) -> impl Iterator<Item = Document> {
     let inline = entity.inline.values().cloned();
     let attached = entity
         .attached
         .iter()
-        .filter_map(|arn| document_of(state, account, arn));
-    inline.chain(attached).collect()
+        .filter_map(move |arn| document_of(state, account, arn));
+    inline.chain(attached)
 }
 
 fn path_name(path: &str, name: &str) -> String {
@@ -290,7 +342,17 @@ fn check_arn(arn: &str) -> Result<(), IamError> {
     }
 }
 
-fn check_at_least_15_minutes(duration: Duration) -> Result<(), IamError> {
+pub(super) fn check_policy_length(policy: Option<&str>) -> Result<(), IamError> {
+    if policy.is_none_or(|text| text.chars().count() <= SESSION_POLICY_CHARACTERS_MAX) {
+        return Ok(());
+    }
+    Err(IamError::unfit(
+        "policy",
+        "Member must have length less than or equal to 2048",
+    ))
+}
+
+pub(super) fn check_at_least_15_minutes(duration: Duration) -> Result<(), IamError> {
     if duration >= Duration::from_secs(900) {
         return Ok(());
     }

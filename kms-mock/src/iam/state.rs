@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     credentials::AccessKey,
-    entity::{Role, User},
+    entity::{Group, Role, User},
     managed::ManagedPolicy,
 };
 
@@ -27,6 +27,14 @@ pub(super) enum Change {
         user: User,
     },
     UserGone {
+        account: String,
+        name: String,
+    },
+    GroupPut {
+        account: String,
+        group: Group,
+    },
+    GroupGone {
         account: String,
         name: String,
     },
@@ -54,6 +62,7 @@ pub(super) struct State {
 pub(super) struct Account {
     pub(super) roles: BTreeMap<String, Role>,
     pub(super) users: BTreeMap<String, User>,
+    pub(super) groups: BTreeMap<String, Group>,
     /// By ARN.
     pub(super) policies: BTreeMap<String, ManagedPolicy>,
 }
@@ -81,6 +90,17 @@ impl State {
                     .entry(account)
                     .or_default()
                     .users
+                    .remove(&name);
+            }
+            Change::GroupPut { account, group } => {
+                let groups = &mut self.accounts.entry(account).or_default().groups;
+                groups.insert(group.entity.name.clone(), group);
+            }
+            Change::GroupGone { account, name } => {
+                self.accounts
+                    .entry(account)
+                    .or_default()
+                    .groups
                     .remove(&name);
             }
             Change::PolicyPut { account, policy } => {
@@ -113,12 +133,28 @@ impl State {
         self.accounts.get(account)?.users.get(name)
     }
 
+    pub(super) fn group(&self, account: &str, name: &str) -> Option<&Group> {
+        self.accounts.get(account)?.groups.get(name)
+    }
+
+    /// The members of a group.
+    pub(super) fn members(&self, account: &str, group: &str) -> impl Iterator<Item = &User> {
+        let users = self.accounts.get(account).into_iter();
+        let users = users.flat_map(|it| it.users.values());
+        users.filter(move |it| it.groups.contains(group))
+    }
+
     pub(super) fn policy(&self, account: &str, arn: &str) -> Option<&ManagedPolicy> {
         self.accounts.get(account)?.policies.get(arn)
     }
 
     pub(super) fn key(&self, id: &str) -> Option<&Arc<AccessKey>> {
         self.keys.get(id)
+    }
+
+    #[cfg(test)]
+    pub(super) fn key_ids(&self) -> impl Iterator<Item = String> {
+        self.keys.keys().cloned()
     }
 
     pub(super) fn keys(&self) -> usize {

@@ -31,7 +31,10 @@ fn assume(
     };
     let own = (!own.is_empty()).then(|| Document::identity(own).unwrap());
     let documents = own.into_iter().collect();
-    let caller = Identity::new(principal, "AIDA".to_owned(), documents, Vec::new());
+    let caller = Identity {
+        documents,
+        ..Identity::new(principal, "AIDA".to_owned())
+    };
     let request = AssumeRole {
         role_arn: role.arn(),
         session_name: "test",

@@ -10,7 +10,21 @@ use super::{
     entity::{Entity, User, Who, check_bare},
     names::{Tags, check_name, check_path},
     state::Change,
+    terms::Terms,
 };
+
+/// What a new user is made from.
+#[derive(Clone, Debug)]
+pub struct NewUser<'a> {
+    /// Name, 1 to 64 of `[\w+=,.@-]`.
+    pub name: &'a str,
+    /// `/` or `/path/`.
+    pub path: &'a str,
+    /// Key and value of each.
+    pub tags: Vec<(String, String)>,
+    /// ARN of the managed policy that is its permissions boundary.
+    pub boundary: Option<&'a str>,
+}
 
 /// Users of an account, AWS's default quota.
 const USERS_MAX: usize = 5_000;
@@ -21,25 +35,33 @@ const KEYS_PER_USER_MAX: usize = 2;
 pub(super) const KEYS_MAX: usize = 100_000;
 
 impl Iam {
+    /// Makes a user without tags and boundary.
+    ///
+    /// # Errors
+    /// As [`Iam::create_user_with`].
+    pub fn create_user(&self, account: &str, path: &str, name: &str) -> Result<User, IamError> {
+        let (tags, boundary) = (Vec::new(), None);
+        let new = NewUser {
+            name,
+            path,
+            tags,
+            boundary,
+        };
+        self.create_user_with(account, &new)
+    }
+
     /// Makes a user. CreateUser without its authorization.
     ///
     /// # Errors
-    /// [`IamError`]: EntityAlreadyExists, LimitExceeded, a bad name.
-    pub fn create_user(&self, account: &str, path: &str, name: &str) -> Result<User, IamError> {
-        self.create_tagged_user(account, path, name, Vec::new())
-    }
-
-    pub(super) fn create_tagged_user(
-        &self,
-        account: &str,
-        path: &str,
-        name: &str,
-        tags: Vec<(String, String)>,
-    ) -> Result<User, IamError> {
+    /// [`IamError`]: EntityAlreadyExists, NoSuchEntity, LimitExceeded, a bad name.
+    pub fn create_user_with(&self, account: &str, new: &NewUser<'_>) -> Result<User, IamError> {
+        let (name, path) = (new.name, new.path);
         check_name("userName", name, 1, 64)?;
         check_path(path)?;
-        let mut kept = Tags::default();
-        kept.add(tags)?;
+        let mut tags = Tags::default();
+        tags.add(new.tags.clone())?;
+        let boundary = new.boundary.map(|arn| self.boundary(account, arn));
+        let boundary = boundary.transpose()?;
         let id = self.with_rng(|rng| unique_id("AIDA", 21, rng));
         let mut state = self.write();
         if state.user(account, name).is_some() {
@@ -63,9 +85,11 @@ impl Iam {
                 created: self.now(),
                 inline: BTreeMap::new(),
                 attached: Default::default(),
-                tags: kept,
+                boundary,
+                tags,
             },
             keys: Vec::new(),
+            groups: Default::default(),
         };
         let change = Change::UserPut {
             account: account.to_owned(),
@@ -95,13 +119,17 @@ impl Iam {
             .collect()
     }
 
-    /// Deletes a user without policies and access keys.
+    /// Deletes a user without policies, groups and access keys.
     pub(super) fn delete_user(&self, account: &str, name: &str) -> Result<(), IamError> {
         let mut state = self.write();
         let user = state.user(account, name);
         let user = user.ok_or_else(|| Who::user(account, name).not_found())?;
         if !user.keys.is_empty() {
             let what = "entity, must delete access keys first.";
+            return Err(IamError::DeleteConflict(what));
+        }
+        if !user.groups.is_empty() {
+            let what = "entity, must remove users from group first.";
             return Err(IamError::DeleteConflict(what));
         }
         check_bare(&user.entity)?;
@@ -171,7 +199,7 @@ impl Iam {
             account: account.to_owned(),
             name: user.to_owned(),
         };
-        let key = AccessKey::new(credentials, holder, Vec::new(), self.now());
+        let key = AccessKey::new(credentials, holder, Terms::default(), self.now());
         let changes = [
             Change::KeyPut { key: Arc::new(key) },
             Change::UserPut {

@@ -61,6 +61,8 @@ pub enum Denial {
     NoResourcePolicy,
     /// IAM does not allow what the key policy delegates.
     NoIdentityPolicy,
+    /// The permissions boundary of the user or role does not allow it.
+    NoBoundary,
     /// The session's own policies do not allow it.
     NoSessionPolicy,
     /// Another account's key: AWS does not tell why.
@@ -75,7 +77,9 @@ pub enum PolicySource {
     Resource,
     /// A policy of the user or role.
     Identity,
-    /// A policy given to `AssumeRole`.
+    /// The permissions boundary of the user or role.
+    Boundary,
+    /// A policy given to `AssumeRole` or `GetFederationToken`.
     Session,
 }
 
@@ -84,6 +88,7 @@ impl PolicySource {
         match self {
             Self::Resource => "resource-based policy",
             Self::Identity => "identity-based policy",
+            Self::Boundary => "permissions boundary",
             Self::Session => "session policy",
         }
     }
@@ -116,8 +121,9 @@ pub enum Verdict {
     Applies,
     /// It applies and names the caller's account.
     AppliesToAccount,
-    /// It applies and names this very session.
-    AppliesToSession,
+    /// It applies and names the very user or session that calls, or anybody: not
+    /// limited by what the boundary and session policies leave out.
+    AppliesDirectly,
     /// It has no `Action` or no `Resource` and thus no effect.
     HasNoEffect,
     /// It is about other principals.
@@ -136,7 +142,7 @@ impl Verdict {
     pub fn applies(self) -> bool {
         matches!(
             self,
-            Self::Applies | Self::AppliesToAccount | Self::AppliesToSession
+            Self::Applies | Self::AppliesToAccount | Self::AppliesDirectly
         )
     }
 
@@ -144,7 +150,7 @@ impl Verdict {
         match self {
             Self::Applies => "applies",
             Self::AppliesToAccount => "applies to the account",
-            Self::AppliesToSession => "applies to this session",
+            Self::AppliesDirectly => "applies to the caller itself",
             Self::HasNoEffect => "has no effect (no Action or no Resource)",
             Self::OtherPrincipal => "is about other principals",
             Self::OtherAction => "is about other actions",
@@ -288,6 +294,9 @@ impl Denial {
             Self::NoIdentityPolicy => {
                 format!("because no identity-based policy allows the {action} action")
             }
+            Self::NoBoundary => {
+                format!("because no permissions boundary allows the {action} action")
+            }
             Self::NoSessionPolicy => {
                 format!("because no session policy allows the {action} action")
             }
@@ -300,6 +309,7 @@ impl Denial {
             Self::ExplicitDeny(source) => format!("explicit deny in a {}", source.name()),
             Self::NoResourcePolicy => "no resource-based policy allows".to_owned(),
             Self::NoIdentityPolicy => "no identity-based policy allows".to_owned(),
+            Self::NoBoundary => "no permissions boundary allows".to_owned(),
             Self::NoSessionPolicy => "no session policy allows".to_owned(),
             Self::OtherAccount => "another account's key without permission".to_owned(),
         }
@@ -481,6 +491,8 @@ mod tests {
             (Denial::NoResourcePolicy, Named::Ciphertext(arn), format!(" on resource: {arn} because no resource-based policy allows the kms:Decrypt action")),
             (Denial::NoIdentityPolicy, by_arn, format!(" on resource: {arn} because no identity-based policy allows the kms:Decrypt action")),
             (Denial::NoIdentityPolicy, Named::Nothing, " because no identity-based policy allows the kms:Decrypt action".into()),
+            (Denial::NoBoundary, by_arn, format!(" on resource: {arn} because no permissions boundary allows the kms:Decrypt action")),
+            (Denial::ExplicitDeny(PolicySource::Boundary), by_arn, format!(" on resource: {arn} with an explicit deny in a permissions boundary")),
             (Denial::NoSessionPolicy, by_arn, format!(" on resource: {arn} because no session policy allows the kms:Decrypt action")),
             (Denial::ExplicitDeny(PolicySource::Resource), by_arn, format!(" on resource: {arn} with an explicit deny in a resource-based policy")),
             (Denial::ExplicitDeny(PolicySource::Identity), by_arn, format!(" on resource: {arn} with an explicit deny in an identity-based policy")),

@@ -167,7 +167,11 @@ pub(crate) enum PrincipalEntry {
         role: String,
         session: String,
     },
-    /// Services, federated identities: valid, but never a caller here.
+    FederatedUser {
+        account: String,
+        name: String,
+    },
+    /// Services, identity providers: valid, but never a caller here.
     Foreign,
 }
 
@@ -177,10 +181,11 @@ pub(crate) enum Naming {
     No,
     /// The caller's account: delegation to that account's IAM policies.
     Account,
-    /// The caller, its role or anybody.
+    /// The role or user behind the session that calls.
+    Behind,
+    /// The very user or session that calls, or anybody: what is not allowed by
+    /// its boundary and its session policies is allowed all the same.
     Direct,
-    /// This very session, which session policies do not limit.
-    Session,
 }
 
 impl PrincipalEntry {
@@ -188,6 +193,22 @@ impl PrincipalEntry {
         let direct = |yes: bool| if yes { Naming::Direct } else { Naming::No };
         match (self, caller) {
             (Self::Anyone, _) => Naming::Direct,
+            (
+                Self::User { account, path_name },
+                Principal::FederatedUser {
+                    account: caller_account,
+                    by: Some(by),
+                    ..
+                },
+            ) if account == caller_account && path_name == by => Naming::Behind,
+            (
+                Self::FederatedUser { account, name },
+                Principal::FederatedUser {
+                    account: caller_account,
+                    name: caller_name,
+                    ..
+                },
+            ) => direct(account == caller_account && name == caller_name),
             (Self::Account(account), caller) if account == caller.account() => Naming::Account,
             (
                 Self::User { account, path_name },
@@ -203,7 +224,7 @@ impl PrincipalEntry {
                     role_path_name,
                     ..
                 },
-            ) => direct(account == caller_account && path_name == role_path_name),
+            ) if account == caller_account && path_name == role_path_name => Naming::Behind,
             (
                 Self::Session {
                     account,
@@ -219,7 +240,7 @@ impl PrincipalEntry {
                 && role == name_of(role_path_name)
                 && session == caller_session =>
             {
-                Naming::Session
+                Naming::Direct
             }
             _ => Naming::No,
         }
@@ -263,7 +284,9 @@ impl PrincipalEntry {
                     session: named(session)?,
                 })
             }
-            ("sts", Some(("federated-user", name))) => named(name).map(|_| Self::Foreign),
+            ("sts", Some(("federated-user", name))) => {
+                named(name).map(|name| Self::FederatedUser { account, name })
+            }
             _ => None,
         }
     }
@@ -281,7 +304,8 @@ impl Principals {
             .unwrap_or(Naming::No);
         match (self.negated, listed) {
             (false, naming) => naming,
-            (true, Naming::No) => Naming::Direct,
+            // Not said whether that is direct: the stricter.
+            (true, Naming::No) => Naming::Behind,
             (true, _) => Naming::No,
         }
     }
@@ -451,6 +475,22 @@ impl Place {
 }
 
 impl Statement {
+    /// How the statement names the caller; one of a policy without principals
+    /// is about whoever has the policy.
+    pub(super) fn names(&self, caller: &Principal, has_boundary: bool) -> Naming {
+        match &self.principals {
+            None => Naming::Direct,
+            // "… will always deny any IAM principal that has a permissions
+            // boundary policy attached, regardless of the values".
+            Some(principals)
+                if principals.negated && self.effect == Effect::Deny && has_boundary =>
+            {
+                Naming::Direct
+            }
+            Some(principals) => principals.names(caller),
+        }
+    }
+
     fn parse(
         json: &Json,
         kind: PolicyKind,

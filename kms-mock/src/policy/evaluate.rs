@@ -2,18 +2,25 @@
 //!
 //! Source of truth: ground truth KMS §3; AWS KMS developer guide,
 //! "Troubleshooting key access" (the flow of a decision); IAM user guide,
-//! "Policy evaluation logic" (sessions, other accounts).
+//! "Policy evaluation logic" (sessions, other accounts) and "Permissions
+//! boundaries for IAM entities".
 //!
 //! In order: an explicit Deny anywhere; then the key policy naming the caller,
 //! or naming the account together with an IAM policy, or a grant; then the
-//! session's own policies. Another account's caller needs both the key policy
-//! and IAM at home. IAM alone never opens a key.
+//! permissions boundary and the session's own policies. Another account's caller
+//! needs both the key policy and IAM at home. IAM alone never opens a key.
 //!
-//! Does not model permission boundaries, service control policies, resource
-//! control policies and VPC endpoint policies.
+//! A boundary and session policies limit what IAM gives and what a key policy
+//! gives to the role, or to the user behind a federated session. What a key
+//! policy of the same account gives to the very user or session that calls, or
+//! to anybody, they do not limit, but for their Deny statements.
+//!
+//! Does not model service control policies, resource control policies and VPC
+//! endpoint policies.
 //!
 //! Unknown and chosen: which Deny is named when several apply (the key policy's
-//! first), and that a grant to a role is limited by session policies.
+//! first), that a grant is limited by boundary and session policies, whomever it
+//! is for, and that `NotPrincipal` with Allow names nobody directly.
 
 use std::sync::Arc;
 
@@ -39,6 +46,7 @@ pub fn decide(
     let caller = request.caller;
     let looked_at = usize::from(resource_policy.is_some())
         + caller.identity_policies.len()
+        + usize::from(caller.boundary.is_some())
         + caller.session_policies.len();
     let mut policies = Vec::with_capacity(looked_at); // the log keeps it
     let tally = |source: PolicySource, list: &[Arc<Policy>], policies: &mut Vec<PolicyTrace>| {
@@ -60,14 +68,27 @@ pub fn decide(
     };
     let is_root = matches!(caller.principal, Principal::Root { .. });
     let mut identity = Tally::default();
-    if is_root {
+    let mut boundary = Tally::default();
+    if caller.principal.acts_for_root() {
         identity.allowed = Naming::Direct;
+        boundary.allowed = Naming::Direct;
     } else {
         identity = tally(
             PolicySource::Identity,
             &caller.identity_policies,
             &mut policies,
         );
+        boundary = match &caller.boundary {
+            Some(policy) => tally(
+                PolicySource::Boundary,
+                std::slice::from_ref(policy),
+                &mut policies,
+            ),
+            None => Tally {
+                denied: false,
+                allowed: Naming::Direct,
+            },
+        };
     }
     let session = tally(
         PolicySource::Session,
@@ -82,6 +103,7 @@ pub fn decide(
         for (sum, source) in [
             (&resource, PolicySource::Resource),
             (&identity, PolicySource::Identity),
+            (&boundary, PolicySource::Boundary),
             (&session, PolicySource::Session),
         ] {
             if sum.denied {
@@ -99,13 +121,11 @@ pub fn decide(
             (false, true, _) if identity_allows => (AllowedBy::IdentityPolicy, true),
             (false, true, _) => return Outcome::Denied(Denial::NoIdentityPolicy),
             (false, false, _) => return Outcome::Denied(Denial::OtherAccount),
-            (true, true, Naming::Session) => (AllowedBy::KeyPolicy, false),
-            (true, true, Naming::Direct) => (AllowedBy::KeyPolicy, true),
+            (true, true, Naming::Direct) => (AllowedBy::KeyPolicy, false),
+            (true, true, Naming::Behind) => (AllowedBy::KeyPolicy, true),
             (true, true, Naming::Account) if is_root => (AllowedBy::RootUser, true),
             (true, true, Naming::Account) if identity_allows => (AllowedBy::IdentityPolicy, true),
-            (true, false, Naming::Session | Naming::Direct | Naming::Account)
-                if identity_allows =>
-            {
+            (true, false, Naming::Direct | Naming::Behind | Naming::Account) if identity_allows => {
                 (AllowedBy::CrossAccount, true)
             }
             (true, _, naming) => match granted(request, grants, &mut grant_traces) {
@@ -119,8 +139,13 @@ pub fn decide(
                 }
             },
         };
-        let has_session_policy = !caller.session_policies.is_empty();
-        if limited && has_session_policy && session.allowed == Naming::No {
+        if limited && boundary.allowed == Naming::No {
+            return Outcome::Denied(Denial::NoBoundary);
+        }
+        // A federated user has what its session policies give, and nothing without.
+        let is_bounded = !caller.session_policies.is_empty()
+            || matches!(caller.principal, Principal::FederatedUser { .. });
+        if limited && is_bounded && session.allowed == Naming::No {
             return Outcome::Denied(Denial::NoSessionPolicy);
         }
         Outcome::Allowed(by)
@@ -153,9 +178,9 @@ impl Tally {
     fn add(&mut self, policy: &Policy, trace: &PolicyTrace) {
         for (statement, trace) in policy.statements().iter().zip(&trace.statements) {
             let naming = match trace.verdict {
-                Verdict::Applies => Naming::Direct,
+                Verdict::Applies => Naming::Behind,
                 Verdict::AppliesToAccount => Naming::Account,
-                Verdict::AppliesToSession => Naming::Session,
+                Verdict::AppliesDirectly => Naming::Direct,
                 _ => continue,
             };
             match statement.effect {
@@ -190,10 +215,8 @@ fn trace_statement(
     let (Some(actions), Some(resources)) = (&statement.actions, &statement.resources) else {
         return without_conditions(Verdict::HasNoEffect);
     };
-    let naming = match &statement.principals {
-        Some(principals) => principals.names(&request.caller.principal),
-        None => Naming::Direct,
-    };
+    let caller = request.caller;
+    let naming = statement.names(&caller.principal, caller.boundary.is_some());
     if naming == Naming::No {
         return without_conditions(Verdict::OtherPrincipal);
     }
@@ -218,8 +241,8 @@ fn trace_statement(
     let verdict = if conditions.iter().all(|condition| condition.satisfied) {
         match naming {
             Naming::Account => Verdict::AppliesToAccount,
-            Naming::Session => Verdict::AppliesToSession,
-            Naming::Direct | Naming::No => Verdict::Applies,
+            Naming::Direct if in_key_policy => Verdict::AppliesDirectly,
+            Naming::Direct | Naming::Behind | Naming::No => Verdict::Applies,
         }
     } else {
         Verdict::ConditionUnsatisfied

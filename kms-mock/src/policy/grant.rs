@@ -69,8 +69,8 @@ pub enum Constraint {
 }
 
 impl Grant {
-    /// Whether the grantee is `caller`: a user, a session, or the role of a
-    /// session. Unknown and chosen strictly: an account as grantee stands for
+    /// Whether the grantee is `caller`: a user, a session, the role of a
+    /// session, or a federated user. Unknown and chosen strictly: an account as grantee stands for
     /// its root user only.
     #[must_use]
     pub fn is_for(&self, caller: &Principal) -> bool {
@@ -133,7 +133,9 @@ fn entry(text: &str) -> Option<PrincipalEntry> {
 
 fn names(principal: &str, caller: &Principal) -> bool {
     match entry(principal).map(|entry| entry.names(caller)) {
-        Some(Naming::Direct | Naming::Session) => true,
+        // Not said of the user behind a federated session: the stricter.
+        Some(Naming::Behind) => matches!(caller, Principal::AssumedRole { .. }),
+        Some(Naming::Direct) => true,
         Some(Naming::Account) => matches!(caller, Principal::Root { .. }),
         Some(Naming::No) | None => false,
     }

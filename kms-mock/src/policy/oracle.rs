@@ -26,6 +26,15 @@ struct Situation {
     action: &'static str,
     pcr0: Option<&'static str>,
     context: Vec<(&'static str, &'static str)>,
+    tag: Option<&'static str>,
+}
+
+/// The policies of a caller.
+#[derive(Clone, Debug)]
+struct Own {
+    identity: Value,
+    boundary: Option<Value>,
+    session: Option<Value>,
 }
 
 fn list(value: &Value) -> Vec<String> {
@@ -47,12 +56,16 @@ fn wild(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// 0: not named, 1: the account, 2: the caller, 3: the session itself.
-fn named(statement: &Value, caller: &Principal) -> u8 {
+/// 0: not named, 1: the account, 2: the role or user behind a session, 3: the
+/// caller itself.
+fn named(statement: &Value, caller: &Principal, has_boundary: bool) -> u8 {
     let (element, inverted) = match statement.get("NotPrincipal") {
         Some(element) => (element, true),
         None => (&statement["Principal"], false),
     };
+    if inverted && has_boundary && statement["Effect"] == "Deny" {
+        return 3;
+    }
     let texts = if element == "*" {
         vec!["*".to_owned()]
     } else {
@@ -62,22 +75,11 @@ fn named(statement: &Value, caller: &Principal) -> u8 {
     let best = texts
         .iter()
         .map(|text| match text.as_str() {
-            "*" => 2,
+            "*" => 3,
             text if text == account || text == format!("arn:aws:iam::{account}:root") => 1,
-            text if text.starts_with("arn:aws:sts:") => {
-                if text == caller.arn() {
-                    3
-                } else {
-                    0
-                }
-            }
-            text => {
-                if text == caller.role_arn() {
-                    2
-                } else {
-                    0
-                }
-            }
+            text if text == caller.arn() => 3,
+            text if text == behind(caller) => 2,
+            _ => 0,
         })
         .max()
         .unwrap();
@@ -85,6 +87,19 @@ fn named(statement: &Value, caller: &Principal) -> u8 {
         if best == 0 { 2 } else { 0 }
     } else {
         best
+    }
+}
+
+/// The role or user that a session belongs to.
+fn behind(caller: &Principal) -> String {
+    match caller {
+        Principal::AssumedRole { account, .. } => format!("arn:aws:iam::{account}:role/app"),
+        Principal::FederatedUser {
+            account,
+            by: Some(_),
+            ..
+        } => format!("arn:aws:iam::{account}:user/alice"),
+        _ => String::new(),
     }
 }
 
@@ -108,7 +123,11 @@ fn value_of(key: &str, s: &Situation) -> Option<Vec<String>> {
             (!keys.is_empty()).then_some(keys)
         }
         "kms:calleraccount" => Some(vec![s.caller.account().to_owned()]),
-        "aws:principalarn" => Some(vec![s.caller.role_arn()]),
+        "aws:principalarn" => Some(vec![match &s.caller {
+            Principal::AssumedRole { .. } => behind(&s.caller),
+            other => other.arn(),
+        }]),
+        "aws:principaltag/team" => s.tag.map(|tag| vec![tag.to_owned()]),
         key => context(key.strip_prefix("kms:encryptioncontext:")?),
     }
 }
@@ -175,7 +194,7 @@ fn applies(statement: &Value, s: &Situation) -> bool {
 }
 
 /// Whether the call is allowed, in the fewest words.
-fn oracle(key_policy: &Value, identity: &Value, session: Option<&Value>, s: &Situation) -> bool {
+fn oracle(key_policy: &Value, own: &Own, s: &Situation) -> bool {
     let statements = |policy: &Value| policy["Statement"].as_array().unwrap().clone();
     let of = |policy: &Value, effect: &str| -> Vec<Value> {
         statements(policy)
@@ -183,21 +202,33 @@ fn oracle(key_policy: &Value, identity: &Value, session: Option<&Value>, s: &Sit
             .filter(|statement| statement["Effect"] == effect && applies(statement, s))
             .collect()
     };
-    let is_root = matches!(s.caller, Principal::Root { .. });
+    let is_root = matches!(
+        s.caller,
+        Principal::Root { .. } | Principal::FederatedUser { by: None, .. }
+    );
+    let Own {
+        identity,
+        boundary,
+        session,
+    } = own;
+    let boundary = boundary.as_ref().filter(|_| !is_root);
     let naming = |effect: &str| {
         of(key_policy, effect)
             .iter()
-            .map(|statement| named(statement, &s.caller))
+            .map(|statement| named(statement, &s.caller, own.boundary.is_some()))
             .max()
             .unwrap_or(0)
     };
+    let denies = |policy: &Value| !of(policy, "Deny").is_empty();
+    let allows = |policy: &Value| !of(policy, "Allow").is_empty();
     if naming("Deny") > 0
-        || (!is_root && !of(identity, "Deny").is_empty())
-        || session.is_some_and(|policy| !of(policy, "Deny").is_empty())
+        || (!is_root && denies(identity))
+        || boundary.is_some_and(denies)
+        || session.as_ref().is_some_and(denies)
     {
         return false;
     }
-    let iam = is_root || !of(identity, "Allow").is_empty();
+    let iam = is_root || allows(identity);
     let level = naming("Allow");
     let allowed = if s.caller.account() == OWNER {
         level >= 2 || (level == 1 && iam)
@@ -205,19 +236,27 @@ fn oracle(key_policy: &Value, identity: &Value, session: Option<&Value>, s: &Sit
         level >= 1 && iam
     };
     let unlimited = level == 3 && s.caller.account() == OWNER;
-    let in_session = session.is_none_or(|policy| !of(policy, "Allow").is_empty());
-    allowed && (unlimited || in_session)
+    let in_session = match session {
+        Some(policy) => allows(policy),
+        None => !matches!(s.caller, Principal::FederatedUser { .. }),
+    };
+    allowed && (unlimited || (boundary.is_none_or(allows) && in_session))
 }
 
 fn principal() -> impl Strategy<Value = Principal> {
     let account = prop_oneof![3 => Just(OWNER), 1 => Just(OTHER)];
-    (account, 0..4u8).prop_map(|(account, kind)| {
+    (account, 0..6u8).prop_map(|(account, kind)| {
         let account = account.to_owned();
         match kind {
             0 => Principal::Root { account },
             1 => Principal::User {
                 account,
                 path_name: "alice".into(),
+            },
+            2 | 3 => Principal::FederatedUser {
+                account,
+                name: "bob".into(),
+                by: (kind == 2).then(|| "alice".into()),
             },
             _ => Principal::AssumedRole {
                 account,
@@ -230,12 +269,13 @@ fn principal() -> impl Strategy<Value = Principal> {
 
 fn principal_text() -> impl Strategy<Value = String> {
     let account = prop_oneof![Just(OWNER), Just(OTHER)];
-    (account, 0..6u8).prop_map(|(account, kind)| match kind {
+    (account, 0..7u8).prop_map(|(account, kind)| match kind {
         0 => "*".to_owned(),
         1 => account.to_owned(),
         2 => format!("arn:aws:iam::{account}:root"),
         3 => format!("arn:aws:iam::{account}:role/app"),
         4 => format!("arn:aws:sts::{account}:assumed-role/app/s"),
+        5 => format!("arn:aws:sts::{account}:federated-user/bob"),
         _ => format!("arn:aws:iam::{account}:user/alice"),
     })
 }
@@ -258,6 +298,7 @@ fn condition() -> impl Strategy<Value = Value> {
         Just("kms:EncryptionContextKeys"),
         Just("kms:CallerAccount"),
         Just("aws:PrincipalArn"),
+        Just("aws:PrincipalTag/Team"),
         Just("aws:SourceVpce"),
     ];
     let value = prop_oneof![
@@ -334,29 +375,38 @@ fn situation() -> impl Strategy<Value = Situation> {
             Just(vec![("Job", "aa")]),
             Just(vec![("Job", "bb"), ("job", "7")]),
         ],
+        prop_oneof![Just(None), Just(Some("aa")), Just(Some("7"))],
     )
-        .prop_map(|(caller, action, pcr0, context)| Situation {
+        .prop_map(|(caller, action, pcr0, context, tag)| Situation {
             caller,
             action,
             pcr0,
             context,
+            tag,
         })
 }
 
-fn decide_it(
-    key_policy: &Value,
-    identity: &Value,
-    session: Option<&Value>,
-    s: &Situation,
-) -> Decision {
+fn own() -> impl Strategy<Value = Own> {
+    let limit = || proptest::option::weighted(0.3, policy(false));
+    (policy(false), limit(), limit()).prop_map(|(identity, boundary, session)| Own {
+        identity,
+        boundary,
+        session,
+    })
+}
+
+fn decide_it(key_policy: &Value, own: &Own, s: &Situation) -> Decision {
     let parse = |json: &Value, kind| Arc::new(Policy::parse(&json.to_string(), kind).unwrap());
     let mut caller = Caller::new(s.caller.clone());
     caller
         .identity_policies
-        .push(parse(identity, PolicyKind::Identity));
+        .push(parse(&own.identity, PolicyKind::Identity));
+    let limit = |json: &Option<Value>| json.as_ref().map(|it| parse(it, PolicyKind::Identity));
+    caller.boundary = limit(&own.boundary);
+    caller.session_policies.extend(limit(&own.session));
     caller
-        .session_policies
-        .extend(session.map(|json| parse(json, PolicyKind::Identity)));
+        .tags
+        .extend(s.tag.map(|tag| ("team".to_owned(), tag.to_owned())));
     let document = s.pcr0.map(|pcr0| VerifiedDocument {
         module_id: String::new(),
         timestamp: UnixMillis(0),
@@ -409,16 +459,20 @@ proptest! {
     #[test]
     fn the_evaluator_agrees_with_the_oracle(
         key_policy in policy(true),
-        identity in policy(false),
-        session in proptest::option::weighted(0.3, policy(false)),
+        mut own in own(),
         s in situation(),
     ) {
-        // Only sessions have session policies.
-        let session = session.filter(|_| matches!(s.caller, Principal::AssumedRole { .. }));
-        let decision = decide_it(&key_policy, &identity, session.as_ref(), &s);
+        // Only sessions have session policies, and no root user has a boundary.
+        if matches!(s.caller, Principal::Root { .. } | Principal::User { .. }) {
+            own.session = None;
+        }
+        if matches!(s.caller, Principal::Root { .. }) {
+            own.boundary = None;
+        }
+        let decision = decide_it(&key_policy, &own, &s);
         prop_assert_eq!(
             decision.is_allowed(),
-            oracle(&key_policy, &identity, session.as_ref(), &s),
+            oracle(&key_policy, &own, &s),
             "{:#}", decision.to_json()
         );
     }

@@ -4,8 +4,9 @@
 //! The text is JSON. `principal` is the ARN of a user, of a role (with the name
 //! of the session in `session`), of a session, or of an account's root user;
 //! `recipient` is what an attestation document states; everything else has the
-//! name of the condition key that reads it. Nothing is verified: a question
-//! supposes a document that KMS has accepted.
+//! name of the condition key that reads it. For a federated user `federatedBy` is
+//! the ARN of the user whose credentials asked for it; without, the root user's
+//! did. Nothing is verified: a question supposes a document that KMS has accepted.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -44,6 +45,8 @@ pub struct Question {
     pub facts: QuestionFacts,
     /// The IAM policies of the principal.
     pub identity_policies: Vec<Arc<Policy>>,
+    /// Its permissions boundary.
+    pub boundary: Option<Arc<Policy>>,
     /// The policies of its session.
     pub session_policies: Vec<Arc<Policy>>,
 }
@@ -156,6 +159,8 @@ pub struct QuestionFacts {
     pub requested_region: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_ip: Option<IpAddr>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub principal_tags: BTreeMap<String, String>,
     /// `None` is true: KMS speaks TLS only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secure_transport: Option<bool>,
@@ -199,6 +204,8 @@ struct Form {
     principal: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     session: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    federated_by: Option<String>,
     action: String,
     #[serde(default)]
     key: QuestionKey,
@@ -210,6 +217,8 @@ struct Form {
     facts: QuestionFacts,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     identity_policies: Vec<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    permissions_boundary: Option<Value>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     session_policies: Vec<Value>,
 }
@@ -227,22 +236,29 @@ impl TryFrom<Form> for Question {
     type Error = QuestionError;
 
     fn try_from(form: Form) -> Result<Self, QuestionError> {
-        let policies = |values: Vec<Value>| {
-            values
-                .iter()
-                .map(|v| {
-                    Ok(Arc::new(Policy::parse(
-                        &v.to_string(),
-                        PolicyKind::Identity,
-                    )?))
-                })
-                .collect::<Result<Vec<_>, QuestionError>>()
+        let policy = |value: &Value| -> Result<_, QuestionError> {
+            let read = Policy::parse(&value.to_string(), PolicyKind::Identity)?;
+            Ok(Arc::new(read))
+        };
+        let policies = |values: Vec<Value>| values.iter().map(policy).collect::<Result<_, _>>();
+        let nobody = |text: &str| QuestionError::Principal {
+            text: text.to_owned(),
         };
         let session = form.session.as_deref().unwrap_or(SESSION_DEFAULT);
-        let principal =
-            parse_principal(&form.principal, session).ok_or_else(|| QuestionError::Principal {
-                text: form.principal.clone(),
-            })?;
+        let mut principal =
+            parse_principal(&form.principal, session).ok_or_else(|| nobody(&form.principal))?;
+        if let (Principal::FederatedUser { account, by, .. }, Some(arn)) =
+            (&mut principal, &form.federated_by)
+        {
+            *by = match Principal::parse(arn) {
+                Some(Principal::Root { account: of }) if of == *account => None,
+                Some(Principal::User {
+                    account: of,
+                    path_name,
+                }) if of == *account => Some(path_name),
+                _ => return Err(nobody(arn)),
+            };
+        }
         Ok(Self {
             principal,
             action: form.action,
@@ -253,6 +269,7 @@ impl TryFrom<Form> for Question {
                 .map_or(Ok(UnixMillis(0)), |text| parse_time(&text))?,
             facts: form.facts,
             identity_policies: policies(form.identity_policies)?,
+            boundary: form.permissions_boundary.as_ref().map(policy).transpose()?,
             session_policies: policies(form.session_policies)?,
         })
     }
@@ -277,18 +294,26 @@ impl RecipientForm {
 
 impl From<Question> for Form {
     fn from(question: Question) -> Self {
-        let policies = |list: &[Arc<Policy>]| {
-            list.iter()
-                .map(|policy| serde_json::from_str(policy.text()).unwrap_or(Value::Null))
-                .collect()
-        };
-        let session = match &question.principal {
-            Principal::AssumedRole { session, .. } => Some(session.clone()),
-            _ => None,
+        let json =
+            |policy: &Arc<Policy>| serde_json::from_str(policy.text()).unwrap_or(Value::Null);
+        let policies = |list: &[Arc<Policy>]| list.iter().map(json).collect();
+        let (session, federated_by) = match &question.principal {
+            Principal::AssumedRole { session, .. } => (Some(session.clone()), None),
+            Principal::FederatedUser {
+                account,
+                by: Some(path_name),
+                ..
+            } => {
+                let (account, path_name) = (account.clone(), path_name.clone());
+                let by = Principal::User { account, path_name };
+                (None, Some(by.arn()))
+            }
+            _ => (None, None),
         };
         Self {
             principal: question.principal.role_arn(),
             session,
+            federated_by,
             action: question.action,
             key: question.key,
             recipient: question.recipient.map(|recipient| RecipientForm {
@@ -302,6 +327,7 @@ impl From<Question> for Form {
             time: Some(question.now.to_string()),
             facts: question.facts,
             identity_policies: policies(&question.identity_policies),
+            permissions_boundary: question.boundary.as_ref().map(json),
             session_policies: policies(&question.session_policies),
         }
     }
@@ -345,6 +371,7 @@ impl Question {
             now,
             facts: QuestionFacts::default(),
             identity_policies: Vec::new(),
+            boundary: None,
             session_policies: Vec::new(),
         }
     }
@@ -359,11 +386,13 @@ impl Question {
     pub(super) fn with_request<T>(&self, f: impl FnOnce(&Request<'_>) -> T) -> T {
         let facts = &self.facts;
         let caller = Caller {
-            principal: self.principal.clone(),
             identity_policies: self.identity_policies.clone(),
+            boundary: self.boundary.clone(),
             session_policies: self.session_policies.clone(),
+            tags: facts.principal_tags.clone(),
             source_ip: facts.source_ip,
             secure_transport: facts.secure_transport.unwrap_or(true),
+            ..Caller::new(self.principal.clone())
         };
         let document = self.recipient.as_ref().map(|recipient| VerifiedDocument {
             module_id: String::new(),

@@ -160,7 +160,8 @@ pub struct Facts<'a> {
     pub user_agent: Option<&'a str>,
     /// The Region that serves the call.
     pub region: Option<&'a str>,
-    /// Keys of other services, by name in lower case: `sts:externalid`.
+    /// Keys of other services, by name in lower case: `sts:externalid`. One that
+    /// has several values stands once for each.
     pub others: &'a [(&'a str, &'a str)],
 }
 
@@ -174,6 +175,7 @@ pub(crate) enum ConditionKey {
     EncryptionContextKeys,
     ResourceTag(String),
     RequestTag(String),
+    PrincipalTag(String),
     /// Any other, in lower case.
     Named(String),
 }
@@ -204,6 +206,9 @@ impl ConditionKey {
         }
         if let Some(name) = lower.strip_prefix("aws:requesttag/") {
             return Self::RequestTag(name.to_owned());
+        }
+        if let Some(name) = lower.strip_prefix("aws:principaltag/") {
+            return Self::PrincipalTag(name.to_owned());
         }
         Self::Named(lower)
     }
@@ -260,6 +265,7 @@ impl<'a> Request<'a> {
                 tag(facts.tags, name)
             }
             ConditionKey::RequestTag(name) => tag(self.facts.request_tags?, name),
+            ConditionKey::PrincipalTag(name) => tag(&self.caller.tags, name),
             ConditionKey::Named(name) => self.named(name, in_key_policy),
         }
     }
@@ -282,8 +288,13 @@ impl<'a> Request<'a> {
     }
 
     fn named(&self, name: &str, in_key_policy: bool) -> Values<'a> {
-        if let Some((_, value)) = self.facts.others.iter().find(|(other, _)| *other == name) {
-            return one(*value);
+        let others = self.facts.others.iter();
+        let others: Vec<_> = others
+            .filter(|(other, _)| *other == name)
+            .map(|(_, value)| Cow::Borrowed(*value))
+            .collect();
+        if !others.is_empty() {
+            return Some(others);
         }
         if let Some(key) = name.strip_prefix("aws:") {
             return self.global(key);
@@ -357,7 +368,11 @@ impl<'a> Request<'a> {
                 Principal::Root { .. } => "Account",
                 Principal::User { .. } => "User",
                 Principal::AssumedRole { .. } => "AssumedRole",
+                Principal::FederatedUser { .. } => "FederatedUser",
             }),
+            "userid" => caller.user_id.as_deref().and_then(one),
+            "sourceidentity" => caller.source_identity.as_deref().and_then(one),
+            "tokenissuetime" => caller.token_issued.and_then(|at| one(at.to_string())),
             "principalisawsservice" | "viaawsservice" => truth(false),
             "username" => match &caller.principal {
                 Principal::User { path_name, .. } => one(crate::principal::name_of(path_name)),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use nsm_sim::seed::WorldSeed;
-use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableHandle};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
@@ -19,9 +19,9 @@ use super::{
     DataDirError, Journal, Table, Unwritten,
     directory::{self, Opened, unpanicked},
     rows::{
-        self, AUTHORITY, AccessKeyRow, AliasRow, AuthorityRow, BadRow, GrantRow, IMPORT_TOKENS,
-        KeyRow, KeyStoreRow, ManagedPolicyRow, RoleRow, SEED, SEED_FILE, STARTS, SecretBytes,
-        SeedRow, UseRow, UserRow,
+        self, AUTHORITY, AccessKeyRow, AliasRow, AuthorityRow, BadRow, GrantRow, GroupRow,
+        IMPORT_TOKENS, KeyRow, KeyStoreRow, ManagedPolicyRow, RoleRow, SEED, SEED_FILE, STARTS,
+        SecretBytes, SeedRow, UseRow, UserRow,
     },
     writer::{Writer, sequence_of},
 };
@@ -193,6 +193,12 @@ impl Snapshot {
         Ok(self.transaction.open_table(table.definition())?)
     }
 
+    fn has(&self, table: Table) -> Result<bool, AnyError> {
+        let definition = table.definition();
+        let mut tables = self.transaction.list_tables()?;
+        Ok(tables.any(|it| it.name() == definition.name()))
+    }
+
     fn load_keys(&self, kms: &Kms) -> Result<(), AnyError> {
         let mut families = HashMap::new();
         self.each(Table::Families, |name, primary: String| {
@@ -249,6 +255,13 @@ impl Snapshot {
             let (account, name) = two_parts(name)?;
             iam.restore_user(account, name, row)
         })?;
+        // A directory that was begun before there were groups has no table of them.
+        if self.has(Table::Groups)? {
+            self.each(Table::Groups, |name, row: GroupRow| {
+                let (account, name) = two_parts(name)?;
+                iam.restore_group(account, name, row)
+            })?;
+        }
         self.each(Table::Policies, |name, row: ManagedPolicyRow| {
             let (account, arn) = two_parts(name)?;
             iam.restore_policy(account, arn, row)

@@ -35,7 +35,7 @@
 //! | `uses` | key ARN | the last use |
 //! | `aliases` | alias ARN | target and dates |
 //! | `key_stores` | id of a custom key store | the store and its proxy |
-//! | `roles`, `users` | account, name | ids, path, policies |
+//! | `roles`, `users`, `groups` | account, name | ids, path, policies, boundary, tags |
 //! | `policies` | account, ARN of a managed policy | its versions |
 //! | `access_keys` | access key id | secret, holder, status, token, end |
 //! | `buckets` | name | owner, Region, versioning, tags |
@@ -95,6 +95,7 @@ tables!(
     KeyStores => "key_stores",
     Roles => "roles",
     Users => "users",
+    Groups => "groups",
     Policies => "policies",
     AccessKeys => "access_keys",
     Buckets => "buckets",

@@ -665,6 +665,8 @@ pub(crate) struct EntityRow {
     pub(crate) inline: BTreeMap<String, String>,
     pub(crate) attached: BTreeSet<String>,
     pub(crate) tags: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) boundary: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -679,6 +681,13 @@ pub(crate) struct RoleRow {
 pub(crate) struct UserRow {
     pub(crate) entity: EntityRow,
     pub(crate) keys: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) groups: BTreeSet<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct GroupRow {
+    pub(crate) entity: EntityRow,
 }
 
 /// A managed policy of an account; account and ARN are the row's key.
@@ -707,6 +716,13 @@ pub(crate) struct AccessKeyRow {
     pub(crate) token: Option<String>,
     pub(crate) expiration: Option<u64>,
     pub(crate) session_policies: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) session_tags: Vec<(String, String)>,
+    /// Keys of those tags that sessions of the session have too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) transitive: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source_identity: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -716,6 +732,8 @@ pub(crate) enum HolderRow {
     User(String, String),
     /// Account, role and session.
     Session(String, String, String),
+    /// Account, name, and the user who asked for it unless it was the root user.
+    Federated(String, String, Option<String>),
 }
 
 #[derive(Serialize, Deserialize)]

@@ -369,3 +369,78 @@ fn grants_are_created_used_listed_narrowed_retired_and_revoked() {
         "InvalidGrantTokenException"
     );
 }
+
+#[test]
+fn a_boundary_and_a_federated_session_are_refused_in_the_words_of_aws() {
+    let world = World::new();
+    let key = world.key();
+    let encrypt = |caller: &Caller, key: &str| {
+        let body = json!({ "KeyId": key, "Plaintext": "eA==" });
+        world.call_as(caller, "Encrypt", body)
+    };
+    let alice = Caller::new(Principal::User {
+        account: ACCOUNT.into(),
+        path_name: "alice".into(),
+    });
+    let mut bounded = with_iam(alice.clone(), "Allow", "kms:*");
+    let boundary = |effect: &str, action: &str| {
+        with_iam(alice.clone(), effect, action)
+            .identity_policies
+            .pop()
+    };
+    bounded.boundary = boundary("Allow", "kms:Decrypt");
+    let arn = format!("arn:aws:iam::{ACCOUNT}:user/alice");
+    let start = format!("User: {arn} is not authorized to perform: kms:Encrypt on resource: {key}");
+    encrypt(&bounded, &key).unwrap_err().says(
+        "AccessDeniedException",
+        &format!("{start} because no permissions boundary allows the kms:Encrypt action"),
+    );
+    let named = world.key_with_policy(&policy_for(&arn, "kms:*"));
+    encrypt(&bounded, &named).unwrap();
+    bounded.boundary = boundary("Deny", "kms:Encrypt");
+    encrypt(&bounded, &key).unwrap_err().says(
+        "AccessDeniedException",
+        &format!("{start} with an explicit deny in a permissions boundary"),
+    );
+    encrypt(&bounded, &named).unwrap_err();
+
+    let bob = Caller::new(Principal::FederatedUser {
+        account: ACCOUNT.into(),
+        name: "Bob".into(),
+        by: Some("alice".into()),
+    });
+    let bob_arn = format!("arn:aws:sts::{ACCOUNT}:federated-user/Bob");
+    encrypt(&with_iam(bob.clone(), "Allow", "kms:*"), &key)
+        .unwrap_err()
+        .says(
+            "AccessDeniedException",
+            &format!(
+                "User: {bob_arn} is not authorized to perform: kms:Encrypt on resource: {key} because no session policy allows the kms:Encrypt action"
+            ),
+        );
+    let his = world.key_with_policy(&policy_for(&bob_arn, "kms:*"));
+    encrypt(&bob, &his).unwrap();
+    let records = world.kms.audit().records();
+    let event = records.last().unwrap().event();
+    assert_eq!(
+        event["userIdentity"],
+        json!({
+            "type": "FederatedUser", "arn": bob_arn, "accountId": ACCOUNT,
+            "principalId": format!("{ACCOUNT}:Bob"),
+            "sessionContext": { "sessionIssuer": {
+                "type": "IAMUser", "arn": arn, "accountId": ACCOUNT, "userName": "alice",
+            } },
+        })
+    );
+    // A grant is for the federated user itself, not for the user behind it.
+    let grant = |grantee: &str| {
+        let body = json!({ "KeyId": key, "GranteePrincipal": grantee, "Operations": ["Encrypt"] });
+        world.ok("CreateGrant", body);
+    };
+    let mut allowed = bob.clone();
+    allowed.session_policies = with_iam(bob, "Allow", "kms:*").identity_policies;
+    grant(&arn);
+    encrypt(&allowed, &key).unwrap_err();
+    grant(&bob_arn);
+    encrypt(&allowed, &key).unwrap();
+}

@@ -1,10 +1,10 @@
-//! IAM: roles, users, their policies and keys. What roles and users have alike
-//! is answered alike.
+//! IAM: roles, users, their policies, boundaries and keys. What roles, users and
+//! groups have alike is answered alike.
 
 use std::time::Duration;
 
 use super::{
-    super::{NewRole, Who, credentials::Status, managed::NewPolicy},
+    super::{EntityKind, NewRole, NewUser, Who, credentials::Status, managed::NewPolicy},
     Call, IAM, IamError, kind_of, write,
 };
 use crate::principal::Principal;
@@ -13,15 +13,11 @@ pub(super) fn answer(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
     let (iam, form, account) = (call.iam, call.form, call.account());
     let path = form.get("Path").unwrap_or("/");
     let path_prefix = form.get("PathPrefix").unwrap_or("/");
-    if form.get("PermissionsBoundary").is_some() {
-        return Err(IamError::InvalidInput(
-            "Permissions boundaries are not simulated: one would be shown and not enforced.",
-        ));
-    }
+    let boundary = form.get("PermissionsBoundary");
     Ok(match call.action() {
         "CreateRole" => {
             let name = form.need("RoleName", "roleName")?;
-            call.authorize(&Who::role(account, name).arn(path))?;
+            call.authorize_bounded(&Who::role(account, name).arn(path), boundary)?;
             let max_session = form.seconds("MaxSessionDuration", "maxSessionDuration")?;
             let trust = form.need("AssumeRolePolicyDocument", "assumeRolePolicyDocument")?;
             let role = iam.create_role(
@@ -31,17 +27,18 @@ pub(super) fn answer(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
                     max_session: max_session.unwrap_or(Duration::from_secs(3_600)),
                     description: form.get("Description"),
                     tags: form.tags(),
+                    boundary,
                     ..NewRole::named(name, trust)
                 },
             )?;
             // A new role tells its longest session only if it was asked for one.
             let shown_session = max_session.is_some();
-            call.result(IAM, |xml| write::role(xml, &role, shown_session))
+            call.result(IAM, |xml| write::new_role(xml, &role, shown_session))
         }
         "GetRole" => {
             let who = named(call)?;
             let role = iam.role(account, who.name)?;
-            call.result(IAM, |xml| write::role(xml, &role, true))
+            call.result(IAM, |xml| write::role(xml, &role))
         }
         "ListRoles" => {
             call.authorize(&format!("arn:aws:iam::{account}:role{path_prefix}"))?;
@@ -49,7 +46,7 @@ pub(super) fn answer(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
             let (page, marker) = call.page(roles, |it| &it.entity.name)?;
             call.result(IAM, |xml| {
                 write::list(xml, "Roles", &page, marker.as_deref(), |xml, role| {
-                    write::role_member(xml, role, true);
+                    write::role_member(xml, role);
                 });
             })
         }
@@ -75,8 +72,15 @@ pub(super) fn answer(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
         }
         "CreateUser" => {
             let name = form.need("UserName", "userName")?;
-            call.authorize(&Who::user(account, name).arn(path))?;
-            let user = iam.create_tagged_user(account, path, name, form.tags())?;
+            call.authorize_bounded(&Who::user(account, name).arn(path), boundary)?;
+            let tags = form.tags();
+            let new = NewUser {
+                name,
+                path,
+                tags,
+                boundary,
+            };
+            let user = iam.create_user_with(account, &new)?;
             call.result(IAM, |xml| write::user(xml, &user))
         }
         "GetUser" => match (form.get("UserName"), &call.caller.principal) {
@@ -126,19 +130,19 @@ fn manages(action: &str) -> bool {
     matches!(action, "CreatePolicy" | "GetPolicy" | "DeletePolicy")
 }
 
-/// The operations that roles and users have alike.
+/// The operations that roles, users and groups have alike.
 fn either(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
     let (iam, form) = (call.iam, call.form);
     let policy_name = || form.need("PolicyName", "policyName");
     let policy_arn = || form.need("PolicyArn", "policyArn");
     let (_, named_by, _) = kind_of(call.action());
     match call.action() {
-        "PutRolePolicy" | "PutUserPolicy" => {
+        "PutRolePolicy" | "PutUserPolicy" | "PutGroupPolicy" => {
             let who = named(call)?;
             let document = form.need("PolicyDocument", "policyDocument")?;
             iam.put_policy(who, policy_name()?, document)?;
         }
-        "GetRolePolicy" | "GetUserPolicy" => {
+        "GetRolePolicy" | "GetUserPolicy" | "GetGroupPolicy" => {
             let who = named(call)?;
             let name = policy_name()?;
             let document = iam.policy_of(who, name)?;
@@ -148,7 +152,7 @@ fn either(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
                 xml.text("PolicyDocument", &write::encoded(&document));
             }));
         }
-        "ListRolePolicies" | "ListUserPolicies" => {
+        "ListRolePolicies" | "ListUserPolicies" | "ListGroupPolicies" => {
             let who = named(call)?;
             let names = iam.entity(who)?.inline.into_keys().collect();
             let (page, marker) = call.page(names, |it: &String| it)?;
@@ -156,17 +160,24 @@ fn either(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
                 write::names(xml, "PolicyNames", &page, marker.as_deref());
             }));
         }
-        "DeleteRolePolicy" | "DeleteUserPolicy" => {
+        "DeleteRolePolicy" | "DeleteUserPolicy" | "DeleteGroupPolicy" => {
             let who = named(call)?;
             iam.delete_policy_of(who, policy_name()?)?;
         }
-        "AttachRolePolicy" | "AttachUserPolicy" => {
+        "PutRolePermissionsBoundary" | "PutUserPermissionsBoundary" => {
+            let arn = form.need("PermissionsBoundary", "permissionsBoundary")?;
+            iam.put_boundary(named(call)?, arn)?;
+        }
+        "DeleteRolePermissionsBoundary" | "DeleteUserPermissionsBoundary" => {
+            iam.delete_boundary(named(call)?)?;
+        }
+        "AttachRolePolicy" | "AttachUserPolicy" | "AttachGroupPolicy" => {
             iam.attach_policy(named(call)?, policy_arn()?)?
         }
-        "DetachRolePolicy" | "DetachUserPolicy" => {
+        "DetachRolePolicy" | "DetachUserPolicy" | "DetachGroupPolicy" => {
             iam.detach_policy(named(call)?, policy_arn()?)?
         }
-        "ListAttachedRolePolicies" | "ListAttachedUserPolicies" => {
+        "ListAttachedRolePolicies" | "ListAttachedUserPolicies" | "ListAttachedGroupPolicies" => {
             let who = named(call)?;
             let arns = iam.entity(who)?.attached.into_iter().collect();
             let (page, marker) = call.page(arns, |it: &String| it)?;
@@ -342,7 +353,7 @@ fn managed(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
     })
 }
 
-/// The role or user that the form names, if the caller may do this to it.
+/// The role, user or group that the form names, if the caller may do this to it.
 fn named<'a>(call: &Call<'a>) -> Result<Who<'a>, IamError> {
     let (kind, name, shown) = kind_of(call.action());
     let name = call.form.need(name, shown)?;
@@ -356,9 +367,23 @@ fn named<'a>(call: &Call<'a>) -> Result<Who<'a>, IamError> {
 }
 
 /// Asks for the ARN that the entity has, or would have at the root path.
-fn authorize_entity(call: &Call<'_>, who: Who<'_>) -> Result<(), IamError> {
-    match call.iam.entity(who) {
-        Ok(entity) => call.authorize(&entity.arn),
-        Err(_) => call.authorize(&who.arn("/")),
+pub(super) fn authorize_entity(call: &Call<'_>, who: Who<'_>) -> Result<(), IamError> {
+    let entity = call.iam.entity(who).ok();
+    let there = entity.as_ref().and_then(|it| it.boundary.as_deref());
+    let boundary = call.form.get("PermissionsBoundary").or(there);
+    let boundary = boundary.filter(|_| tells_boundary(call.action(), who.kind));
+    match &entity {
+        Some(entity) => call.authorize_bounded(&entity.arn, boundary),
+        None => call.authorize_bounded(&who.arn("/"), boundary),
     }
+}
+
+/// Whether `iam:PermissionsBoundary` is a condition key of an action: of those
+/// that change what a user or role may do.
+fn tells_boundary(action: &str, kind: EntityKind) -> bool {
+    let is_change = ["Put", "Delete", "Attach", "Detach"]
+        .iter()
+        .any(|verb| action.starts_with(verb));
+    let is_of_policies = action.ends_with("Policy") || action.ends_with("PermissionsBoundary");
+    kind != EntityKind::Group && is_change && is_of_policies
 }

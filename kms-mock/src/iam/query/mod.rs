@@ -2,8 +2,11 @@
 //!
 //! Source of truth: STS API version 2011-06-15 and IAM API version 2010-05-08;
 //! every operation here asks the caller's own policies first, as IAM does
-//! (GetCallerIdentity and GetSessionToken ask none).
+//! (GetCallerIdentity and GetSessionToken ask none). What a session of a user or a
+//! federated user may not call at all: IAM user guide, "Compare AWS STS
+//! credentials"; its refusal of a federated user by STS is in words of our own.
 
+mod groups;
 mod iam;
 mod sts;
 #[cfg(test)]
@@ -100,12 +103,7 @@ pub(crate) fn answer(iam: &Iam, caller: &Identity, form: &Form, request_id: &str
         form,
         request_id,
     };
-    let answered = if sts::knows(form.action()) {
-        sts::answer(&call)
-    } else {
-        iam::answer(&call)
-    };
-    match answered {
+    match call.answer() {
         Ok(body) => FormAnswer {
             status: 200,
             body,
@@ -160,10 +158,32 @@ impl<'a> Call<'a> {
         self.caller.principal.account()
     }
 
+    fn answer(&self) -> Result<Vec<u8>, IamError> {
+        let is_role_session = matches!(self.caller.principal, Principal::AssumedRole { .. });
+        if sts::knows(self.action()) {
+            return sts::answer(self);
+        }
+        if self.caller.is_session() && !is_role_session {
+            return Err(IamError::TokenNotAccepted);
+        }
+        if groups::knows(self.action()) {
+            return groups::answer(self);
+        }
+        iam::answer(self)
+    }
+
     /// Whether the caller's own policies allow this operation on `resource`.
     fn authorize(&self, resource: &str) -> Result<(), IamError> {
+        self.authorize_bounded(resource, None)
+    }
+
+    /// The same where `iam:PermissionsBoundary` has a value.
+    fn authorize_bounded(&self, resource: &str, boundary: Option<&str>) -> Result<(), IamError> {
         let action = format!("{}:{}", service(self.action()), self.action());
-        self.caller.authorize(&action, resource, self.iam.now())
+        let boundary = boundary.map(|arn| ("iam:permissionsboundary", arn));
+        let others = boundary.as_slice();
+        self.caller
+            .authorize(&action, resource, others, self.iam.now())
     }
 
     /// The answer with a result.
@@ -236,6 +256,8 @@ impl<'a> Call<'a> {
 fn kind_of(action: &str) -> (EntityKind, &'static str, &'static str) {
     if action.contains("Role") {
         (EntityKind::Role, "RoleName", "roleName")
+    } else if action.contains("Group") {
+        (EntityKind::Group, "GroupName", "groupName")
     } else {
         (EntityKind::User, "UserName", "userName")
     }

@@ -2,18 +2,31 @@
 
 use std::time::Duration;
 
-use super::{super::AssumeRole, Call, IamError, STS, write};
+use super::{
+    super::{AssumeRole, terms::Asked},
+    Call, IamError, STS, write,
+};
+use crate::principal::Principal;
 
 /// Whether an action is one of STS's.
 pub(super) fn knows(action: &str) -> bool {
     matches!(
         action,
-        "AssumeRole" | "GetCallerIdentity" | "GetSessionToken" | "GetAccessKeyInfo"
+        "AssumeRole"
+            | "GetCallerIdentity"
+            | "GetSessionToken"
+            | "GetFederationToken"
+            | "GetAccessKeyInfo"
     )
 }
 
 pub(super) fn answer(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
     let form = call.form;
+    let asks_who = call.action() == "GetCallerIdentity";
+    if matches!(call.caller.principal, Principal::FederatedUser { .. }) && !asks_who {
+        let operation = "AWS STS";
+        return Err(IamError::SessionOfSession { operation });
+    }
     Ok(match call.action() {
         "GetCallerIdentity" => call.result(STS, |xml| {
             xml.text("Arn", &call.caller.principal.arn());
@@ -24,6 +37,25 @@ pub(super) fn answer(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
             let duration = form.seconds("DurationSeconds", "durationSeconds")?;
             let credentials = call.iam.session_token(call.caller, duration)?;
             call.result(STS, |xml| write::credentials(xml, &credentials))
+        }
+        "GetFederationToken" => {
+            let federated = call.iam.federation_token(
+                call.caller,
+                form.need("Name", "name")?,
+                form.get("Policy"),
+                &asked(call),
+                form.seconds("DurationSeconds", "durationSeconds")?,
+            )?;
+            call.result(STS, |xml| {
+                write::credentials(xml, &federated.credentials);
+                xml.element("FederatedUser", |xml| {
+                    xml.text("FederatedUserId", &federated.id);
+                    xml.text("Arn", &federated.arn);
+                });
+                if federated.is_bare {
+                    xml.text("PackedPolicySize", "0");
+                }
+            })
         }
         "GetAccessKeyInfo" => {
             let id = form.need("AccessKeyId", "accessKeyId")?;
@@ -48,15 +80,28 @@ pub(super) fn answer(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
                 policy: form.get("Policy"),
                 external_id: form.get("ExternalId"),
             };
-            let arns = form.members("PolicyArns", ".arn");
-            let session = call.iam.assume_role_with(call.caller, &request, &arns)?;
+            let asked = asked(call);
+            let session = call.iam.assume_role_with(call.caller, &request, &asked)?;
             call.result(STS, |xml| {
                 xml.element("AssumedRoleUser", |xml| {
                     xml.text("AssumedRoleId", &session.assumed_role_id);
                     xml.text("Arn", &session.arn);
                 });
                 write::credentials(xml, &session.credentials);
+                if let Some(source_identity) = &session.source_identity {
+                    xml.text("SourceIdentity", source_identity);
+                }
             })
         }
     })
+}
+
+fn asked(call: &Call<'_>) -> Asked {
+    let form = call.form;
+    Asked {
+        policy_arns: form.members("PolicyArns", ".arn"),
+        tags: form.tags(),
+        transitive_keys: form.members("TransitiveTagKeys", ""),
+        source_identity: form.get("SourceIdentity").map(str::to_owned),
+    }
 }

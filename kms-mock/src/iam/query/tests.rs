@@ -1,5 +1,9 @@
 //! Forms in, XML out: what STS and IAM say of identities.
 
+mod boundaries;
+mod groups;
+mod sessions;
+
 use std::sync::Arc;
 
 use nsm_sim::{
@@ -413,14 +417,6 @@ fn lists_come_in_pages_and_by_path() {
         "Action=ListUsers&MaxItems=0",
         "ValidationError",
     );
-}
-
-#[test]
-fn what_would_only_seem_to_bound_an_identity_is_refused() {
-    let (iam, root) = (world(), Identity::root("123456789012"));
-    let form = "Action=CreateUser&UserName=a&PermissionsBoundary=arn:aws:iam::aws:policy/X";
-    refused(&iam, &root, form, "InvalidInput");
-    refused(&iam, &root, "Action=GetUser&UserName=a", "NoSuchEntity");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use nsm_sim::clock::UnixMillis;
 
 use super::super::{
-    Credentials, Document, Entity, Iam, Identity, ManagedPolicy, Role, User,
+    Credentials, Document, Entity, Group, Iam, Identity, ManagedPolicy, Role, User,
     managed::{PolicyVersion, version_name},
     names::Tags,
 };
@@ -22,36 +22,70 @@ pub(super) fn credentials(xml: &mut Xml, credentials: &Credentials) {
     });
 }
 
-pub(super) fn role(xml: &mut Xml, role: &Role, with_session: bool) {
+pub(super) fn role(xml: &mut Xml, role: &Role) {
     xml.element("Role", |xml| {
-        role_member(xml, role, with_session);
-        some_tags(xml, &role.entity.tags);
+        role_member(xml, role);
+        boundary_and_tags(xml, &role.entity);
+        // When a role was last used is not known here.
+        xml.element("RoleLastUsed", |_| {});
     });
 }
 
-/// A role as a list shows it, without its tags.
-pub(super) fn role_member(xml: &mut Xml, role: &Role, with_session: bool) {
-    entity(xml, &role.entity, ("RoleName", "RoleId"));
-    xml.text("AssumeRolePolicyDocument", &encoded(&role.trust));
+/// A role as its creation shows it, without its description.
+pub(super) fn new_role(xml: &mut Xml, role: &Role, with_session: bool) {
+    xml.element("Role", |xml| {
+        role_itself(xml, role);
+        if with_session {
+            longest_session(xml, role);
+        }
+        boundary_and_tags(xml, &role.entity);
+    });
+}
+
+/// A role as a list shows it, without its boundary and tags.
+pub(super) fn role_member(xml: &mut Xml, role: &Role) {
+    role_itself(xml, role);
     if let Some(description) = &role.description {
         xml.text("Description", description);
     }
-    if with_session {
-        let seconds = role.max_session.as_secs().to_string();
-        xml.text("MaxSessionDuration", &seconds);
+    longest_session(xml, role);
+}
+
+fn role_itself(xml: &mut Xml, role: &Role) {
+    entity(xml, &role.entity, ("RoleName", "RoleId"));
+    xml.text("AssumeRolePolicyDocument", &encoded(&role.trust));
+}
+
+fn longest_session(xml: &mut Xml, role: &Role) {
+    let seconds = role.max_session.as_secs().to_string();
+    xml.text("MaxSessionDuration", &seconds);
+}
+
+/// What a list leaves out.
+fn boundary_and_tags(xml: &mut Xml, entity: &Entity) {
+    if let Some(arn) = &entity.boundary {
+        xml.element("PermissionsBoundary", |xml| {
+            xml.text("PermissionsBoundaryType", "Policy");
+            xml.text("PermissionsBoundaryArn", arn);
+        });
     }
+    some_tags(xml, &entity.tags);
 }
 
 pub(super) fn user(xml: &mut Xml, user: &User) {
     xml.element("User", |xml| {
         user_member(xml, user);
-        some_tags(xml, &user.entity.tags);
+        boundary_and_tags(xml, &user.entity);
     });
 }
 
-/// A user as a list shows it, without its tags.
+/// A user as a list shows it, without its boundary and tags.
 pub(super) fn user_member(xml: &mut Xml, user: &User) {
     entity(xml, &user.entity, ("UserName", "UserId"));
+}
+
+pub(super) fn group_member(xml: &mut Xml, group: &Group) {
+    entity(xml, &group.entity, ("GroupName", "GroupId"));
 }
 
 /// The root user, who has no name.
@@ -76,9 +110,9 @@ pub(super) fn policy(xml: &mut Xml, iam: &Iam, account: &str, policy: &ManagedPo
     xml.text("Arn", &policy.arn);
     xml.text("Path", &policy.path);
     xml.text("DefaultVersionId", &version_name(policy.default));
-    let attached = iam.attachments(account, &policy.arn).to_string();
-    xml.text("AttachmentCount", &attached);
-    xml.text("PermissionsBoundaryUsageCount", "0");
+    let (attached, bounded) = iam.uses(account, &policy.arn);
+    xml.text("AttachmentCount", &attached.to_string());
+    xml.text("PermissionsBoundaryUsageCount", &bounded.to_string());
     xml.text("IsAttachable", "true");
     if let Some(description) = &policy.description {
         xml.text("Description", description);

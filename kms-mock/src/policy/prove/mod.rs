@@ -13,8 +13,9 @@
 //!
 //! Without IAM policies given, IAM is supposed to allow everything: whoever the
 //! key policy leaves to IAM is a path. Grants that exist already are not in the
-//! policy and not looked at, nor are service control policies, permission
-//! boundaries, and who may assume a role.
+//! policy and not looked at, nor are service control policies and who may assume
+//! a role. Permissions boundaries count when they are given. Of tags of
+//! principals any value is supposed: whoever may tag has it.
 
 mod asked;
 mod principals;
@@ -42,6 +43,8 @@ pub struct Claim {
     pub principals: Vec<String>,
     /// Their IAM policies; `None` supposes that IAM allows everything.
     pub identity_policies: Option<Vec<Arc<Policy>>>,
+    /// Their permissions boundary; `None` supposes that they have none.
+    pub boundary: Option<Arc<Policy>>,
     /// The PCR0 values of the images that are wanted, 96 hex digits each. Empty:
     /// those that the policy names.
     pub expected_pcr0: Vec<String>,
@@ -61,6 +64,7 @@ impl Claim {
             policy,
             principals: Vec::new(),
             identity_policies: None,
+            boundary: None,
             expected_pcr0: Vec::new(),
             account: None,
             key_arn: None,
@@ -219,6 +223,14 @@ pub enum ClaimError {
     /// IAM policies without principals that have them.
     #[error("IAM policies belong to somebody: name the principals they are attached to")]
     PoliciesOfNobody,
+}
+
+impl Claim {
+    /// The policies that the principals have of their own.
+    fn own_policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        let iam = self.identity_policies.iter().flatten();
+        iam.chain(&self.boundary)
+    }
 }
 
 impl Proof {

@@ -50,6 +50,9 @@ pub(super) fn everybody(
             PrincipalEntry::Session { account, role, .. } => {
                 named.push(format!("arn:aws:iam::{account}:role/{role}"));
             }
+            PrincipalEntry::FederatedUser { account, name } => {
+                named.push(format!("arn:aws:sts::{account}:federated-user/{name}"));
+            }
             PrincipalEntry::Anyone | PrincipalEntry::Foreign => {}
         }
     }

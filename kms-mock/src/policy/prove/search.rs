@@ -83,7 +83,8 @@ impl<'a> Prover<'a> {
             .into_iter()
             .map(Arc::new)
             .collect();
-        if claim.identity_policies.is_some() && claim.principals.is_empty() {
+        let is_of_somebody = claim.identity_policies.is_some() || claim.boundary.is_some();
+        if is_of_somebody && claim.principals.is_empty() {
             return Err(ClaimError::PoliciesOfNobody);
         }
         Ok(Self {
@@ -106,8 +107,7 @@ impl<'a> Prover<'a> {
         let claim = self.claim;
         let mut undecided = Vec::new();
         let mut everything: Vec<(&Policy, bool)> = vec![(&claim.policy, true)];
-        let given = claim.identity_policies.iter().flatten();
-        everything.extend(given.map(|policy| (&**policy, false)));
+        everything.extend(claim.own_policies().map(|policy| (&**policy, false)));
         let nobody = Principal::Root {
             account: self.account.clone(),
         };
@@ -417,6 +417,13 @@ impl<'a> Prover<'a> {
             &self.iam_of_others
         };
         question.identity_policies.clone_from(iam);
+        if is_asked {
+            question.boundary.clone_from(&self.claim.boundary);
+        }
+        if matches!(principal, Principal::FederatedUser { .. }) {
+            // Whoever asks for the session chooses its policies.
+            question.session_policies.clone_from(&self.iam_of_others);
+        }
         let facts = &mut question.facts;
         facts.requested_region = Some("us-east-1".to_owned());
         if asked.has_context {
@@ -608,8 +615,8 @@ fn deciding_statement(
     let ranked = applying.map(|(at, (trace, statement))| {
         let naming = match trace.verdict {
             StatementVerdict::AppliesToAccount => Naming::Account,
-            StatementVerdict::AppliesToSession => Naming::Session,
-            _ => Naming::Direct,
+            StatementVerdict::AppliesDirectly => Naming::Direct,
+            _ => Naming::Behind,
         };
         (naming, at, statement)
     });
@@ -673,7 +680,8 @@ fn owner_of(claim: &Claim) -> String {
         PrincipalEntry::Account(account)
         | PrincipalEntry::User { account, .. }
         | PrincipalEntry::Role { account, .. }
-        | PrincipalEntry::Session { account, .. } => Some(account.clone()),
+        | PrincipalEntry::Session { account, .. }
+        | PrincipalEntry::FederatedUser { account, .. } => Some(account.clone()),
         PrincipalEntry::Anyone | PrincipalEntry::Foreign => None,
     };
     let delegated = entries().find(|entry| matches!(entry, PrincipalEntry::Account(_)));
@@ -689,9 +697,8 @@ type Pinned = (BTreeSet<String>, BTreeMap<u8, BTreeSet<String>>);
 /// is no register's value left out.
 fn pinned(claim: &Claim) -> Pinned {
     let mut pinned = Pinned::default();
-    let iam = claim.identity_policies.iter().flatten();
     for statement in std::iter::once(&claim.policy)
-        .chain(iam)
+        .chain(claim.own_policies())
         .flat_map(|policy| policy.statements())
     {
         for condition in &statement.conditions {

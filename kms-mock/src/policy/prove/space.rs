@@ -80,17 +80,15 @@ pub(super) fn relevant<'a>(
                 .as_ref()
                 .is_some_and(|actions| actions.cover_action(&question.action))
     };
-    let named = |statement: &Statement| {
-        statement
-            .principals
-            .as_ref()
-            .is_none_or(|p| p.names(&question.principal) != Naming::No)
-    };
+    let has_boundary = question.boundary.is_some();
+    let named =
+        |statement: &Statement| statement.names(&question.principal, has_boundary) != Naming::No;
     let own = key_policy.statements().iter().map(|s| (s, true));
-    let is_root = matches!(question.principal, crate::principal::Principal::Root { .. });
+    let is_root = question.principal.acts_for_root();
     let theirs = question
         .identity_policies
         .iter()
+        .chain(&question.boundary)
         .filter(|_| !is_root)
         .flat_map(|policy| policy.statements())
         .map(|s| (s, false));
@@ -154,6 +152,7 @@ enum Part {
     NitroTpmRegister(u8),
     Context,
     ResourceTag(String),
+    PrincipalTag(String),
     RequestTags,
     Named(String),
 }
@@ -169,6 +168,7 @@ impl Part {
                 Self::Context
             }
             ConditionKey::ResourceTag(name) => Self::ResourceTag(name.clone()),
+            ConditionKey::PrincipalTag(name) => Self::PrincipalTag(name.clone()),
             ConditionKey::RequestTag(_) => Self::RequestTags,
             ConditionKey::Named(name) if is_settled(name) => return None,
             ConditionKey::Named(name) => Self::Named(match name.as_str() {
@@ -208,6 +208,17 @@ impl Part {
                     match value {
                         Some(value) => question.key.tags.insert(name.clone(), value),
                         None => question.key.tags.remove(&name),
+                    };
+                }))
+            }
+            Self::PrincipalTag(name) => {
+                let values = texts(base, atoms, &vec![Symbol::Any])?;
+                let name = name.clone();
+                Ok(optional(values, move |question, value| {
+                    let tags = &mut question.facts.principal_tags;
+                    match value {
+                        Some(value) => tags.insert(name.clone(), value),
+                        None => tags.remove(&name),
                     };
                 }))
             }
@@ -403,8 +414,8 @@ fn named(
             let values = usual.chain(texts(base, atoms, &region)?);
             each(values, |q, v| q.facts.requested_region = Some(v))
         }
-        // What only AWS can present: a service calling for the caller, tags of
-        // the principal, the VPC endpoint, the organization, ….
+        // What only AWS can present: a service calling for the caller, the VPC
+        // endpoint, the organization, ….
         other if other.starts_with("aws:") || other == "kms:viaservice" => {
             let values = texts(base, atoms, &vec![Symbol::Any])?;
             let other = other.to_owned();

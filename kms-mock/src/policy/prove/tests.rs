@@ -406,6 +406,66 @@ fn claims_that_make_no_sense_are_refused() {
         claim(|c| c.identity_policies = Some(vec![])),
         ClaimError::PoliciesOfNobody
     );
+    assert_eq!(
+        claim(|c| c.boundary = Some(iam(r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#))),
+        ClaimError::PoliciesOfNobody
+    );
+}
+
+#[test]
+fn a_boundary_closes_what_it_does_not_allow_unless_the_key_policy_names_the_caller_itself() {
+    let no_decrypt = r#"{"Effect":"Allow","NotAction":["kms:Decrypt","kms:ReEncrypt*","kms:GenerateDataKey*","kms:CreateGrant","kms:PutKeyPolicy","kms:ReplicateKey","kms:DeriveSharedSecret","kms:Sign","kms:GenerateMac","kms:Decapsulate"],"Resource":"*"}"#;
+    let verdict = |principal: &str, asked: &str, boundary: Option<&str>| {
+        let statement = format!(
+            r#"{{"Effect":"Allow","Principal":{{"AWS":"{principal}"}},"Action":"kms:*","Resource":"*"}}"#
+        );
+        let mut claim = Claim::about(policy(&statement));
+        claim.principals = vec![asked.to_owned()];
+        claim.account = Some(OWNER.to_owned());
+        claim.boundary = boundary.map(iam);
+        prove(&claim).unwrap().verdict()
+    };
+    let user = "arn:aws:iam::111122223333:user/alice";
+    for (principal, asked, verdict_within) in [
+        (ROLE, ROLE, Verdict::Closed),
+        (OWNER, ROLE, Verdict::Closed),
+        (OWNER, user, Verdict::Closed),
+        (user, user, Verdict::Open),
+        ("*", ROLE, Verdict::Open),
+    ] {
+        assert_eq!(
+            verdict(principal, asked, None),
+            Verdict::Open,
+            "{principal}"
+        );
+        let within = verdict(principal, asked, Some(no_decrypt));
+        assert_eq!(within, verdict_within, "{principal} {asked}");
+    }
+}
+
+#[test]
+fn federated_users_and_tags_of_principals_are_paths_too() {
+    let bob = "arn:aws:sts::111122223333:federated-user/bob";
+    let statement = format!(
+        r#"{{"Effect":"Allow","Principal":{{"AWS":"{bob}"}},"Action":"kms:Decrypt","Resource":"*"}}"#
+    );
+    let key_policy = policy(&statement);
+    let proof = prove(&Claim::about(Arc::clone(&key_policy))).unwrap();
+    assert_eq!(summary(&proof), ["un-attested Decrypt 1"]);
+    assert_eq!(proof.findings[0].witness.principal.arn(), bob);
+
+    let tagged = policy(
+        r#"{"Effect":"Allow","Principal":"*","Action":"kms:Decrypt","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalTag/Team":"imaging","aws:PrincipalAccount":"111122223333"}}}"#,
+    );
+    let proof = prove(&Claim::about(Arc::clone(&tagged))).unwrap();
+    assert_eq!(proof.verdict(), Verdict::Open);
+    let text = proof.to_json()["findings"][0]["witness"].to_string();
+    assert!(
+        text.contains(r#""principalTags":{"team":"imaging"}"#),
+        "{text}"
+    );
+    let read: Question = serde_json::from_str(&text).unwrap();
+    assert!(read.decide(&tagged, &[]).is_allowed());
 }
 
 #[test]

@@ -212,6 +212,225 @@ fn a_session_policy_limits_what_the_role_was_given_but_not_what_the_session_was(
     );
 }
 
+const NO_BOUNDARY: Outcome = Outcome::Denied(Denial::NoBoundary);
+
+fn user(account: &str, name: &str) -> Caller {
+    Caller::new(Principal::User {
+        account: account.into(),
+        path_name: name.into(),
+    })
+}
+
+/// Bob, for whom alice's credentials asked, with session policies that allow
+/// `action`.
+fn federated(action: &str) -> Caller {
+    let mut caller = Caller::new(Principal::FederatedUser {
+        account: OWNER.into(),
+        name: "bob".into(),
+        by: Some("alice".into()),
+    });
+    caller.session_policies.push(iam("Allow", action));
+    caller
+}
+
+#[test]
+fn a_boundary_limits_what_iam_and_the_role_are_given_but_not_what_the_caller_itself_is() {
+    let bounded = |mut caller: Caller| {
+        caller.boundary = Some(iam("Allow", "kms:Encrypt"));
+        with_iam(caller, "kms:*")
+    };
+    let role = bounded(session(OWNER, "R"));
+    let alice = bounded(user(OWNER, "alice"));
+    let stranger = bounded(session(OTHER, "R"));
+    let by_iam = Outcome::Allowed(AllowedBy::IdentityPolicy);
+    let across = Outcome::Allowed(AllowedBy::CrossAccount);
+    #[rustfmt::skip]
+    let table = [
+        (&role, "111122223333", by_iam.clone(), NO_BOUNDARY),
+        (&alice, "111122223333", by_iam, NO_BOUNDARY),
+        (&role, "arn:aws:iam::111122223333:role/R", BY_KEY_POLICY, NO_BOUNDARY),
+        (&role, "arn:aws:sts::111122223333:assumed-role/R/s", BY_KEY_POLICY, BY_KEY_POLICY),
+        (&alice, "arn:aws:iam::111122223333:user/alice", BY_KEY_POLICY, BY_KEY_POLICY),
+        (&role, "*", BY_KEY_POLICY, BY_KEY_POLICY),
+        (&stranger, "arn:aws:iam::444455556666:role/R", across.clone(), NO_BOUNDARY),
+        (&stranger, "arn:aws:sts::444455556666:assumed-role/R/s", across, NO_BOUNDARY),
+    ];
+    for (caller, principal, within, beyond) in table {
+        let policy = key_policy(&allow(principal));
+        for (action, wanted) in [("kms:Encrypt", within), ("kms:Decrypt", beyond)] {
+            let outcome = Ask::new(&policy, caller, action).outcome();
+            assert_eq!(outcome, wanted, "{principal} {action}");
+        }
+    }
+}
+
+#[test]
+fn a_boundary_gives_nothing_and_its_deny_always_closes() {
+    let delegated = key_policy(&allow("111122223333"));
+    let mut alice = user(OWNER, "alice");
+    alice.boundary = Some(iam("Allow", "kms:*"));
+    assert_eq!(
+        Ask::new(&delegated, &alice, "kms:Encrypt").outcome(),
+        NO_IDENTITY
+    );
+    alice.boundary = Some(iam("Deny", "kms:Encrypt"));
+    let itself = key_policy(&allow("arn:aws:iam::111122223333:user/alice"));
+    assert_eq!(
+        Ask::new(&itself, &alice, "kms:Encrypt").outcome(),
+        Outcome::Denied(Denial::ExplicitDeny(PolicySource::Boundary))
+    );
+    assert_eq!(
+        Ask::new(&itself, &alice, "kms:Decrypt").outcome(),
+        BY_KEY_POLICY
+    );
+}
+
+#[test]
+fn a_grant_does_not_reach_beyond_a_boundary() {
+    let mut caller = session(OWNER, "R");
+    let grant = |action: &'static str| {
+        Arc::new(Grant {
+            id: "g".into(),
+            name: None,
+            grantee: "arn:aws:iam::111122223333:role/R".into(),
+            retiring: None,
+            operations: vec![action],
+            constraint: None,
+            issuing_account: OWNER.into(),
+            created: UnixMillis(0),
+        })
+    };
+    let nobody = key_policy(&allow("arn:aws:iam::111122223333:role/Other"));
+    let outcome = |caller: &Caller| {
+        let mut ask = Ask::new(&nobody, caller, "kms:Decrypt");
+        ask.grants = vec![grant("Decrypt")];
+        ask.outcome()
+    };
+    let by_grant = Outcome::Allowed(AllowedBy::Grant {
+        grant_id: "g".into(),
+    });
+    assert_eq!(outcome(&caller), by_grant);
+    caller.boundary = Some(iam("Allow", "kms:Encrypt"));
+    assert_eq!(outcome(&caller), NO_BOUNDARY);
+    caller.boundary = Some(iam("Allow", "kms:Decrypt"));
+    assert_eq!(outcome(&caller), by_grant);
+}
+
+#[test]
+fn a_deny_with_not_principal_denies_whoever_has_a_boundary() {
+    let all_but_alice = format!(
+        r#"{},{{"Effect":"Deny","NotPrincipal":{{"AWS":["arn:aws:iam::111122223333:user/alice","111122223333"]}},"Action":"kms:*","Resource":"*"}}"#,
+        allow("*")
+    );
+    let policy = key_policy(&all_but_alice);
+    let mut alice = user(OWNER, "alice");
+    assert_eq!(
+        Ask::new(&policy, &alice, "kms:Encrypt").outcome(),
+        BY_KEY_POLICY
+    );
+    alice.boundary = Some(iam("Allow", "kms:*"));
+    assert_eq!(Ask::new(&policy, &alice, "kms:Encrypt").outcome(), EXPLICIT);
+}
+
+#[test]
+fn a_federated_user_has_at_most_what_the_user_and_the_session_policies_both_allow() {
+    let no_session = Outcome::Denied(Denial::NoSessionPolicy);
+    let delegated = key_policy(&allow("111122223333"));
+    let outcome = |policy: &Arc<Policy>, caller: &Caller, action: &str| {
+        Ask::new(policy, caller, action).outcome()
+    };
+    let bob = with_iam(federated("kms:Encrypt"), "kms:*");
+    let by_iam = Outcome::Allowed(AllowedBy::IdentityPolicy);
+    assert_eq!(outcome(&delegated, &bob, "kms:Encrypt"), by_iam);
+    assert_eq!(outcome(&delegated, &bob, "kms:Decrypt"), no_session);
+    assert_eq!(
+        outcome(&delegated, &federated("kms:*"), "kms:Decrypt"),
+        NO_IDENTITY
+    );
+    let mut without = bob.clone();
+    without.session_policies.clear();
+    assert_eq!(outcome(&delegated, &without, "kms:Encrypt"), no_session);
+
+    // The user behind it is named: limited. Bob is named: not limited.
+    let alice = key_policy(&allow("arn:aws:iam::111122223333:user/alice"));
+    assert_eq!(
+        outcome(&alice, &federated("kms:Encrypt"), "kms:Encrypt"),
+        BY_KEY_POLICY
+    );
+    assert_eq!(
+        outcome(&alice, &federated("kms:Encrypt"), "kms:Decrypt"),
+        no_session
+    );
+    let itself = key_policy(&allow("arn:aws:sts::111122223333:federated-user/bob"));
+    assert_eq!(outcome(&itself, &without, "kms:Decrypt"), BY_KEY_POLICY);
+    let another = key_policy(&allow("arn:aws:sts::111122223333:federated-user/eve"));
+    assert_eq!(outcome(&another, &bob, "kms:Decrypt"), NO_RESOURCE);
+
+    // The root user's federated user has all permissions to share, and no more.
+    let mut of_root = federated("kms:Encrypt");
+    of_root.principal = Principal::FederatedUser {
+        account: OWNER.into(),
+        name: "bob".into(),
+        by: None,
+    };
+    assert_eq!(outcome(&delegated, &of_root, "kms:Encrypt"), by_iam);
+    assert_eq!(outcome(&delegated, &of_root, "kms:Decrypt"), no_session);
+}
+
+#[test]
+fn tags_of_the_principal_and_its_other_keys_are_compared_and_stand_in_for_variables() {
+    let delegated = key_policy(&allow("111122223333"));
+    let outcome = |caller: &Caller, condition: &str| {
+        let mut caller = caller.clone();
+        let text = format!(
+            r#"{{"Version":"2012-10-17","Statement":{{"Effect":"Allow","Action":"kms:*","Resource":"*","Condition":{condition}}}}}"#
+        );
+        let policy = Policy::parse(&text, PolicyKind::Identity).unwrap();
+        caller.identity_policies.push(Arc::new(policy));
+        Ask::new(&delegated, &caller, "kms:Encrypt")
+            .decide()
+            .is_allowed()
+    };
+    let mut caller = session(OWNER, "R");
+    let team = r#"{"StringEquals":{"aws:PrincipalTag/TEAM":"radiology"}}"#;
+    let same = r#"{"StringEquals":{"aws:ResourceTag/team":"${aws:PrincipalTag/team}"}}"#;
+    for condition in [team, same] {
+        assert!(!outcome(&caller, condition), "no tag yet: {condition}");
+    }
+    caller.tags.insert("Team".into(), "radiology".into());
+    for condition in [team, same] {
+        assert!(outcome(&caller, condition), "{condition}");
+    }
+    caller.tags.insert("Team".into(), "*".into());
+    for condition in [team, same] {
+        assert!(!outcome(&caller, condition), "{condition}");
+    }
+
+    for (key, value, other) in [
+        ("aws:userid", "AROA:s", "AROA:t"),
+        ("aws:SourceIdentity", "dana", "eve"),
+        (
+            "aws:TokenIssueTime",
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T00:00:01Z",
+        ),
+    ] {
+        let operator = if key.ends_with("Time") {
+            "DateEquals"
+        } else {
+            "StringEquals"
+        };
+        let condition = |value: &str| format!(r#"{{"{operator}":{{"{key}":"{value}"}}}}"#);
+        assert!(!outcome(&session(OWNER, "R"), &condition(value)), "{key}");
+        let mut caller = session(OWNER, "R");
+        caller.user_id = Some("AROA:s".into());
+        caller.source_identity = Some("dana".into());
+        caller.token_issued = Some(UnixMillis(1_767_225_600_000));
+        assert!(outcome(&caller, &condition(value)), "{key}");
+        assert!(!outcome(&caller, &condition(other)), "{key}");
+    }
+}
+
 #[test]
 fn statements_without_effect_and_not_elements_are_understood() {
     let caller = session(OWNER, "R");

@@ -67,6 +67,14 @@ fn principal(rng: &mut ChaCha8Rng, pool: &[String], account: &str) -> Principal 
         .chain([account.to_owned(), "777788889999".to_owned()])
         .collect();
     let account = accounts.choose(rng).cloned().unwrap();
+    if rng.random_bool(0.1) {
+        // As good as the root user's: with every policy that a session can have.
+        return Principal::FederatedUser {
+            account,
+            name: "f".into(),
+            by: rng.random_bool(0.5).then(|| "u".into()),
+        };
+    }
     let named = arns.choose(rng).and_then(|arn| {
         crate::policy::question::parse_principal(&arn.replace(['*', '?'], "x"), "s")
     });
@@ -85,6 +93,10 @@ fn principal(rng: &mut ChaCha8Rng, pool: &[String], account: &str) -> Principal 
             session: "s".into(),
         },
     }
+}
+
+fn everything() -> Vec<Arc<Policy>> {
+    vec![iam(r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#)]
 }
 
 fn question(rng: &mut ChaCha8Rng, claim: &Claim, account: &str, pool: &[String]) -> Question {
@@ -120,10 +132,11 @@ fn question(rng: &mut ChaCha8Rng, claim: &Claim, account: &str, pool: &[String])
         ..QuestionKey::default()
     };
     let mut out = Question::new(caller, asked.action, key, claim.now);
-    out.identity_policies = claim
-        .identity_policies
-        .clone()
-        .unwrap_or_else(|| vec![iam(r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#)]);
+    out.identity_policies = claim.identity_policies.clone().unwrap_or_else(everything);
+    if matches!(out.principal, Principal::FederatedUser { .. }) {
+        out.session_policies = everything();
+    }
+    out.boundary.clone_from(&claim.boundary);
     if asked.is_attested && rng.random_bool(0.7) {
         let registers = [0u8, 1, 2, 3, 4, 8, 16];
         out.recipient = Some(Recipient {
@@ -149,6 +162,9 @@ fn question(rng: &mut ChaCha8Rng, claim: &Claim, account: &str, pool: &[String])
             .random_bool(0.5)
             .then(|| [203, 0, 113, rng.random::<u8>()].into()),
         secure_transport: Some(rng.random_bool(0.8)),
+        principal_tags: (0..rng.random_range(0..2))
+            .map(|_| (some(rng, pool), some(rng, pool)))
+            .collect(),
         re_encrypt_on_same_key: asked.action.contains("ReEncrypt").then(|| rng.random()),
         requested_region: Some("us-east-1".to_owned()),
         ..QuestionFacts::default()
@@ -217,6 +233,7 @@ fn statement(rng: &mut ChaCha8Rng) -> String {
             r#""Principal":{"AWS":"arn:aws:iam::111122223333:role/a"}"#,
             r#""Principal":{"AWS":["444455556666","arn:aws:iam::111122223333:user/u"]}"#,
             r#""NotPrincipal":{"AWS":"arn:aws:iam::111122223333:role/a"}"#,
+            r#""Principal":{"AWS":"arn:aws:sts::111122223333:federated-user/f"}"#,
         ],
     );
     let what = pick(
@@ -260,6 +277,7 @@ fn statement(rng: &mut ChaCha8Rng) -> String {
                 "kms:CallerAccount",
                 "aws:PrincipalArn",
                 "aws:ResourceTag/team",
+                "aws:PrincipalTag/team",
             ],
         );
         let operator = operator(rng);
@@ -305,7 +323,13 @@ fn generated_policies_are_open_with_a_witness_or_closed_against_random_requests(
         let statements: Vec<String> = (0..rng.random_range(1..4))
             .map(|_| statement(&mut rng))
             .collect();
-        let claim = Claim::about(policy(&statements.join(",")));
+        let mut claim = Claim::about(policy(&statements.join(",")));
+        if rng.random_bool(0.2) {
+            claim.principals = vec!["arn:aws:iam::111122223333:role/a".to_owned()];
+            claim.boundary = Some(iam(
+                r#"{"Effect":"Allow","Action":["kms:Decrypt","kms:Put*"],"Resource":"*"}"#,
+            ));
+        }
         let proof = prove(&claim).unwrap();
         verdicts[proof.verdict() as usize] += 1;
         for finding in &proof.findings {

@@ -81,6 +81,8 @@ fn caller_of(question: &Question) -> Caller {
     caller
         .identity_policies
         .clone_from(&question.identity_policies);
+    caller.boundary.clone_from(&question.boundary);
+    caller.tags.clone_from(&question.facts.principal_tags);
     caller.source_ip = question.facts.source_ip;
     caller.secure_transport = question.facts.secure_transport.unwrap_or(true);
     caller

@@ -1,0 +1,83 @@
+//! Permissions boundaries: a managed policy that says what a user's or role's
+//! own policies can give at most.
+//!
+//! Source of truth: AWS IAM user guide, "Permissions boundaries for IAM
+//! entities"; the texts of refusals are recorded. What a boundary means is
+//! decided by [`crate::policy::decide`]. Unknown and chosen: to take a boundary
+//! away where there is none is no error.
+
+use super::{
+    Document, Iam, IamError,
+    entity::{Entity, EntityKind, Who},
+    managed::document_of,
+    state::State,
+};
+
+impl Iam {
+    /// Bounds a user or role by a managed policy of its account or of AWS.
+    ///
+    /// # Errors
+    /// [`IamError`]: NoSuchEntity, InvalidInput.
+    pub fn put_boundary(&self, who: Who<'_>, policy_arn: &str) -> Result<(), IamError> {
+        let boundary = self.boundary(who.account, policy_arn)?;
+        self.change_bounded(who, |entity| entity.boundary = Some(boundary))
+    }
+
+    /// Takes the boundary of a user or role away.
+    ///
+    /// # Errors
+    /// [`IamError::NoSuchEntity`].
+    pub fn delete_boundary(&self, who: Who<'_>) -> Result<(), IamError> {
+        self.change_bounded(who, |entity| entity.boundary = None)
+    }
+
+    /// The ARN of a policy that can be a boundary.
+    pub(super) fn boundary(&self, account: &str, arn: &str) -> Result<String, IamError> {
+        if !is_policy_arn(arn) {
+            let arn = arn.chars().take(2_048).collect();
+            return Err(IamError::InvalidBoundaryArn(arn));
+        }
+        if !self.is_attachable(account, arn) {
+            let arn = arn.to_owned();
+            return Err(IamError::NoSuchBoundary { arn });
+        }
+        Ok(arn.to_owned())
+    }
+
+    fn change_bounded(
+        &self,
+        who: Who<'_>,
+        change: impl FnOnce(&mut Entity),
+    ) -> Result<(), IamError> {
+        match who.kind {
+            EntityKind::Role | EntityKind::User => self.change_entity(who, |entity| {
+                change(entity);
+                Ok(())
+            }),
+            EntityKind::Group => Err(IamError::InvalidInput("A group has no boundary.")),
+        }
+    }
+}
+
+/// What an entity is bounded by now: `Some(None)` for one that has no boundary,
+/// `None` when its boundary cannot be found, so that nobody takes that for none.
+pub(super) fn boundary_of(
+    state: &State,
+    account: &str,
+    entity: &Entity,
+) -> Option<Option<Document>> {
+    match &entity.boundary {
+        None => Some(None),
+        Some(arn) => document_of(state, account, arn).map(Some),
+    }
+}
+
+fn is_policy_arn(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    match parts[..] {
+        ["arn", partition, "iam", "", account, resource] => {
+            !partition.is_empty() && !account.is_empty() && resource.starts_with("policy/")
+        }
+        _ => false,
+    }
+}
