@@ -1,5 +1,6 @@
 //! A seed file: keys with fixed ids and known material, aliases, policies, tags,
-//! roles, users with their access keys, and buckets, in TOML.
+//! managed policies, groups, roles, users with their access keys, and buckets, in
+//! TOML.
 //!
 //! ```toml
 //! [[key]]
@@ -10,12 +11,24 @@
 //! tags = { team = "imaging" }
 //! policy = '''{"Version": "2012-10-17", "Statement": [ … ]}'''
 //!
+//! [[policy]]
+//! name = "developers"
+//! document = '''{ … }'''
+//!
+//! [[group]]
+//! name = "operators"
+//! policies = { list-keys = '''{ … }''' }
+//!
 //! [[role]]
 //! name = "imaging-parent"
+//! tags = { team = "imaging" }
 //! policies = { use-keys = '''{ … }''' }
+//! attached = ["arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"]
+//! permissions_boundary = "arn:aws:iam::123456789012:policy/developers"
 //!
 //! [[user]]
 //! name = "alice"
+//! groups = ["operators"]
 //! access_key_id = "AKIAIOSFODNN7EXAMPLE"
 //! secret_access_key = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 //!
@@ -35,7 +48,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     api::{Kms, PlantError, PlantedKey},
-    iam::{IamError, NewRole, Who},
+    iam::{IamError, NewPolicy, NewRole, NewUser, Who},
     policy::{Policy, PolicyKind},
     principal::is_account_id,
     server::Edge,
@@ -75,7 +88,10 @@ pub(crate) enum Present {
 impl Present {
     fn pass(self, made: Result<(), IamError>) -> Result<(), IamError> {
         match (self, made) {
-            (Self::IsLeft, Err(IamError::EntityAlreadyExists { .. })) => Ok(()),
+            (
+                Self::IsLeft,
+                Err(IamError::EntityAlreadyExists { .. } | IamError::PolicyAlreadyExists { .. }),
+            ) => Ok(()),
             (_, made) => made,
         }
     }
@@ -93,6 +109,10 @@ pub(crate) struct Planted {
 struct Raw {
     #[serde(default)]
     key: Vec<RawKey>,
+    #[serde(default)]
+    policy: Vec<RawPolicy>,
+    #[serde(default)]
+    group: Vec<RawGroup>,
     #[serde(default)]
     role: Vec<RawRole>,
     #[serde(default)]
@@ -121,6 +141,30 @@ struct RawKey {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawPolicy {
+    name: Spanned<String>,
+    account: Option<Spanned<String>>,
+    #[serde(default = "slash")]
+    path: String,
+    description: Option<String>,
+    document: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGroup {
+    name: Spanned<String>,
+    account: Option<Spanned<String>>,
+    #[serde(default = "slash")]
+    path: String,
+    #[serde(default)]
+    policies: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    attached: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawRole {
     name: Spanned<String>,
     account: Option<Spanned<String>>,
@@ -128,7 +172,12 @@ struct RawRole {
     path: String,
     trust: Option<Spanned<String>>,
     #[serde(default)]
+    tags: BTreeMap<String, String>,
+    permissions_boundary: Option<Spanned<String>>,
+    #[serde(default)]
     policies: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    attached: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -139,7 +188,14 @@ struct RawUser {
     #[serde(default = "slash")]
     path: String,
     #[serde(default)]
+    tags: BTreeMap<String, String>,
+    permissions_boundary: Option<Spanned<String>>,
+    #[serde(default)]
+    groups: Vec<Spanned<String>>,
+    #[serde(default)]
     policies: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    attached: Vec<Spanned<String>>,
     access_key_id: Option<Spanned<String>>,
     secret_access_key: Option<String>,
 }
@@ -177,7 +233,7 @@ impl SeedFile {
     }
 
     /// Makes everything in the file. Stops at the first mistake. What is there
-    /// already is one, or is left as it is; the policies of a role or user are
+    /// already is one, or is left as it is; policies and groups of an identity are
     /// looked at one by one.
     pub(crate) fn plant(
         &self,
@@ -194,6 +250,12 @@ impl SeedFile {
                 (Ok(arn), Present::IsAMistake) => keys.push(arn),
                 (Err(error), _) => return Err(self.wrong(raw.id.span(), error)),
             }
+        }
+        for policy in &self.raw.policy {
+            self.policy(policy, edge, present)?;
+        }
+        for group in &self.raw.group {
+            self.group(group, edge, present)?;
         }
         for role in &self.raw.role {
             self.role(role, edge, present)?;
@@ -271,8 +333,11 @@ impl SeedFile {
             r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"AWS":"arn:aws:iam::{account}:root"}},"Action":"sts:AssumeRole"}}]}}"#
         );
         let trust = raw.trust.as_ref();
+        let boundary = raw.permissions_boundary.as_ref();
         let new = NewRole {
             path: &raw.path,
+            tags: tags(&raw.tags),
+            boundary: boundary.map(|arn| arn.get_ref().as_str()),
             ..NewRole::named(
                 name,
                 trust.map_or(anybody_here.as_str(), |text| text.get_ref().as_str()),
@@ -280,15 +345,69 @@ impl SeedFile {
         };
         let made = edge.iam.create_role(account, &new).map(drop);
         present.pass(made).map_err(|error| {
-            self.wrong(trust.map_or_else(|| raw.name.span(), Spanned::span), error)
+            let place = match &error {
+                IamError::NoSuchBoundary { .. } | IamError::InvalidBoundaryArn(_) => boundary,
+                _ => trust,
+            };
+            self.wrong(place.map_or_else(|| raw.name.span(), Spanned::span), error)
         })?;
-        for (policy, text) in &raw.policies {
-            if edge.iam.has_policy(Who::role(account, name), policy) {
+        self.policies(edge, Who::role(account, name), &raw.policies, &raw.attached)
+    }
+
+    fn policy(&self, raw: &RawPolicy, edge: &Edge, present: Present) -> Result<(), SeedError> {
+        let account = self.account(raw.account.as_ref(), edge)?;
+        let new = NewPolicy {
+            name: raw.name.get_ref(),
+            path: &raw.path,
+            document: raw.document.get_ref(),
+            description: raw.description.as_deref(),
+            tags: Vec::new(),
+        };
+        let made = edge.iam.create_policy(account, &new).map(drop);
+        present.pass(made).map_err(|error| {
+            let place = match &error {
+                IamError::MalformedPolicyDocument(_) => &raw.document,
+                _ => &raw.name,
+            };
+            self.wrong(place.span(), error)
+        })
+    }
+
+    fn group(&self, raw: &RawGroup, edge: &Edge, present: Present) -> Result<(), SeedError> {
+        let account = self.account(raw.account.as_ref(), edge)?;
+        let name = raw.name.get_ref();
+        let made = edge.iam.create_group(account, &raw.path, name).map(drop);
+        present
+            .pass(made)
+            .map_err(|error| self.wrong(raw.name.span(), error))?;
+        self.policies(
+            edge,
+            Who::group(account, name),
+            &raw.policies,
+            &raw.attached,
+        )
+    }
+
+    /// Inline policies that are not there yet, and attached ones.
+    fn policies(
+        &self,
+        edge: &Edge,
+        who: Who<'_>,
+        inline: &BTreeMap<String, Spanned<String>>,
+        attached: &[Spanned<String>],
+    ) -> Result<(), SeedError> {
+        for (policy, text) in inline {
+            if edge.iam.has_policy(who, policy) {
                 continue;
             }
             edge.iam
-                .put_role_policy(account, name, policy, text.get_ref())
+                .put_policy(who, policy, text.get_ref())
                 .map_err(|error| self.wrong(text.span(), error))?;
+        }
+        for arn in attached {
+            edge.iam
+                .attach_policy(who, arn.get_ref())
+                .map_err(|error| self.wrong(arn.span(), error))?;
         }
         Ok(())
     }
@@ -296,18 +415,27 @@ impl SeedFile {
     fn user(&self, raw: &RawUser, edge: &Edge, present: Present) -> Result<(), SeedError> {
         let account = self.account(raw.account.as_ref(), edge)?;
         let name = raw.name.get_ref();
-        let made = edge.iam.create_user(account, &raw.path, name).map(drop);
-        present
-            .pass(made)
-            .map_err(|error| self.wrong(raw.name.span(), error))?;
-        for (policy, text) in &raw.policies {
-            if edge.iam.has_policy(Who::user(account, name), policy) {
-                continue;
-            }
+        let boundary = raw.permissions_boundary.as_ref();
+        let new = NewUser {
+            name,
+            path: &raw.path,
+            tags: tags(&raw.tags),
+            boundary: boundary.map(|arn| arn.get_ref().as_str()),
+        };
+        let made = edge.iam.create_user_with(account, &new).map(drop);
+        present.pass(made).map_err(|error| {
+            let place = match &error {
+                IamError::NoSuchBoundary { .. } | IamError::InvalidBoundaryArn(_) => boundary,
+                _ => None,
+            };
+            self.wrong(place.unwrap_or(&raw.name).span(), error)
+        })?;
+        for group in &raw.groups {
             edge.iam
-                .put_user_policy(account, name, policy, text.get_ref())
-                .map_err(|error| self.wrong(text.span(), error))?;
+                .add_to_group(account, group.get_ref(), name)
+                .map_err(|error| self.wrong(group.span(), error))?;
         }
+        self.policies(edge, Who::user(account, name), &raw.policies, &raw.attached)?;
         match (&raw.access_key_id, &raw.secret_access_key) {
             (None, None) => Ok(()),
             (Some(id), Some(secret)) => {
@@ -343,6 +471,10 @@ impl SeedFile {
             what: what.to_string(),
         }
     }
+}
+
+fn tags(raw: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    raw.clone().into_iter().collect()
 }
 
 fn secret(text: &str) -> Option<Zeroizing<[u8; 32]>> {
