@@ -26,8 +26,11 @@ pub enum DocumentError {
     /// Not JSON, or not an object.
     #[error("Syntax errors in policy.")]
     Syntax,
-    /// A statement without what it needs, or with an unknown effect.
-    #[error("Syntax error at statement {statement}: {problem}.")]
+    /// Not JSON, of a trust policy.
+    #[error("This policy contains invalid Json")]
+    Json,
+    /// A statement without what it needs, or with what it must not have.
+    #[error("{problem}")]
     Statement {
         /// Index of the statement, from 0.
         statement: usize,
@@ -57,30 +60,46 @@ impl Document {
     pub fn identity(text: &str) -> Result<Self, DocumentError> {
         Self::accept(text, PolicyKind::Identity, |statement| {
             if statement.principal {
-                return Some("Policy document should not specify a principal");
+                return Some("Policy document should not specify a principal.");
             }
             if !statement.action {
-                return Some("Policy statement must contain actions");
+                return Some("Policy statement must contain actions.");
             }
-            (!statement.resource).then_some("Policy statement must contain resources")
+            (!statement.resource).then_some("Policy statement must contain resources.")
         })
     }
 
-    /// Reads a role's trust policy (with `Principal`, without `Resource`).
+    /// Reads a role's trust policy (with `Principal`, without `Resource`, about
+    /// actions of STS).
     ///
     /// # Errors
     /// [`DocumentError`], the cause of IAM's MalformedPolicyDocument.
     pub fn trust(text: &str) -> Result<Self, DocumentError> {
+        let document = Self::kept_trust(text)?;
+        let foreign = elements(text)?.iter().position(|it| it.foreign_action);
+        match foreign {
+            None => Ok(document),
+            Some(statement) => Err(DocumentError::Statement {
+                statement,
+                problem: "AssumeRole policy may only specify STS AssumeRole actions.",
+            }),
+        }
+    }
+
+    /// A trust policy that the data directory has: what it has been accepted with
+    /// stays accepted.
+    pub(super) fn kept_trust(text: &str) -> Result<Self, DocumentError> {
+        if text.len() <= DOCUMENT_BYTES_MAX && serde_json::from_str::<Value>(text).is_err() {
+            return Err(DocumentError::Json);
+        }
         Self::accept(text, PolicyKind::Trust, |statement| {
+            if statement.resource {
+                return Some("Has prohibited field Resource");
+            }
             if !statement.principal {
                 return Some("AssumeRole policy must contain a principal");
             }
-            if !statement.action {
-                return Some("AssumeRole policy must contain actions");
-            }
-            statement
-                .resource
-                .then_some("Has prohibited field Resource")
+            (!statement.action).then_some("AssumeRole policy must contain actions")
         })
     }
 
@@ -118,6 +137,8 @@ struct Elements {
     principal: bool,
     action: bool,
     resource: bool,
+    /// Whether an action is of another service than STS.
+    foreign_action: bool,
 }
 
 fn elements(text: &str) -> Result<Vec<Elements>, DocumentError> {
@@ -144,8 +165,21 @@ fn elements(text: &str) -> Result<Vec<Elements>, DocumentError> {
             principal: has(statement, ["Principal", "NotPrincipal"]),
             action: has(statement, ["Action", "NotAction"]),
             resource: has(statement, ["Resource", "NotResource"]),
+            foreign_action: statement.get("Action").is_some_and(is_foreign),
         })
         .collect())
+}
+
+fn is_foreign(action: &Value) -> bool {
+    let is_of_another = |action: &Value| {
+        let text = action.as_str().unwrap_or_default();
+        let service = text.split_once(':').map(|(service, _)| service);
+        service.is_some_and(|it| !it.eq_ignore_ascii_case("sts"))
+    };
+    match action {
+        Value::Array(list) => list.iter().any(is_of_another),
+        one => is_of_another(one),
+    }
 }
 
 #[cfg(test)]
@@ -169,6 +203,26 @@ mod tests {
             assert!(Document::identity(text).is_err(), "{text}");
         }
         assert!(Document::trust(identity[3]).is_err());
+        let start = r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"#;
+        for (text, message) in [
+            ("{", "This policy contains invalid Json"),
+            (
+                &format!(r#"{start}["sts:AssumeRole","s3:GetObject"]}}}}"#),
+                "AssumeRole policy may only specify STS AssumeRole actions.",
+            ),
+            (
+                &format!(r#"{start}"sts:AssumeRole","Resource":"*"}}}}"#),
+                "Has prohibited field Resource",
+            ),
+        ] {
+            assert_eq!(Document::trust(text).unwrap_err().to_string(), message);
+        }
+        let both = format!(r#"{start}["sts:AssumeRole","sts:TagSession"]}}}}"#);
+        assert!(Document::trust(&both).is_ok());
+        let empty =
+            r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"x":{}}}}"#;
+        assert!(Document::identity(empty).is_ok(), "as IAM takes it");
+        assert!(Document::identity(&empty.replace("{}", r#"{"a":"b"}"#)).is_err());
         let large = format!(r#"{{"Id":"{}"}}"#, "x".repeat(DOCUMENT_BYTES_MAX));
         assert_eq!(
             Document::identity(&large).unwrap_err(),

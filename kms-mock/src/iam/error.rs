@@ -73,6 +73,15 @@ pub enum IamError {
         /// Its value.
         max: usize,
     },
+    /// LimitExceeded: of a managed policy's versions.
+    #[error(
+        "A managed policy can have up to {max} versions. Before you create a new version, you \
+         must delete an existing version."
+    )]
+    TooManyVersions {
+        /// AWS's quota.
+        max: usize,
+    },
     /// InvalidInput: well formed, and refused all the same.
     #[error("{0}")]
     InvalidInput(&'static str),
@@ -125,6 +134,12 @@ pub enum IamError {
     /// ValidationError: an ARN that is none.
     #[error("{0} is invalid")]
     InvalidArn(String),
+    /// ValidationError: a path of another form than `/a/b/`.
+    #[error(
+        "The specified value for path is invalid. It must begin and end with / and contain only \
+         alphanumeric characters and/or / characters."
+    )]
+    InvalidPath,
     /// ValidationError: no ARN of a policy to attach.
     #[error("ARN {0} is not valid.")]
     InvalidPolicyArn(String),
@@ -191,7 +206,7 @@ impl IamError {
             }
             Self::DeleteConflict(_) => ("DeleteConflict", 409),
             Self::MalformedPolicyDocument(_) => ("MalformedPolicyDocument", 400),
-            Self::LimitExceeded { .. } => ("LimitExceeded", 409),
+            Self::LimitExceeded { .. } | Self::TooManyVersions { .. } => ("LimitExceeded", 409),
             Self::InvalidInput(_)
             | Self::InvalidBoundaryArn(_)
             | Self::DuplicateTags { of_session: false } => ("InvalidInput", 400),
@@ -201,6 +216,7 @@ impl IamError {
             Self::Validation { .. }
             | Self::Unfit { .. }
             | Self::MissingParameter(_)
+            | Self::InvalidPath
             | Self::InvalidPolicyArn(_)
             | Self::UserNotNamed
             | Self::InvalidArn(_)

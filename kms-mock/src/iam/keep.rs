@@ -188,7 +188,7 @@ impl Iam {
     ) -> Result<(), BadRow> {
         let role = Role {
             entity: entity(Who::role(account, name), row.entity)?,
-            trust: Document::trust(&row.trust).map_err(bad_policy)?,
+            trust: Document::kept_trust(&row.trust).map_err(bad_policy)?,
             max_session: Duration::from_secs(row.max_session_secs),
             description: row.description,
         };

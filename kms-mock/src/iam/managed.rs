@@ -102,9 +102,19 @@ pub(super) fn version_name(version: u32) -> String {
     format!("v{version}")
 }
 
-fn version_number(arn: &str, name: &str) -> Result<u32, IamError> {
-    let number = name.strip_prefix('v').and_then(|it| it.parse().ok());
-    number.ok_or_else(|| no_version(arn, name))
+/// The number in `v1`; `None` when it is so large that there is no such version.
+fn version_number(name: &str) -> Result<Option<u32>, IamError> {
+    let number = name.strip_prefix('v').unwrap_or_default();
+    // What may follow a dot in AWS's pattern no version here has.
+    let (digits, _) = number.split_once('.').unwrap_or((number, ""));
+    let is_number = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
+    if digits.is_empty() || !is_number {
+        return Err(IamError::unfit(
+            "versionId",
+            r"Member must satisfy regular expression pattern: v[1-9][0-9]*(\.[A-Za-z0-9-]*)?",
+        ));
+    }
+    Ok(number.parse().ok())
 }
 
 impl Iam {
@@ -192,10 +202,7 @@ impl Iam {
         let now = self.now();
         self.change_policy(account, arn, |policy| {
             if policy.versions.len() >= VERSIONS_MAX {
-                return Err(IamError::LimitExceeded {
-                    quota: "VersionsPerPolicy",
-                    max: VERSIONS_MAX,
-                });
+                return Err(IamError::TooManyVersions { max: VERSIONS_MAX });
             }
             let version = PolicyVersion {
                 document,
@@ -216,12 +223,12 @@ impl Iam {
         arn: &str,
         version: &str,
     ) -> Result<ManagedPolicy, IamError> {
-        let number = version_number(arn, version)?;
+        let number = version_number(version)?;
+        self.managed_policy(account, arn)
+            .map_err(|_| no_version(arn, version))?;
         self.change_policy(account, arn, |policy| {
-            if !policy.versions.contains_key(&number) {
-                return Err(no_version(arn, version));
-            }
-            policy.default = number;
+            let known = number.filter(|it| policy.versions.contains_key(it));
+            policy.default = known.ok_or_else(|| no_version(arn, version))?;
             Ok(())
         })
     }
@@ -232,8 +239,9 @@ impl Iam {
         arn: &str,
         version: &str,
     ) -> Result<ManagedPolicy, IamError> {
-        let number = version_number(arn, version)?;
+        let number = version_number(version)?;
         self.change_policy(account, arn, |policy| {
+            let number = number.ok_or_else(|| no_version(arn, version))?;
             if policy.default == number {
                 let what = "the default version of a policy.";
                 return Err(IamError::DeleteConflict(what));
@@ -250,11 +258,30 @@ impl Iam {
         arn: &str,
         version: &str,
     ) -> Result<(ManagedPolicy, u32, PolicyVersion), IamError> {
-        let policy = self.managed_policy(account, arn)?;
-        let number = version_number(arn, version)?;
+        let number = version_number(version)?;
+        let none = || no_version(arn, version);
+        let policy = self.managed_policy(account, arn).map_err(|_| none())?;
+        let number = number.ok_or_else(none)?;
         let found = policy.versions.get(&number).cloned();
-        let found = found.ok_or_else(|| no_version(arn, version))?;
-        Ok((policy, number, found))
+        Ok((policy, number, found.ok_or_else(none)?))
+    }
+
+    pub(super) fn tag_policy(
+        &self,
+        account: &str,
+        arn: &str,
+        tags: Vec<(String, String)>,
+    ) -> Result<ManagedPolicy, IamError> {
+        self.change_policy(account, arn, |policy| policy.tags.add(tags))
+    }
+
+    pub(super) fn untag_policy(
+        &self,
+        account: &str,
+        arn: &str,
+        keys: &[String],
+    ) -> Result<ManagedPolicy, IamError> {
+        self.change_policy(account, arn, |policy| policy.tags.remove(keys))
     }
 
     pub(super) fn delete_managed_policy(&self, account: &str, arn: &str) -> Result<(), IamError> {
@@ -287,8 +314,11 @@ impl Iam {
             .policy(account, arn)
             .cloned()
             .ok_or_else(|| no_policy(arn))?;
+        let versions = (policy.default, policy.next, policy.versions.len());
         change(&mut policy)?;
-        policy.updated = self.now();
+        if versions != (policy.default, policy.next, policy.versions.len()) {
+            policy.updated = self.now();
+        }
         let change = Change::PolicyPut {
             account: account.to_owned(),
             policy: policy.clone(),

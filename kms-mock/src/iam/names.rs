@@ -47,12 +47,7 @@ pub(super) fn check_path(path: &str) -> Result<(), IamError> {
     if printable && path.len() <= 512 && path.starts_with('/') && path.ends_with('/') {
         return Ok(());
     }
-    Err(IamError::Validation {
-        parameter: "path",
-        value: path.chars().take(512).collect(),
-        constraint: "Member must begin and end with / and contain only alphanumeric characters \
-                     and/or / characters.",
-    })
+    Err(IamError::InvalidPath)
 }
 
 /// AWS's quota for an entity, and for one request.

@@ -550,7 +550,7 @@ impl Statement {
                         place,
                     )?;
                 }
-                "Condition" => conditions = parse_conditions(value, variables, place)?,
+                "Condition" => conditions = parse_conditions(value, kind, variables, place)?,
                 _ => return Err(place.unknown(name)),
             }
         }
@@ -683,6 +683,7 @@ fn parse_principals(
 
 fn parse_conditions(
     value: &Json,
+    kind: PolicyKind,
     variables: bool,
     place: &Place,
 ) -> Result<Vec<Condition>, PolicyError> {
@@ -691,6 +692,11 @@ fn parse_conditions(
     };
     let mut conditions = Vec::new();
     for (operator_text, keys) in operators {
+        // IAM takes any word for an operator without keys; of KMS that is not known.
+        let is_empty = matches!(keys, Json::Object(keys) if keys.is_empty());
+        if is_empty && kind != PolicyKind::Key {
+            continue;
+        }
         let operator =
             Operator::parse(operator_text).ok_or_else(|| PolicyError::UnknownOperator {
                 place: place.0.clone(),

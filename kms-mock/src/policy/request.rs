@@ -373,6 +373,8 @@ impl<'a> Request<'a> {
             "userid" => caller.user_id.as_deref().and_then(one),
             "sourceidentity" => caller.source_identity.as_deref().and_then(one),
             "tokenissuetime" => caller.token_issued.and_then(|at| one(at.to_string())),
+            // Long-term credentials do not tell, and no session here has it.
+            "multifactorauthpresent" => caller.token_issued.and_then(|_| truth(false)),
             "principalisawsservice" | "viaawsservice" => truth(false),
             "username" => match &caller.principal {
                 Principal::User { path_name, .. } => one(crate::principal::name_of(path_name)),

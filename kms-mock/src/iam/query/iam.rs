@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use super::{
-    super::{EntityKind, NewRole, NewUser, Who, credentials::Status, managed::NewPolicy},
+    super::{
+        EntityKind, NewRole, NewUser, Who, credentials::Status, managed::NewPolicy, names::Tags,
+    },
     Call, IAM, IamError, kind_of, write,
 };
 use crate::principal::Principal;
@@ -55,6 +57,13 @@ pub(super) fn answer(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
             let max_session = form.seconds("MaxSessionDuration", "maxSessionDuration")?;
             iam.update_role(account, who.name, form.get("Description"), max_session)?;
             call.result(IAM, |_| {})
+        }
+        "UpdateRoleDescription" => {
+            let who = named(call)?;
+            let description = form.need("Description", "description")?;
+            iam.update_role(account, who.name, Some(description), None)?;
+            let role = iam.role(account, who.name)?;
+            call.result(IAM, |xml| write::described_role(xml, &role))
         }
         "UpdateAssumeRolePolicy" => {
             let who = named(call)?;
@@ -119,7 +128,10 @@ pub(super) fn answer(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
         | "ListPolicyVersions"
         | "SetDefaultPolicyVersion"
         | "DeletePolicyVersion"
-        | "ListPolicies" => {
+        | "ListPolicies"
+        | "TagPolicy"
+        | "UntagPolicy"
+        | "ListPolicyTags" => {
             return managed(call);
         }
         _ => return either(call),
@@ -193,10 +205,7 @@ fn either(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
         "UntagRole" | "UntagUser" => iam.untag(named(call)?, &form.members("TagKeys", ""))?,
         "ListRoleTags" | "ListUserTags" => {
             let entity = iam.entity(named(call)?)?;
-            return Ok(call.result(IAM, |xml| {
-                write::tags(xml, &entity.tags);
-                xml.text("IsTruncated", "false");
-            }));
+            return listed_tags(call, &entity.tags);
         }
         action => {
             let version = form.get("Version").unwrap_or_default();
@@ -207,6 +216,15 @@ fn either(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
         }
     }
     Ok(call.done())
+}
+
+fn listed_tags(call: &Call<'_>, tags: &Tags) -> Result<Vec<u8>, IamError> {
+    let mut sorted: Vec<(String, String)> = tags.iter().cloned().collect();
+    sorted.sort();
+    let (page, marker) = call.page(sorted, |(key, _)| key)?;
+    Ok(call.result(IAM, |xml| {
+        write::list(xml, "Tags", &page, marker.as_deref(), write::tag_member);
+    }))
 }
 
 fn access_keys(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
@@ -268,11 +286,6 @@ fn managed(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
         Ok(arn)
     };
     let version = || form.need("VersionId", "versionId");
-    let shown = |policy| {
-        call.result(IAM, |xml| {
-            xml.element("Policy", |xml| write::policy(xml, iam, account, policy));
-        })
-    };
     Ok(match call.action() {
         "CreatePolicy" => {
             let name = form.need("PolicyName", "policyName")?;
@@ -285,9 +298,32 @@ fn managed(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
                 description: form.get("Description"),
                 tags: form.tags(),
             };
-            shown(&iam.create_policy(account, &new)?)
+            let policy = iam.create_policy(account, &new)?;
+            call.result(IAM, |xml| {
+                xml.element("Policy", |xml| {
+                    write::policy_member(xml, iam, account, &policy);
+                    write::some_tags(xml, &policy.tags);
+                });
+            })
         }
-        "GetPolicy" => shown(&iam.managed_policy(account, arn()?)?),
+        "GetPolicy" => {
+            let policy = iam.managed_policy(account, arn()?)?;
+            call.result(IAM, |xml| {
+                xml.element("Policy", |xml| write::policy(xml, iam, account, &policy));
+            })
+        }
+        "TagPolicy" => {
+            iam.tag_policy(account, arn()?, form.tags())?;
+            call.done()
+        }
+        "UntagPolicy" => {
+            iam.untag_policy(account, arn()?, &form.members("TagKeys", ""))?;
+            call.done()
+        }
+        "ListPolicyTags" => {
+            let policy = iam.managed_policy(account, arn()?)?;
+            listed_tags(call, &policy.tags)?
+        }
         "DeletePolicy" => {
             iam.delete_managed_policy(account, arn()?)?;
             call.done()
@@ -301,7 +337,7 @@ fn managed(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
             let (page, marker) = call.page(policies, |it| &it.arn)?;
             call.result(IAM, |xml| {
                 write::list(xml, "Policies", &page, marker.as_deref(), |xml, policy| {
-                    write::policy(xml, iam, account, policy);
+                    write::policy_member(xml, iam, account, policy);
                 });
             })
         }

@@ -42,13 +42,26 @@ pub(super) fn new_role(xml: &mut Xml, role: &Role, with_session: bool) {
     });
 }
 
+/// A role as UpdateRoleDescription shows it, without its longest session.
+pub(super) fn described_role(xml: &mut Xml, role: &Role) {
+    xml.element("Role", |xml| {
+        role_itself(xml, role);
+        description(xml, role);
+        boundary_and_tags(xml, &role.entity);
+    });
+}
+
 /// A role as a list shows it, without its boundary and tags.
 pub(super) fn role_member(xml: &mut Xml, role: &Role) {
     role_itself(xml, role);
+    description(xml, role);
+    longest_session(xml, role);
+}
+
+fn description(xml: &mut Xml, role: &Role) {
     if let Some(description) = &role.description {
         xml.text("Description", description);
     }
-    longest_session(xml, role);
 }
 
 fn role_itself(xml: &mut Xml, role: &Role) {
@@ -104,7 +117,17 @@ fn entity(xml: &mut Xml, entity: &Entity, (name, id): (&str, &str)) {
     xml.text("CreateDate", &seconds(entity.created));
 }
 
+/// A policy alone: with its description, and with its tags also if there are none.
 pub(super) fn policy(xml: &mut Xml, iam: &Iam, account: &str, policy: &ManagedPolicy) {
+    policy_member(xml, iam, account, policy);
+    if let Some(description) = &policy.description {
+        xml.text("Description", description);
+    }
+    tags(xml, &policy.tags);
+}
+
+/// A policy as a list shows it, without its description and tags.
+pub(super) fn policy_member(xml: &mut Xml, iam: &Iam, account: &str, policy: &ManagedPolicy) {
     xml.text("PolicyName", &policy.name);
     xml.text("PolicyId", &policy.id);
     xml.text("Arn", &policy.arn);
@@ -114,12 +137,8 @@ pub(super) fn policy(xml: &mut Xml, iam: &Iam, account: &str, policy: &ManagedPo
     xml.text("AttachmentCount", &attached.to_string());
     xml.text("PermissionsBoundaryUsageCount", &bounded.to_string());
     xml.text("IsAttachable", "true");
-    if let Some(description) = &policy.description {
-        xml.text("Description", description);
-    }
     xml.text("CreateDate", &seconds(policy.created));
     xml.text("UpdateDate", &seconds(policy.updated));
-    some_tags(xml, &policy.tags);
 }
 
 pub(super) fn policy_version(
@@ -176,18 +195,20 @@ fn truncated(xml: &mut Xml, marker: Option<&str>) {
     }
 }
 
-pub(super) fn tags(xml: &mut Xml, tags: &Tags) {
+fn tags(xml: &mut Xml, tags: &Tags) {
     xml.element("Tags", |xml| {
-        for (key, value) in tags.iter() {
-            xml.element("member", |xml| {
-                xml.text("Key", key);
-                xml.text("Value", value);
-            });
+        for tag in tags.iter() {
+            xml.element("member", |xml| tag_member(xml, tag));
         }
     });
 }
 
-fn some_tags(xml: &mut Xml, kept: &Tags) {
+pub(super) fn tag_member(xml: &mut Xml, (key, value): &(String, String)) {
+    xml.text("Key", key);
+    xml.text("Value", value);
+}
+
+pub(super) fn some_tags(xml: &mut Xml, kept: &Tags) {
     if kept.iter().next().is_some() {
         tags(xml, kept);
     }

@@ -279,6 +279,20 @@ fn a_boundary_gives_nothing_and_its_deny_always_closes() {
         Ask::new(&itself, &alice, "kms:Encrypt").outcome(),
         Outcome::Denied(Denial::ExplicitDeny(PolicySource::Boundary))
     );
+    let explained = Ask::new(&itself, &alice, "kms:Encrypt").decide().to_json();
+    assert_eq!(
+        explained["because"],
+        "explicit deny in a permissions boundary"
+    );
+    assert_eq!(
+        explained["policies"][0]["statements"][0]["verdict"],
+        "applies to the caller itself"
+    );
+    assert_eq!(explained["policies"][1]["source"], "permissions boundary");
+    assert_eq!(
+        explained["policies"][1]["statements"][0]["verdict"],
+        "applies"
+    );
     assert_eq!(
         Ask::new(&itself, &alice, "kms:Decrypt").outcome(),
         BY_KEY_POLICY
@@ -429,6 +443,12 @@ fn tags_of_the_principal_and_its_other_keys_are_compared_and_stand_in_for_variab
         assert!(outcome(&caller, &condition(value)), "{key}");
         assert!(!outcome(&caller, &condition(other)), "{key}");
     }
+    // Nobody has a second factor: sessions say so, long-term credentials do not.
+    let without = r#"{"Bool":{"aws:MultiFactorAuthPresent":"false"}}"#;
+    let mut session = session(OWNER, "R");
+    assert!(!outcome(&session, without));
+    session.token_issued = Some(UnixMillis(0));
+    assert!(outcome(&session, without));
 }
 
 #[test]

@@ -100,6 +100,123 @@ fn what_is_no_boundary_is_told_as_recorded_on_aws() {
 }
 
 #[test]
+fn a_policy_is_shown_versioned_and_tagged_as_recorded_on_aws() {
+    let (iam, root) = (world(), Identity::root("123456789012"));
+    let document = encoded(READ_ONLY);
+    let form =
+        format!("Action=CreatePolicy&PolicyName=p&Description=what&PolicyDocument={document}");
+    let made = ok(&iam, &root, &form);
+    let arn = text(&made, "Arn").to_owned();
+    let get = || ok(&iam, &root, &format!("Action=GetPolicy&PolicyArn={arn}"));
+    let list = ok(&iam, &root, "Action=ListPolicies&Scope=Local");
+    for (shown, with_description, with_tags) in [
+        (&made, false, false),
+        (&get(), true, true),
+        (&list, false, false),
+    ] {
+        assert_eq!(shown.contains("<Description>"), with_description, "{shown}");
+        assert_eq!(shown.contains("<Tags>"), with_tags, "{shown}");
+    }
+    let tag =
+        format!("Action=TagPolicy&PolicyArn={arn}&Tags.member.1.Key=Team&Tags.member.1.Value=a");
+    ok(&iam, &root, &tag);
+    let tags = ok(
+        &iam,
+        &root,
+        &format!("Action=ListPolicyTags&PolicyArn={arn}"),
+    );
+    assert!(
+        tags.contains("<member><Key>Team</Key><Value>a</Value></member>"),
+        "{tags}"
+    );
+    ok(
+        &iam,
+        &root,
+        &format!("Action=UntagPolicy&PolicyArn={arn}&TagKeys.member.1=team"),
+    );
+    assert!(!get().contains("<Key>"), "{}", get());
+
+    let version = format!("Action=CreatePolicyVersion&PolicyArn={arn}&PolicyDocument={document}");
+    for _ in 2..=5 {
+        ok(&iam, &root, &version);
+    }
+    let missing = "arn:aws:iam::123456789012:policy/none";
+    let pattern = r"1 validation error detected: Value at 'versionId' failed to satisfy constraint: Member must satisfy regular expression pattern: v[1-9][0-9]*(\.[A-Za-z0-9-]*)?";
+    for (form, status, message) in [
+        (
+            version.clone(),
+            409,
+            "A managed policy can have up to 5 versions. Before you create a new version, you \
+             must delete an existing version."
+                .to_owned(),
+        ),
+        (
+            format!("Action=GetPolicyVersion&VersionId=1&PolicyArn={arn}"),
+            400,
+            pattern.to_owned(),
+        ),
+        (
+            format!("Action=GetPolicyVersion&VersionId=v9&PolicyArn={arn}"),
+            404,
+            format!("Policy {arn} version v9 does not exist or is not attachable."),
+        ),
+        (
+            format!("Action=SetDefaultPolicyVersion&VersionId=v1&PolicyArn={missing}"),
+            404,
+            format!("Policy {missing} version v1 does not exist or is not attachable."),
+        ),
+        (
+            format!("Action=DeletePolicyVersion&VersionId=v1&PolicyArn={arn}"),
+            409,
+            "Cannot delete the default version of a policy.".to_owned(),
+        ),
+        (
+            "Action=CreateUser&UserName=a&Path=a".to_owned(),
+            400,
+            "The specified value for path is invalid. It must begin and end with / and contain \
+             only alphanumeric characters and/or / characters."
+                .to_owned(),
+        ),
+    ] {
+        let (got, body) = call(&iam, &root, &form);
+        assert_eq!(got, status, "{form}: {body}");
+        assert_eq!(text(&body, "Message"), message);
+    }
+}
+
+#[test]
+fn a_role_is_shown_as_recorded_on_aws() {
+    let (iam, root) = (world(), Identity::root("123456789012"));
+    let trust = encoded(
+        r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}}"#,
+    );
+    let form =
+        format!("Action=CreateRole&RoleName=r&Description=what&AssumeRolePolicyDocument={trust}");
+    let made = ok(&iam, &root, &form);
+    let got = ok(&iam, &root, "Action=GetRole&RoleName=r");
+    let listed = ok(&iam, &root, "Action=ListRoles");
+    let form = "Action=UpdateRoleDescription&RoleName=r&Description=what";
+    let described = ok(&iam, &root, form);
+    for (shown, members) in [
+        (&made, ["", "", ""]),
+        (&got, ["Description", "MaxSessionDuration", "RoleLastUsed"]),
+        (&listed, ["Description", "MaxSessionDuration", ""]),
+        (&described, ["Description", "", ""]),
+    ] {
+        for (name, wanted) in ["Description", "MaxSessionDuration", "RoleLastUsed"]
+            .into_iter()
+            .zip(members)
+        {
+            assert_eq!(
+                shown.contains(&format!("<{name}>")),
+                name == wanted,
+                "{name}: {shown}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_user_and_a_role_do_what_their_policies_and_their_boundary_both_allow() {
     let (iam, root) = (world(), Identity::root("123456789012"));
     let arn = policy(&iam, "p", READ_ONLY);
