@@ -1,6 +1,8 @@
 //! Boundaries, groups, tags and federated users from outside: signed requests to
 //! a real KMS, a world that is stopped and started again, and a seed file.
 
+#![allow(clippy::unwrap_used)] // test code outside test functions
+
 mod support;
 
 use std::collections::BTreeMap;
