@@ -86,8 +86,11 @@ pub(super) fn everybody(
             });
         }
         for pattern in patterns(condition, base)? {
-            all.push(match key.as_str() {
-                "kms:calleraccount" | "aws:principalaccount" => of_account(&pattern),
+            let seen = match key.as_str() {
+                "kms:calleraccount" | "aws:principalaccount" => {
+                    all.push(of_account("sts", &pattern));
+                    of_account("iam", &pattern)
+                }
                 "aws:username" => {
                     let mut out = literal("arn:aws:iam::");
                     out.push(Symbol::AnyOfPart);
@@ -96,16 +99,25 @@ pub(super) fn everybody(
                     out
                 }
                 _ => pattern,
-            });
+            };
+            all.push(seen);
         }
     }
     named.sort();
     named.dedup();
     all.extend(named.iter().map(|arn| literal(arn)));
-    all.extend(accounts.iter().map(|account| of_account(&literal(account))));
+    for service in ["iam", "sts"] {
+        let of_service = |account: &String| of_account(service, &literal(account));
+        all.extend(accounts.iter().map(of_service));
+    }
     let mut arns = named.clone();
-    for tail in [":role/", ":user/", ":root"] {
-        let mut shape = literal("arn:aws:iam::");
+    for (service, tail) in [
+        ("iam", ":role/"),
+        ("iam", ":user/"),
+        ("iam", ":root"),
+        ("sts", ":federated-user/"),
+    ] {
+        let mut shape = literal(&format!("arn:aws:{service}::"));
         shape.extend([Symbol::Of(DIGITS); 12]);
         shape.extend(literal(tail));
         if tail != ":root" {
@@ -133,8 +145,8 @@ pub(super) fn everybody(
     Ok(out)
 }
 
-fn of_account(account: &Pattern) -> Pattern {
-    let mut out = literal("arn:aws:iam::");
+fn of_account(service: &str, account: &Pattern) -> Pattern {
+    let mut out = literal(&format!("arn:aws:{service}::"));
     out.extend(account.iter().map(|symbol| match symbol {
         Symbol::Any => Symbol::AnyOfPart,
         Symbol::One => Symbol::OneOfPart,

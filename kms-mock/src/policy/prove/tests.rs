@@ -454,6 +454,19 @@ fn federated_users_and_tags_of_principals_are_paths_too() {
     assert_eq!(summary(&proof), ["un-attested Decrypt 1"]);
     assert_eq!(proof.findings[0].witness.principal.arn(), bob);
 
+    // Nobody but federated users has such an ARN or is of that type.
+    for condition in [
+        r#""StringNotLike":{"aws:PrincipalArn":"arn:aws:iam::*"}"#,
+        r#""StringLike":{"aws:PrincipalArn":"arn:aws:sts::111122223333:federated-user/a*"}"#,
+        r#""StringEquals":{"aws:PrincipalType":"FederatedUser","aws:PrincipalAccount":"111122223333"}"#,
+    ] {
+        let only = policy(&format!(
+            r#"{{"Effect":"Allow","Principal":"*","Action":"kms:Decrypt","Resource":"*","Condition":{{{condition}}}}}"#
+        ));
+        let proof = prove(&Claim::about(only)).unwrap();
+        assert_eq!(summary(&proof), ["un-attested Decrypt 1"], "{condition}");
+    }
+
     let tagged = policy(
         r#"{"Effect":"Allow","Principal":"*","Action":"kms:Decrypt","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalTag/Team":"imaging","aws:PrincipalAccount":"111122223333"}}}"#,
     );
