@@ -5,10 +5,12 @@ use s3s::{S3Error, S3Response, S3Result, dto, s3_error};
 
 use super::{
     Objects, Sent,
+    access::asked_acl,
     errors::{detailed, fault},
     listing::token_key,
+    lock::BucketLock,
     no_content, owner,
-    store::{StoreError, Versioning},
+    store::{Settings, StoreError, Versioning},
     tags::{Tagged, Tags},
     timestamp,
 };
@@ -23,12 +25,15 @@ impl Objects {
         input: dto::CreateBucketInput,
         sent: Sent,
     ) -> S3Result<dto::CreateBucketOutput> {
-        if input.object_lock_enabled_for_bucket == Some(true) {
-            return Err(s3_error!(
-                NotImplemented,
-                "Object lock is not simulated; make the bucket without it"
-            ));
-        }
+        let ownership = Self::ownership_of_new(input.object_ownership.as_ref())?;
+        let locked = input.object_lock_enabled_for_bucket == Some(true);
+        let settings = Settings {
+            lock: locked.then(BucketLock::default),
+            ownership: Some(ownership),
+            ..Settings::default()
+        };
+        let acl = asked_acl!(input, grant_write).of_new_bucket(&settings)?;
+        let settings = Settings { acl, ..settings };
         let bucket = &input.bucket;
         let asked = input.create_bucket_configuration;
         let constraint = asked.and_then(|it| it.location_constraint);
@@ -37,7 +42,8 @@ impl Objects {
             constraint.as_ref().map(|it| it.as_str()),
         )?;
         let place = (sent.account.as_str(), region);
-        match self.store.create_bucket(bucket, place, self.clock.now()) {
+        let now = self.clock.now();
+        match self.store.create_bucket(bucket, place, settings, now) {
             Ok(()) => {}
             // The oldest Region answers OK to its own buckets, the others do not.
             Err(StoreError::OwnedByYou(_))

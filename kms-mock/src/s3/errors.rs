@@ -6,7 +6,10 @@
 //! header of our own up to [`finished`], which writes it into the body.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, header::ALLOW};
+use http::{
+    HeaderName, HeaderValue, Method,
+    header::{ALLOW, CONTENT_TYPE},
+};
 use http_body_util::BodyExt;
 use s3s::{Body, HttpResponse, S3Error, S3ErrorCode, dto::ETag, s3_error};
 
@@ -85,12 +88,14 @@ pub(crate) async fn finished(mut response: HttpResponse, method: &Method) -> Htt
     let Some(details) = response.headers_mut().remove(DETAIL) else {
         return response;
     };
+    // Lost where an error brings headers of its own.
+    let xml = HeaderValue::from_static("application/xml");
+    response.headers_mut().entry(CONTENT_TYPE).or_insert(xml);
     let mut elements = Xml::default();
     for (name, value) in url::form_urlencoded::parse(details.as_bytes()) {
-        let value = if name == "Method" {
-            method.as_str()
-        } else {
-            &value
+        let value = match (&*name, &*value) {
+            ("Method", "") => method.as_str(),
+            (_, value) => value,
         };
         elements.text(&name, value);
     }
@@ -180,6 +185,19 @@ impl From<StoreError> for S3Error {
                     "We encountered an internal error. Please try again."
                 )
             }
+            StoreError::Locked => s3_error!(
+                AccessDenied,
+                "Access Denied because object protected by object lock."
+            ),
+            StoreError::VersioningLocked => s3_error!(
+                InvalidBucketState,
+                "An Object Lock configuration is present on this bucket, so the versioning state \
+                 cannot be changed."
+            ),
+            StoreError::NotVersioned => s3_error!(
+                InvalidBucketState,
+                "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration"
+            ),
             StoreError::Full => s3_error!(ServiceUnavailable, "The simulated store is full."),
             StoreError::PreconditionFailed(condition) => detailed(
                 s3_error!(

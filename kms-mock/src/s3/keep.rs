@@ -3,7 +3,8 @@
 //! Source of truth: `crate::store` (which tables there are). The types of `store`
 //! are their own rows: a member that is added to one needs `#[serde(default)]`.
 //! An object's bytes stand in its row, so that one transaction has them all; tags
-//! that are set later stand apart, so that they do not move the bytes again.
+//! and marks that are set later stand apart, so that they do not move the bytes
+//! again.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
@@ -12,7 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ObjectStore,
-    store::{Bucket, Change, Inner, Object, Part, Upload, Version, VersionId, Versioning},
+    store::{
+        Bucket, Change, Inner, Marks, Object, Part, Settings, Upload, Version, VersionId,
+        Versioning,
+    },
     tags::Tags,
 };
 use crate::store::{
@@ -28,7 +32,20 @@ struct BucketRow<'a> {
     created: u64,
     versioning: Versioning,
     tags: Cow<'a, Tags>,
+    #[serde(default)]
+    settings: Cow<'a, Settings>,
 }
+
+/// What is set on a version after it was made, each in a row of its own.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Later {
+    Tags(Tags),
+    Marks(Marks),
+}
+
+/// Ends the key of a version where its marks stand.
+const MARKS: &str = "\0marks";
 
 /// Place among all versions, date, and the object.
 type VersionRow<T> = (u64, u64, Option<T>);
@@ -46,13 +63,15 @@ pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
                 account,
                 region,
                 created,
+                settings,
             } => {
                 let row = BucketRow {
                     account: Cow::Borrowed(account),
                     region: Cow::Borrowed(region),
                     created: created.0,
-                    versioning: Versioning::Never,
+                    versioning: settings.first_versioning(),
                     tags: Cow::Owned(Tags::default()),
+                    settings: Cow::Borrowed(settings),
                 };
                 batch.put(Table::Buckets, bucket.as_bytes(), &row);
             }
@@ -69,6 +88,11 @@ pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
                     row.tags = Cow::Owned(tags.clone());
                 });
             }
+            Change::BucketSetUp { bucket, settings } => {
+                change_bucket(batch, inner, bucket, |row| {
+                    row.settings = Cow::Owned((**settings).clone());
+                });
+            }
             Change::VersionMade {
                 bucket,
                 key,
@@ -79,12 +103,12 @@ pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
                 let object = version.object.as_deref();
                 let row: VersionRow<&Object> = (made, version.modified.0, object);
                 batch.put(Table::Versions, name.clone(), &row);
-                batch.delete(Table::Tags, name);
+                forget_later(batch, name);
             }
             Change::VersionGone { bucket, key, id } => {
                 let name = version_key(bucket, key, id);
                 batch.delete(Table::Versions, name.clone());
-                batch.delete(Table::Tags, name);
+                forget_later(batch, name);
             }
             Change::ObjectTagged {
                 bucket,
@@ -92,6 +116,15 @@ pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
                 id,
                 tags,
             } => batch.put(Table::Tags, version_key(bucket, key, id), tags),
+            Change::ObjectMarked {
+                bucket,
+                key,
+                id,
+                marks,
+            } => {
+                let name = [version_key(bucket, key, id).as_slice(), MARKS.as_bytes()].concat();
+                batch.put(Table::Tags, name, marks);
+            }
             Change::UploadMade { bucket, id, upload } => {
                 batch.put(Table::Uploads, key_of(&[bucket, id]), &**upload);
             }
@@ -123,6 +156,11 @@ pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
     }
 }
 
+fn forget_later(batch: &mut Batch, version: Vec<u8>) {
+    batch.delete(Table::Tags, [version.as_slice(), MARKS.as_bytes()].concat());
+    batch.delete(Table::Tags, version);
+}
+
 fn change_bucket<'a>(
     batch: &mut Batch,
     inner: &'a Inner,
@@ -144,6 +182,7 @@ fn row_of(bucket: &Bucket) -> BucketRow<'_> {
         created: bucket.created.0,
         versioning: bucket.versioning,
         tags: Cow::Borrowed(&bucket.tags),
+        settings: Cow::Borrowed(&bucket.settings),
     }
 }
 
@@ -180,6 +219,7 @@ impl ObjectStore {
                 account: row.account.into_owned(),
                 region: row.region.into_owned(),
                 created: UnixMillis(row.created),
+                settings: Box::new(row.settings.into_owned()),
             });
             self.store.restore(Change::VersioningSet {
                 bucket: name.to_owned(),
@@ -194,9 +234,12 @@ impl ObjectStore {
     }
 
     fn load_versions(&self, snapshot: &Snapshot) -> Result<(), AnyError> {
-        let mut tags: HashMap<String, Tags> = HashMap::new();
-        snapshot.each(Table::Tags, |name, row: Tags| {
-            tags.insert(name.to_owned(), row);
+        let (mut tags, mut marks) = (HashMap::new(), HashMap::new());
+        snapshot.each(Table::Tags, |name, row: Later| {
+            match row {
+                Later::Tags(row) => drop(tags.insert(name.to_owned(), row)),
+                Later::Marks(row) => drop(marks.insert(name.to_owned(), row)),
+            }
             Ok(())
         })?;
         let mut versions = Vec::new();
@@ -205,6 +248,10 @@ impl ObjectStore {
             let (order, modified, mut object) = row;
             if let (Some(object), Some(tags)) = (&mut object, tags.remove(name)) {
                 object.description.tags = tags;
+            }
+            let marks = marks.remove(&format!("{name}{MARKS}"));
+            if let (Some(object), Some(marks)) = (&mut object, marks) {
+                object.description.marks = marks;
             }
             let version = Version {
                 id,

@@ -4,21 +4,25 @@
 //! Source of truth: the Amazon S3 API reference; the protocol (routing, XML) is
 //! the crate `s3s`, the store behind it answers from memory. Signatures are checked
 //! before a request comes here, with the world's clock. Not modelled: ACLs,
-//! bucket policies, object lock, lifecycle, storage classes, and authorization:
-//! whoever is authenticated may do everything. Answers say `AES256` as S3's do,
+//! bucket policies, lifecycle, storage classes, and authorization: whoever is
+//! authenticated may do everything that object lock does not forbid. Answers say `AES256` as S3's do,
 //! but nothing is encrypted at rest here; what asks for a key of its own
 //! (SSE-KMS, SSE-C) is refused.
 
+mod access;
 mod buckets;
 mod checksum;
 mod conditions;
 mod content;
+mod cors;
 mod errors;
 mod keep;
 mod listing;
+mod lock;
 mod metadata;
 mod multipart;
 mod objects;
+mod query;
 mod store;
 mod tags;
 
@@ -41,7 +45,7 @@ use s3s::{
 pub(crate) use self::errors::{error_response, fault};
 use self::{
     metadata::{UserMetadata, take_metadata},
-    store::{Store, StoreError},
+    store::{Settings, Store, StoreError},
 };
 use crate::store::{Journal, Unwritten};
 
@@ -90,7 +94,11 @@ impl ObjectStore {
     /// Makes a bucket unless there is one of this name.
     pub(crate) fn plant_bucket(&self, name: &str, account: &str) -> Result<(), Unwritten> {
         let place = (account, self.region.as_str());
-        match self.store.create_bucket(name, place, self.clock.now()) {
+        let now = self.clock.now();
+        match self
+            .store
+            .create_bucket(name, place, Settings::default(), now)
+        {
             Err(StoreError::Unwritten(unwritten)) => Err(unwritten),
             _ => Ok(()),
         }
@@ -110,6 +118,10 @@ impl ObjectStore {
         account: &str,
         region: Option<&str>,
     ) -> HttpResponse {
+        if parts.method == Method::OPTIONS {
+            return self.preflight(parts.uri.path(), &parts.headers).await;
+        }
+        query::take_headers(&mut parts);
         let metadata = match take_metadata(&mut parts.headers) {
             Ok(metadata) => metadata,
             Err(error) => return error_response(error),
@@ -123,16 +135,21 @@ impl ObjectStore {
             host: host.unwrap_or_default().to_owned(),
         };
         parts.extensions.insert(sent);
-        if let Err(error) = check_bucket(&parts).and_then(|()| self.check_owners(&parts)) {
+        if let Err(error) = check_bucket(&parts)
+            .and_then(|()| query::check_counts(&parts))
+            .and_then(|()| self.check_owners(&parts))
+        {
             return errors::finished(error_response(error), &parts.method).await;
         }
         lenient_headers(&mut parts.headers);
         let method = parts.method.clone();
         let query = parts.uri.query().unwrap_or_default().to_owned();
+        let cross_origin = self.cross_origin(parts.uri.path(), &method, &parts.headers);
         let request = HttpRequest::from_parts(parts, Body::from(body));
         let Ok(mut response) = self.service.call(request).await else {
             return error_response(s3_error!(InternalError));
         };
+        cors::add(response.headers_mut(), cross_origin);
         if let Some(Status(status)) = response.extensions_mut().remove() {
             *response.status_mut() = status;
         }
@@ -227,6 +244,28 @@ operations! {
     get_bucket_tagging = bucket_tags: GetBucketTaggingInput => GetBucketTaggingOutput;
     put_bucket_tagging = tag_bucket: PutBucketTaggingInput => PutBucketTaggingOutput with response;
     delete_bucket_tagging = untag_bucket: DeleteBucketTaggingInput => DeleteBucketTaggingOutput with response;
+    get_bucket_cors = cors: GetBucketCorsInput => GetBucketCorsOutput;
+    put_bucket_cors = set_cors: PutBucketCorsInput => PutBucketCorsOutput;
+    delete_bucket_cors = forget_cors: DeleteBucketCorsInput => DeleteBucketCorsOutput with response;
+    get_bucket_ownership_controls = ownership: GetBucketOwnershipControlsInput => GetBucketOwnershipControlsOutput;
+    put_bucket_ownership_controls = set_ownership: PutBucketOwnershipControlsInput => PutBucketOwnershipControlsOutput;
+    delete_bucket_ownership_controls = forget_ownership: DeleteBucketOwnershipControlsInput => DeleteBucketOwnershipControlsOutput with response;
+    get_public_access_block = public_access: GetPublicAccessBlockInput => GetPublicAccessBlockOutput;
+    put_public_access_block = block_public_access: PutPublicAccessBlockInput => PutPublicAccessBlockOutput;
+    delete_public_access_block = forget_public_access: DeletePublicAccessBlockInput => DeletePublicAccessBlockOutput with response;
+    get_bucket_acl = bucket_acl: GetBucketAclInput => GetBucketAclOutput;
+    put_bucket_acl = set_bucket_acl: PutBucketAclInput => PutBucketAclOutput;
+    get_object_acl = object_acl: GetObjectAclInput => GetObjectAclOutput;
+    put_object_acl = set_object_acl: PutObjectAclInput => PutObjectAclOutput;
+    get_bucket_encryption = encryption: GetBucketEncryptionInput => GetBucketEncryptionOutput;
+    put_bucket_encryption = set_encryption: PutBucketEncryptionInput => PutBucketEncryptionOutput;
+    delete_bucket_encryption = forget_encryption: DeleteBucketEncryptionInput => DeleteBucketEncryptionOutput with response;
+    get_object_lock_configuration = bucket_lock: GetObjectLockConfigurationInput => GetObjectLockConfigurationOutput;
+    put_object_lock_configuration = lock_bucket: PutObjectLockConfigurationInput => PutObjectLockConfigurationOutput;
+    get_object_retention = retention: GetObjectRetentionInput => GetObjectRetentionOutput;
+    put_object_retention = retain: PutObjectRetentionInput => PutObjectRetentionOutput;
+    get_object_legal_hold = legal_hold: GetObjectLegalHoldInput => GetObjectLegalHoldOutput;
+    put_object_legal_hold = hold: PutObjectLegalHoldInput => PutObjectLegalHoldOutput;
     put_object = put: PutObjectInput => PutObjectOutput;
     copy_object = copy: CopyObjectInput => CopyObjectOutput;
     get_object = get: GetObjectInput => GetObjectOutput with response;

@@ -15,6 +15,7 @@ use s3s::{
 
 use super::{
     Objects, Sent,
+    access::asked_acl,
     checksum::{
         Algorithm, Checksums, Fields, NONE_CLAIMED, Of, check_md5, claimed, etag_of_parts, md5,
         show_checksums,
@@ -47,10 +48,13 @@ impl Objects {
         let now = self.clock.now();
         // By time, so that the oldest of a key is listed first.
         let id = format!("{:012x}{}", now.0, hex::encode(rand::random::<[u8; 26]>()));
+        let description = description!(input, sent.metadata, now);
+        let acl = asked_acl!(input);
+        let description = self.of_bucket(&input.bucket, description, acl, now)?;
         let (bucket, key) = (input.bucket, input.key);
         let upload = Upload {
             key: key.clone(),
-            description: description!(input, sent.metadata),
+            description,
             account: sent.account,
             initiated: now,
             checksum,

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use nsm_sim::clock::UnixMillis;
 use s3s::{
     S3Error, S3Response, S3Result,
     dto::{self, ETag},
@@ -10,6 +11,7 @@ use s3s::{
 
 use super::{
     Objects, Sent, Status,
+    access::{AskedAcl, asked_acl},
     checksum::{Algorithm, Checksums, NONE_CLAIMED, Of, check_md5, claimed, md5, show_checksums},
     conditions::{WriteIf, copy_source_if, read_if},
     content::Content,
@@ -46,18 +48,12 @@ macro_rules! refuse_unsimulated {
                  Encrypt in the client, or leave the header out."
             ));
         }
-        if $input.object_lock_mode.is_some() || $input.object_lock_legal_hold_status.is_some() {
-            return Err(s3s::s3_error!(
-                InvalidRequest,
-                "Bucket is missing Object Lock Configuration"
-            ));
-        }
     }};
 }
 
 /// The description of an object in the fields of a write.
 macro_rules! description {
-    ($input:expr, $metadata:expr) => {
+    ($input:expr, $metadata:expr, $now:expr) => {
         $crate::s3::store::Description {
             metadata: $metadata,
             content_type: $input.content_type,
@@ -71,6 +67,18 @@ macro_rules! description {
             )?,
             website_redirect: $input.website_redirect_location,
             tags: $crate::s3::tags::Tags::from_header($input.tagging.as_deref())?,
+            marks: $crate::s3::store::Marks {
+                acl: $crate::s3::access::CannedAcl::default(),
+                lock: $crate::s3::lock::Lock::asked(
+                    $input.object_lock_mode.as_ref().map(|it| it.as_str()),
+                    $input.object_lock_retain_until_date.as_ref(),
+                    $input
+                        .object_lock_legal_hold_status
+                        .as_ref()
+                        .map(|it| it.as_str()),
+                    $now,
+                )?,
+            },
         }
     };
 }
@@ -99,6 +107,9 @@ macro_rules! shown {
             storage_class: description.storage_class.clone().map(Into::into),
             version_id: found.shown_id(),
             server_side_encryption: at_rest(),
+            object_lock_mode: description.marks.lock.shown_mode(),
+            object_lock_retain_until_date: description.marks.lock.shown_until(),
+            object_lock_legal_hold_status: description.marks.lock.shown_hold(),
             ..Default::default()
         };
         if let (Some(_), Some(checksums)) = (&$input.checksum_mode, span.checksums(object)) {
@@ -118,25 +129,38 @@ impl Objects {
         refuse_unsimulated!(input);
         let condition = WriteIf::read(input.if_match.take(), input.if_none_match.take())?;
         let claimed = claimed!(input);
+        let locks =
+            input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some();
+        let checked =
+            input.content_md5.is_some() || claimed.iter().any(|(_, claimed)| claimed.is_some());
+        if locks && !checked {
+            return Err(s3_error!(
+                InvalidRequest,
+                "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests \
+                 with Object Lock parameters"
+            ));
+        }
         let content = Content::from(sent.body);
         let md5 = md5(&content);
         check_md5(input.content_md5.as_deref(), md5)?;
         let checksums = Checksums::of_content(&content, claimed, Algorithm::Crc64Nvme)?;
         let (bucket, key) = (&input.bucket, &input.key);
+        let now = self.clock.now();
+        let description = description!(input, sent.metadata, now);
+        let acl = asked_acl!(input);
+        let description = self.of_bucket(bucket, description, acl, now)?;
         let object = Object {
             content,
-            description: description!(input, sent.metadata),
+            description,
             etag: hex::encode(md5),
             checksums: checksums.clone(),
             parts: Vec::new(),
             upload_id: None,
         };
         let etag = object.etag.clone();
-        let version = self
-            .store
-            .put(bucket, key, object, self.clock.now(), |there| {
-                condition.check(key, there)
-            })?;
+        let version = self.store.put(bucket, key, object, now, |there| {
+            condition.check(key, there)
+        })?;
         let mut output = dto::PutObjectOutput {
             e_tag: Some(ETag::Strong(etag)),
             checksum_type: checksums.kind(),
@@ -155,7 +179,8 @@ impl Objects {
     ) -> S3Result<dto::CopyObjectOutput> {
         refuse_unsimulated!(input);
         let source = self.source(&input.copy_source)?;
-        copy_source_if!(input).check_source(&source.found, self.clock.now())?;
+        let now = self.clock.now();
+        copy_source_if!(input).check_source(&source.found, now)?;
         let replaces = |directive: Option<&str>| directive == Some("REPLACE");
         let new_description = replaces(input.metadata_directive.as_ref().map(|it| it.as_str()));
         let new_tags = replaces(input.tagging_directive.as_ref().map(|it| it.as_str()));
@@ -173,20 +198,22 @@ impl Objects {
             ));
         }
         let old = &source.found.object;
-        let given = description!(input, sent.metadata);
+        let given = description!(input, sent.metadata, now);
+        let given = self.of_bucket(&input.bucket, given, asked_acl!(input), now)?;
         let tags = if new_tags {
             given.tags.clone()
         } else {
             old.description.tags.clone()
         };
-        // These two are never copied.
+        // These three are never copied.
         let (redirect, class) = (given.website_redirect.clone(), given.storage_class.clone());
+        let marks = given.marks;
         let mut description = if new_description {
             given
         } else {
             old.description.clone()
         };
-        description.tags = tags;
+        (description.tags, description.marks) = (tags, marks);
         (description.website_redirect, description.storage_class) = (redirect, class);
         let algorithm = input.checksum_algorithm.as_ref();
         let algorithm = algorithm.map(|it| Algorithm::named(it.as_str()));
@@ -212,7 +239,6 @@ impl Objects {
             parts: Vec::new(),
             upload_id: None,
         };
-        let now = self.clock.now();
         let version = self
             .store
             .put(&input.bucket, &input.key, object, now, |_| Ok(()))?;
@@ -229,6 +255,21 @@ impl Objects {
             server_side_encryption: at_rest(),
             ..Default::default()
         })
+    }
+
+    /// The description of a version made now, with what its bucket asks of it.
+    pub(super) fn of_bucket(
+        &self,
+        bucket: &str,
+        mut description: Description,
+        acl: AskedAcl<'_>,
+        now: UnixMillis,
+    ) -> S3Result<Description> {
+        let settings = self.store.settings(bucket)?;
+        let marks = &mut description.marks;
+        marks.acl = acl.of_object(&settings)?;
+        marks.lock = marks.lock.in_bucket(settings.lock, now)?;
+        Ok(description)
     }
 
     /// The object that a copy names.
@@ -337,7 +378,9 @@ impl Objects {
     ) -> S3Result<dto::DeleteObjectOutput> {
         let condition = WriteIf::read(input.if_match, None)?;
         let (bucket, key) = (&input.bucket, &input.key);
-        let gone = self.delete_one(bucket, key, input.version_id.as_deref(), &condition)?;
+        let bypass = self.bypass(bucket, input.bypass_governance_retention)?;
+        let id = input.version_id.as_deref();
+        let gone = self.delete_one(bucket, (key, id), &condition, bypass)?;
         Ok(dto::DeleteObjectOutput {
             delete_marker: gone.was_or_is_marker.then_some(true),
             version_id: gone.version.map(|it| it.as_str().to_owned()),
@@ -354,6 +397,7 @@ impl Objects {
         if input.delete.objects.len() > DELETED_AT_ONCE_MAX {
             return Err(malformed());
         }
+        let bypass = self.bypass(&input.bucket, input.bypass_governance_retention)?;
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         let quiet = input.delete.quiet.unwrap_or(false);
         for dto::ObjectIdentifier {
@@ -364,7 +408,8 @@ impl Objects {
         } in input.delete.objects
         {
             let condition = WriteIf::read(e_tag.map(dto::ETagCondition::ETag), None)?;
-            match self.delete_one(&input.bucket, &key, version_id.as_deref(), &condition) {
+            let asked = (key.as_str(), version_id.as_deref());
+            match self.delete_one(&input.bucket, asked, &condition, bypass) {
                 Ok(gone) => {
                     let id = gone.version.map(|it| it.as_str().to_owned());
                     // The version asked for is told again; that of a marker apart.
@@ -394,22 +439,25 @@ impl Objects {
     fn delete_one(
         &self,
         bucket: &str,
-        key: &str,
-        version_id: Option<&str>,
+        (key, version_id): (&str, Option<&str>),
         condition: &WriteIf,
+        bypass: bool,
     ) -> S3Result<Gone> {
+        let now = self.clock.now();
         match version(version_id)? {
             Some(id) => {
-                let was_marker = self.store.delete_version(bucket, key, &id)?;
+                let was_marker = self.store.delete_version(bucket, key, &id, |object| {
+                    object.description.marks.lock.check_deletion(now, bypass)
+                })?;
                 Ok(Gone {
                     was_or_is_marker: was_marker,
                     version: Some(id),
                 })
             }
             None => {
-                let marker = self.store.delete(bucket, key, self.clock.now(), |there| {
-                    condition.check(key, there)
-                })?;
+                let marker = self
+                    .store
+                    .delete(bucket, key, now, |there| condition.check(key, there))?;
                 Ok(Gone {
                     was_or_is_marker: marker.is_some(),
                     version: marker,

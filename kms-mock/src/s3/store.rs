@@ -21,13 +21,14 @@ use nsm_sim::clock::UnixMillis;
 pub(super) use self::state::{Bucket, Inner};
 pub(crate) use self::{
     kept::{
-        Description, FinishedPart, Found, Object, Part, Upload, Version, VersionId, Versioning,
+        Description, FinishedPart, Found, Marks, Object, Part, Settings, Upload, Version,
+        VersionId, Versioning,
     },
     page::{Asked, Page},
     state::Change,
 };
 use self::{page::page, state::cost};
-use super::{keep, tags::Tags};
+use super::{keep, lock::BucketLock, tags::Tags};
 use crate::store::{Journal, Unwritten};
 
 /// All buckets of one world.
@@ -55,6 +56,12 @@ pub(crate) enum StoreError {
     OwnedByYou(String),
     OwnedByAnother(String),
     TooManyUploads,
+    /// Object lock keeps the version, or its retention as it is.
+    Locked,
+    /// Object lock keeps the versioning of the bucket.
+    VersioningLocked,
+    /// Object lock needs versioning.
+    NotVersioned,
     Full,
     PreconditionFailed(&'static str),
     /// The data directory could not be written; nothing was changed.
@@ -86,6 +93,7 @@ impl Store {
         &self,
         name: &str,
         (account, region): (&str, &str),
+        settings: Settings,
         now: UnixMillis,
     ) -> Result<(), StoreError> {
         let mut inner = self.write();
@@ -100,6 +108,7 @@ impl Store {
                     account: account.to_owned(),
                     region: region.to_owned(),
                     created: now,
+                    settings: Box::new(settings),
                 };
                 self.commit(&mut inner, [change])
             }
@@ -122,7 +131,10 @@ impl Store {
         versioning: Versioning,
     ) -> Result<(), StoreError> {
         let mut inner = self.write();
-        inner.bucket(name)?;
+        let locked = inner.bucket(name)?.settings.lock.is_some();
+        if locked && versioning != Versioning::Enabled {
+            return Err(StoreError::VersioningLocked);
+        }
         let bucket = name.to_owned();
         self.commit(&mut inner, [Change::VersioningSet { bucket, versioning }])
     }
@@ -132,6 +144,32 @@ impl Store {
         inner.bucket(name)?;
         let bucket = name.to_owned();
         self.commit(&mut inner, [Change::BucketTagged { bucket, tags }])
+    }
+
+    /// Changes what a bucket is set up with.
+    pub(crate) fn set_up(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Settings),
+    ) -> Result<(), StoreError> {
+        let mut inner = self.write();
+        let mut settings = Box::new(inner.bucket(name)?.settings.clone());
+        change(&mut settings);
+        let bucket = name.to_owned();
+        self.commit(&mut inner, [Change::BucketSetUp { bucket, settings }])
+    }
+
+    /// Gives a bucket object lock, which it keeps.
+    pub(crate) fn lock_bucket(&self, name: &str, lock: BucketLock) -> Result<(), StoreError> {
+        let mut inner = self.write();
+        let found = inner.bucket(name)?;
+        if found.versioning != Versioning::Enabled {
+            return Err(StoreError::NotVersioned);
+        }
+        let mut settings = Box::new(found.settings.clone());
+        settings.lock = Some(lock);
+        let bucket = name.to_owned();
+        self.commit(&mut inner, [Change::BucketSetUp { bucket, settings }])
     }
 
     /// Stores `object` as the newest version if `check` agrees with what is
@@ -180,18 +218,21 @@ impl Store {
         Ok(id)
     }
 
-    /// Forgets one version for good. Answers whether it was a delete marker.
+    /// Forgets one version for good if `check` agrees. Answers whether it was a
+    /// delete marker.
     pub(crate) fn delete_version(
         &self,
         bucket: &str,
         key: &str,
         id: &VersionId,
+        check: impl FnOnce(&Object) -> Result<(), StoreError>,
     ) -> Result<bool, StoreError> {
         let mut inner = self.write();
         let Some(version) = inner.bucket(bucket)?.version(key, id) else {
             return Ok(false);
         };
         let was_marker = version.object.is_none();
+        version.object.as_deref().map_or(Ok(()), check)?;
         let change = Change::VersionGone {
             bucket: bucket.to_owned(),
             key: key.to_owned(),
@@ -219,6 +260,25 @@ impl Store {
         };
         self.commit(&mut inner, [change])?;
         Ok(found)
+    }
+
+    /// Changes the marks of an object by what they were.
+    pub(crate) fn mark_object(
+        &self,
+        bucket: &str,
+        key: &str,
+        id: Option<&VersionId>,
+        change: impl FnOnce(&Marks) -> Result<Marks, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut inner = self.write();
+        let found = inner.bucket(bucket)?.find(key, id)?;
+        let change = Change::ObjectMarked {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            id: found.id,
+            marks: change(&found.object.description.marks)?,
+        };
+        self.commit(&mut inner, [change])
     }
 
     /// Begins an upload in parts.
@@ -325,6 +385,10 @@ impl Store {
 
     pub(crate) fn versioning(&self, name: &str) -> Result<Versioning, StoreError> {
         Ok(self.read().bucket(name)?.versioning)
+    }
+
+    pub(crate) fn settings(&self, name: &str) -> Result<Settings, StoreError> {
+        Ok(self.read().bucket(name)?.settings.clone())
     }
 
     pub(crate) fn bucket_tags(&self, name: &str) -> Result<Tags, StoreError> {

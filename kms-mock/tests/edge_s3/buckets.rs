@@ -1,5 +1,7 @@
 //! Where buckets are, and what is told of buckets and objects.
 
+use kms_mock::KmsMock;
+
 use crate::{
     support::{builder, s3_request, user},
     uploads::{Bucket, element, refused},
@@ -120,4 +122,95 @@ async fn a_thousand_objects_are_deleted_at_once_and_not_one_more() {
     assert_eq!(bucket.get("/0").await.status(), 200);
     assert_eq!(delete(1_000).await.status(), 200);
     assert_eq!(bucket.get("/0").await.status(), 404);
+}
+
+#[tokio::test]
+async fn counts_that_are_none_are_refused() {
+    let bucket = Bucket::new().await;
+    for (path, name, value) in [
+        ("?max-keys=-1", "maxKeys", "-1"),
+        ("?list-type=2&max-keys=2147483648", "max-keys", "2147483648"),
+        ("/k?uploadId=u&max-parts=-42", "max-parts", "-42"),
+        ("/k?uploadId=u&max-parts=many", "max-parts", "many"),
+        (
+            "/k?uploadId=u&part-number-marker=-42",
+            "part-number-marker",
+            "-42",
+        ),
+    ] {
+        let body = refused(bucket.get(path).await, 400, "InvalidArgument").await;
+        assert_eq!(element(&body, "ArgumentName"), name, "{path}");
+        assert_eq!(element(&body, "ArgumentValue"), value, "{path}");
+    }
+    assert_eq!(bucket.get("?max-keys=2147483647").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_refusal_with_details_is_xml() {
+    let bucket = Bucket::new().await;
+    let none = bucket.get("/k").await;
+    assert_eq!(none.headers()["content-type"], "application/xml");
+    refused(none, 404, "NoSuchKey").await;
+}
+
+#[tokio::test]
+async fn what_a_bucket_is_set_up_with_and_what_locks_its_versions_survive_a_restart() {
+    const LOCKED: (&str, &str) = ("x-amz-bucket-object-lock-enabled", "true");
+    const CORS: &str = "<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin>\
+        <AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>";
+    const RETENTION: &str = "<Retention><Mode>COMPLIANCE</Mode><RetainUntilDate>\
+        2100-01-01T00:00:00Z</RetainUntilDate></Retention>";
+    const HOLD: &str = "<LegalHold><Status>ON</Status></LegalHold>";
+    const TAGS: &str =
+        "<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value></Tag></TagSet></Tagging>";
+    let directory = tempfile::tempdir().unwrap();
+    let start = async || {
+        let mock = builder().data_dir(directory.path()).start().await;
+        mock.unwrap()
+    };
+    let send = async |mock: &KmsMock, method: &str, path: &str, body: &str| {
+        let (name, value) = LOCKED;
+        let url = format!("{}{path}", mock.url());
+        let request = reqwest::Client::new().request(method.parse().unwrap(), url);
+        let request = request.header(name, value).body(body.to_owned());
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let mock = start().await;
+    for (path, body) in [
+        ("/bkt", ""),
+        ("/bkt?cors", CORS),
+        ("/bkt/k", "body"),
+        ("/bkt/k?retention", RETENTION),
+        ("/bkt/k?legal-hold", HOLD),
+        ("/bkt/k?tagging", TAGS),
+    ] {
+        let (status, answer) = send(&mock, "PUT", path, body).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+    }
+    let ask = async |mock: &KmsMock| {
+        let mut answers = Vec::new();
+        for path in [
+            "/bkt?object-lock",
+            "/bkt?versioning",
+            "/bkt?cors",
+            "/bkt?publicAccessBlock",
+            "/bkt/k?retention",
+            "/bkt/k?legal-hold",
+            "/bkt/k?tagging",
+            "/bkt?versions",
+        ] {
+            let (status, answer) = send(mock, "GET", path, "").await;
+            assert_eq!(status, 200, "{path}: {answer}");
+            answers.push(answer);
+        }
+        answers
+    };
+    let before = ask(&mock).await;
+    mock.stop().await;
+    let mock = start().await;
+    assert_eq!(ask(&mock).await, before);
+    let id = element(&before[7], "VersionId").to_owned();
+    let (status, _) = send(&mock, "DELETE", &format!("/bkt/k?versionId={id}"), "").await;
+    assert_eq!(status, 403);
 }

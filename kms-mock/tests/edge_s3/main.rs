@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // test code outside test functions
 
+mod access;
 mod buckets;
+mod cors;
+mod locks;
 #[path = "../support/mod.rs"]
 mod support;
 mod uploads;
@@ -492,4 +495,37 @@ async fn wrong_checksums_are_refused() {
             .unwrap();
         assert_eq!(put.status().as_u16(), status, "{name}: {value}");
     }
+}
+
+#[tokio::test]
+async fn a_presigned_url_may_hold_the_headers_of_its_request() {
+    let (mock, alice) = with_bucket(Auth::Strict).await;
+    let query = format!(
+        "X-Amz-Algorithm=AWS4-HMAC-SHA256\
+         &X-Amz-Credential={}%2F20251225%2Fus-east-1%2Fs3%2Faws4_request\
+         &X-Amz-Date={NOW_TEXT}&X-Amz-Expires=3600&X-Amz-SignedHeaders=host\
+         &x-amz-meta-study=1.2.3&x-amz-storage-class=STANDARD_IA",
+        alice.access_key_id
+    );
+    let signing = Signing {
+        credentials: &alice,
+        service: "s3",
+        date: NOW_TEXT,
+        method: "PUT",
+        host: mock.address().to_string(),
+        path: "/b-1/k",
+        canonical_path: "/b-1/k",
+        query: query.clone(),
+        headers: vec![],
+        payload_hash: "UNSIGNED-PAYLOAD".to_owned(),
+    };
+    let signature = hex::encode(signing.sign().signature);
+    let url = format!("{}/b-1/k?{query}&X-Amz-Signature={signature}", mock.url());
+    let put = Client::new().put(url).body("hello").send().await.unwrap();
+    assert_eq!(put.status(), 200);
+    let path = ("/b-1/k", "/b-1/k");
+    let head = s3_request(&mock, &alice, "HEAD", path, &[], b"");
+    let head = head.send().await.unwrap();
+    assert_eq!(head.headers()["x-amz-meta-study"], "1.2.3");
+    assert_eq!(head.headers()["x-amz-storage-class"], "STANDARD_IA");
 }

@@ -3,23 +3,30 @@
 use kms_mock::KmsMock;
 use reqwest::{Client, Response, StatusCode};
 
-use crate::open_bucket;
+use crate::builder;
 
 /// A bucket of a world, talked to without signatures.
 pub(crate) struct Bucket {
-    _mock: KmsMock,
+    pub(crate) mock: KmsMock,
     client: Client,
     url: String,
 }
 
 impl Bucket {
     pub(crate) async fn new() -> Self {
-        let (mock, client, url) = open_bucket().await;
-        Self {
-            _mock: mock,
-            client,
-            url,
-        }
+        Self::made_with(&[]).await
+    }
+
+    /// A bucket whose creation has `headers`.
+    pub(crate) async fn made_with(headers: &[(&str, &str)]) -> Self {
+        let mock = builder().start().await.unwrap();
+        let bucket = Self {
+            client: Client::new(),
+            url: format!("{}/b-1", mock.url()),
+            mock,
+        };
+        assert_eq!(bucket.put("", headers, b"").await.status(), 200);
+        bucket
     }
 
     pub(crate) async fn send(

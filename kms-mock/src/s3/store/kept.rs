@@ -6,8 +6,11 @@ use nsm_sim::clock::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use crate::s3::{
+    access::{CannedAcl, Ownership, PublicAccessBlock},
     checksum::{Algorithm, Checksums, Of},
     content::Content,
+    cors::CorsRule,
+    lock::{BucketLock, Lock},
     metadata::UserMetadata,
     tags::Tags,
 };
@@ -28,6 +31,16 @@ pub(crate) struct Description {
     /// Other than STANDARD, which is not shown.
     pub(crate) storage_class: Option<String>,
     pub(crate) tags: Tags,
+    #[serde(default)]
+    pub(crate) marks: Marks,
+}
+
+/// What may be set on a version after it was made, beside tags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Marks {
+    pub(crate) lock: Lock,
+    pub(crate) acl: CannedAcl,
 }
 
 /// One stored object.
@@ -77,6 +90,21 @@ pub(crate) struct Found {
     pub(crate) versioned: bool,
 }
 
+/// What a bucket is set up with beside versioning and tags.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Settings {
+    /// `None` without object lock.
+    pub(crate) lock: Option<BucketLock>,
+    pub(crate) cors: Vec<CorsRule>,
+    /// `None` once it was deleted.
+    pub(crate) ownership: Option<Ownership>,
+    pub(crate) public_access: Option<PublicAccessBlock>,
+    pub(crate) acl: CannedAcl,
+    /// Asked of the encryption at rest; it saves calls of KMS, which there are none.
+    pub(crate) bucket_key: bool,
+}
+
 /// Versioning of a bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Versioning {
@@ -110,6 +138,30 @@ pub(crate) struct Part {
     pub(crate) checksums: Checksums,
     #[serde(with = "crate::s3::keep::millis")]
     pub(crate) modified: UnixMillis,
+}
+
+impl Default for Settings {
+    /// Those of a bucket that was made without more words.
+    fn default() -> Self {
+        Self {
+            lock: None,
+            cors: Vec::new(),
+            ownership: Some(Ownership::default()),
+            public_access: Some(PublicAccessBlock::ALL),
+            acl: CannedAcl::default(),
+            bucket_key: false,
+        }
+    }
+}
+
+impl Settings {
+    /// Object lock begins with versions.
+    pub(crate) fn first_versioning(&self) -> Versioning {
+        match self.lock {
+            Some(_) => Versioning::Enabled,
+            None => Versioning::Never,
+        }
+    }
 }
 
 impl VersionId {

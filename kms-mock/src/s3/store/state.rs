@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use nsm_sim::clock::UnixMillis;
 
-use super::{Asked, Found, Object, Part, StoreError, Upload, Version, VersionId, Versioning};
+use super::{
+    Asked, Found, Marks, Object, Part, Settings, StoreError, Upload, Version, VersionId, Versioning,
+};
 use crate::s3::tags::Tags;
 
 /// What becomes of the store.
@@ -15,6 +17,7 @@ pub(crate) enum Change {
         account: String,
         region: String,
         created: UnixMillis,
+        settings: Box<Settings>,
     },
     BucketGone {
         bucket: String,
@@ -26,6 +29,10 @@ pub(crate) enum Change {
     BucketTagged {
         bucket: String,
         tags: Tags,
+    },
+    BucketSetUp {
+        bucket: String,
+        settings: Box<Settings>,
     },
     /// A newest version; a null version takes the place of the earlier one.
     VersionMade {
@@ -43,6 +50,12 @@ pub(crate) enum Change {
         key: String,
         id: VersionId,
         tags: Tags,
+    },
+    ObjectMarked {
+        bucket: String,
+        key: String,
+        id: VersionId,
+        marks: Marks,
     },
     UploadMade {
         bucket: String,
@@ -82,6 +95,7 @@ pub(in crate::s3) struct Bucket {
     pub(in crate::s3) region: String,
     pub(in crate::s3) versioning: Versioning,
     pub(in crate::s3) tags: Tags,
+    pub(in crate::s3) settings: Settings,
     /// Versions of each key, the newest last; never empty.
     pub(super) keys: BTreeMap<String, Vec<Version>>,
     pub(super) uploads: BTreeMap<String, Upload>,
@@ -178,13 +192,15 @@ impl Inner {
                 account,
                 region,
                 created,
+                settings,
             } => {
                 let made = Bucket {
                     created,
                     account,
                     region,
-                    versioning: Versioning::Never,
+                    versioning: settings.first_versioning(),
                     tags: Tags::default(),
+                    settings: *settings,
                     keys: BTreeMap::new(),
                     uploads: BTreeMap::new(),
                 };
@@ -206,6 +222,11 @@ impl Inner {
                     bucket.tags = tags;
                 }
             }
+            Change::BucketSetUp { bucket, settings } => {
+                if let Some(bucket) = self.buckets.get_mut(&bucket) {
+                    bucket.settings = *settings;
+                }
+            }
             Change::VersionMade {
                 bucket,
                 key,
@@ -225,13 +246,18 @@ impl Inner {
                 id,
                 tags,
             } => {
-                let versions = self
-                    .buckets
-                    .get_mut(&bucket)
-                    .and_then(|it| it.keys.get_mut(&key));
-                let version = versions.and_then(|it| it.iter_mut().find(|it| it.id == id));
-                if let Some(object) = version.and_then(|it| it.object.as_mut()) {
-                    Arc::make_mut(object).description.tags = tags;
+                if let Some(object) = self.object_mut(&bucket, &key, &id) {
+                    object.description.tags = tags;
+                }
+            }
+            Change::ObjectMarked {
+                bucket,
+                key,
+                id,
+                marks,
+            } => {
+                if let Some(object) = self.object_mut(&bucket, &key, &id) {
+                    object.description.marks = marks;
                 }
             }
             Change::UploadMade { bucket, id, upload } => {
@@ -258,6 +284,12 @@ impl Inner {
             }
             Change::AllGone => *self = Self::default(),
         }
+    }
+
+    fn object_mut(&mut self, bucket: &str, key: &str, id: &VersionId) -> Option<&mut Object> {
+        let versions = self.buckets.get_mut(bucket)?.keys.get_mut(key)?;
+        let version = versions.iter_mut().find(|it| it.id == *id)?;
+        version.object.as_mut().map(Arc::make_mut)
     }
 
     pub(super) fn forget_version(&mut self, bucket: &str, key: &str, id: &VersionId) {

@@ -33,7 +33,9 @@ fn put(store: &Store, key: &str, size: usize) -> Result<Option<VersionId>, Store
 
 fn filled(keys: &[&str]) -> Store {
     let store = Store::new(10_000, Journal::memory());
-    store.create_bucket("b", ("1", "us-east-1"), NOW).unwrap();
+    let place = ("1", "us-east-1");
+    let made = store.create_bucket("b", place, Settings::default(), NOW);
+    made.unwrap();
     for key in keys {
         put(&store, key, 10).unwrap();
     }
@@ -173,14 +175,17 @@ fn a_suspended_bucket_replaces_its_null_version_only() {
     );
     assert_eq!(size(Some(&kept)), 2);
     // Without the marker the version below is the newest again.
-    assert_eq!(store.delete_version("b", "k", &VersionId::Null), Ok(true));
+    let deleted = store.delete_version("b", "k", &VersionId::Null, |_| Ok(()));
+    assert_eq!(deleted, Ok(true));
     assert_eq!(size(None), 2);
 }
 
 #[test]
 fn a_bucket_has_a_bound_of_uploads_under_way() {
     let store = Store::new(u64::MAX, Journal::memory());
-    store.create_bucket("b", ("1", "us-east-1"), NOW).unwrap();
+    let place = ("1", "us-east-1");
+    let made = store.create_bucket("b", place, Settings::default(), NOW);
+    made.unwrap();
     for i in 0..UPLOADS_PER_BUCKET_MAX {
         store.create_upload("b", &i.to_string(), upload()).unwrap();
     }
