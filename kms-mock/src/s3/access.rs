@@ -11,11 +11,12 @@
 //! who would say who is kept out, are refused. Encryption at rest may be set to
 //! what S3 does unasked.
 
-use s3s::{S3Response, S3Result, dto, s3_error};
+use http::HeaderMap;
+use s3s::{S3Error, S3Response, S3Result, dto, s3_error};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Objects, Sent,
+    Bodyless, Objects, Sent,
     errors::{detailed, fault, invalid_argument, malformed},
     no_content,
     objects::version,
@@ -221,6 +222,22 @@ impl AskedAcl<'_> {
     }
 }
 
+const OWNERSHIP: &str = "x-amz-object-ownership";
+
+fn unknown_ownership(name: &str) -> S3Error {
+    let error = s3_error!(InvalidArgument, "Invalid {OWNERSHIP} header: {name}");
+    detailed(error, &[("ArgumentName", OWNERSHIP)])
+}
+
+/// Refuses an empty `x-amz-object-ownership`, which the protocol crate would not
+/// show.
+pub(super) fn check_ownership(headers: &HeaderMap) -> S3Result<()> {
+    match headers.get(OWNERSHIP) {
+        Some(name) if name.is_empty() => Err(unknown_ownership("")),
+        _ => Ok(()),
+    }
+}
+
 impl Objects {
     /// Reads `x-amz-object-ownership`.
     pub(super) fn ownership_of_new(asked: Option<&dto::ObjectOwnership>) -> S3Result<Ownership> {
@@ -228,13 +245,7 @@ impl Objects {
             return Ok(Ownership::default());
         };
         let name = asked.as_str();
-        Ownership::named(name).ok_or_else(|| {
-            let error = s3_error!(
-                InvalidArgument,
-                "Invalid x-amz-object-ownership header: {name}"
-            );
-            detailed(error, &[("ArgumentName", "x-amz-object-ownership")])
-        })
+        Ownership::named(name).ok_or_else(|| unknown_ownership(name))
     }
 
     pub(super) fn ownership(
@@ -388,8 +399,13 @@ impl Objects {
         &self,
         input: dto::GetBucketEncryptionInput,
         _: Sent,
-    ) -> S3Result<dto::GetBucketEncryptionOutput> {
-        let bucket_key = self.store.settings(&input.bucket)?.bucket_key;
+    ) -> S3Result<S3Response<dto::GetBucketEncryptionOutput>> {
+        let Some(bucket_key) = self.store.settings(&input.bucket)?.bucket_key else {
+            // Recorded: objects are encrypted all the same.
+            let mut response = S3Response::new(dto::GetBucketEncryptionOutput::default());
+            response.extensions.insert(Bodyless);
+            return Ok(response);
+        };
         let rule = dto::ServerSideEncryptionRule {
             apply_server_side_encryption_by_default: Some(dto::ServerSideEncryptionByDefault {
                 kms_master_key_id: None,
@@ -399,11 +415,11 @@ impl Objects {
             }),
             bucket_key_enabled: Some(bucket_key),
         };
-        Ok(dto::GetBucketEncryptionOutput {
+        Ok(S3Response::new(dto::GetBucketEncryptionOutput {
             server_side_encryption_configuration: Some(dto::ServerSideEncryptionConfiguration {
                 rules: vec![rule],
             }),
-        })
+        }))
     }
 
     pub(super) fn set_encryption(
@@ -429,15 +445,19 @@ impl Objects {
             }
             _ => return Err(malformed()),
         }
-        if let Some(key) = &default.kms_master_key_id {
-            let message = "a KMSMasterKeyID is not applicable if the default sse algorithm is not \
-                           aws:kms or aws:kms:dsse";
+        if default.kms_master_key_id.is_some() {
+            let error = s3_error!(
+                InvalidArgument,
+                "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or \
+                 aws:kms:dsse"
+            );
             let name = "ApplyServerSideEncryptionByDefault";
-            return Err(invalid_argument(name, key, message));
+            return Err(detailed(error, &[("ArgumentName", name)]));
         }
         let bucket_key = rule.bucket_key_enabled.unwrap_or(false);
         let bucket = &input.bucket;
-        self.store.set_up(bucket, |it| it.bucket_key = bucket_key)?;
+        self.store
+            .set_up(bucket, |it| it.bucket_key = Some(bucket_key))?;
         Ok(dto::PutBucketEncryptionOutput::default())
     }
 
@@ -447,7 +467,7 @@ impl Objects {
         _: Sent,
     ) -> S3Result<S3Response<dto::DeleteBucketEncryptionOutput>> {
         let bucket = &input.bucket;
-        self.store.set_up(bucket, |it| it.bucket_key = false)?;
+        self.store.set_up(bucket, |it| it.bucket_key = None)?;
         Ok(no_content(dto::DeleteBucketEncryptionOutput::default()))
     }
 }

@@ -6,7 +6,7 @@ use s3s::{S3Error, S3Response, S3Result, dto, s3_error};
 use super::{
     Objects, Sent,
     access::asked_acl,
-    errors::{detailed, fault},
+    errors::{detailed, fault, malformed},
     listing::token_key,
     lock::BucketLock,
     no_content, owner,
@@ -195,7 +195,8 @@ impl Objects {
         let versioning = match asked.status.as_ref().map(|it| it.as_str()) {
             Some(dto::BucketVersioningStatus::ENABLED) => Versioning::Enabled,
             Some(dto::BucketVersioningStatus::SUSPENDED) => Versioning::Suspended,
-            _ => {
+            Some(_) => return Err(malformed()),
+            None => {
                 return Err(s3_error!(
                     IllegalVersioningConfigurationException,
                     "The Versioning element must be specified"

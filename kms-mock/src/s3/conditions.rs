@@ -142,7 +142,8 @@ fn not_implemented(header: &str) -> S3Error {
         NotImplemented,
         "A header you provided implies functionality that is not implemented"
     );
-    detailed(error, &[("Header", header)])
+    let more = format!("We don't accept the provided value of {header} header for this API");
+    detailed(error, &[("Header", header), ("additionalMessage", &more)])
 }
 
 fn matches(condition: &ETagCondition, object: &Object) -> bool {

@@ -44,12 +44,16 @@ pub(crate) fn invalid_argument(name: &str, value: &str, message: &'static str) -
     detailed(error, &[("ArgumentName", name), ("ArgumentValue", value)])
 }
 
+/// What is said of a version id that S3 never gave.
+pub(super) const INVALID_VERSION: &str = "Invalid version id specified";
+
+const MALFORMED: &str =
+    "The XML you provided was not well-formed or did not validate against our published schema";
+pub(super) const EMPTY: &str = "Request Body is empty";
+
 /// MalformedXML.
 pub(crate) fn malformed() -> S3Error {
-    s3_error!(
-        MalformedXML,
-        "The XML you provided was not well-formed or did not validate against our published schema"
-    )
+    s3_error!(MalformedXML, "{MALFORMED}")
 }
 
 /// NotModified, which tells the entity tag again.
@@ -85,9 +89,11 @@ pub(crate) fn error_response(error: S3Error) -> HttpResponse {
 /// The answer to a `method` with the details of its error, if it is one, in its
 /// body.
 pub(crate) async fn finished(mut response: HttpResponse, method: &Method) -> HttpResponse {
-    let Some(details) = response.headers_mut().remove(DETAIL) else {
+    let details = response.headers_mut().remove(DETAIL);
+    if details.is_none() && response.status() != http::StatusCode::BAD_REQUEST {
         return response;
-    };
+    }
+    let details = details.unwrap_or_else(|| HeaderValue::from_static(""));
     // Lost where an error brings headers of its own.
     let xml = HeaderValue::from_static("application/xml");
     response.headers_mut().entry(CONTENT_TYPE).or_insert(xml);
@@ -106,6 +112,15 @@ pub(crate) async fn finished(mut response: HttpResponse, method: &Method) -> Htt
         Err(_) => Bytes::new(),
     };
     let mut text = body.to_vec();
+    // The protocol crate says these without words.
+    for (wordless, message) in [
+        ("<Code>MalformedXML</Code></Error>", MALFORMED),
+        ("<Code>MissingRequestBodyError</Code></Error>", EMPTY),
+    ] {
+        if text.ends_with(wordless.as_bytes()) {
+            elements.text("Message", message);
+        }
+    }
     const END: &[u8] = b"</Error>";
     if let Some(at) = text.len().checked_sub(END.len())
         && text.ends_with(END)
@@ -127,6 +142,9 @@ impl From<StoreError> for S3Error {
             StoreError::Deleted(key, id) => {
                 let error = with_header(no_such_key(&key), DELETE_MARKER, "true");
                 with_header(error, VERSION_ID, id.as_str())
+            }
+            StoreError::NoSuchVersion(_, id) if !id.is_of_this_store() => {
+                invalid_argument("versionId", id.as_str(), INVALID_VERSION)
             }
             StoreError::NoSuchVersion(key, id) => detailed(
                 s3_error!(NoSuchVersion, "The specified version does not exist."),
@@ -150,13 +168,18 @@ impl From<StoreError> for S3Error {
                 ),
                 &[("UploadId", &id)],
             ),
-            StoreError::BucketNotEmpty(bucket) => detailed(
-                s3_error!(
+            StoreError::BucketNotEmpty(bucket, versioned) => {
+                let more = if versioned {
+                    ". You must delete all versions in the bucket."
+                } else {
+                    ""
+                };
+                let error = s3_error!(
                     BucketNotEmpty,
-                    "The bucket you tried to delete is not empty"
-                ),
-                &[("BucketName", &bucket)],
-            ),
+                    "The bucket you tried to delete is not empty{more}"
+                );
+                detailed(error, &[("BucketName", &bucket)])
+            }
             StoreError::OwnedByYou(bucket) => detailed(
                 s3_error!(
                     BucketAlreadyOwnedByYou,

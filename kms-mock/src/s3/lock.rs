@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::{
     Objects, Sent,
-    errors::{detailed, fault, invalid_argument, malformed},
+    errors::{EMPTY, detailed, fault, invalid_argument, malformed},
     objects::version,
     store::StoreError,
 };
@@ -251,7 +251,7 @@ impl Objects {
     ) -> S3Result<dto::PutObjectLockConfigurationOutput> {
         self.store.owner(&input.bucket)?;
         let Some(asked) = input.object_lock_configuration else {
-            return Err(s3_error!(MissingRequestBodyError, "Request Body is empty"));
+            return Err(s3_error!(MissingRequestBodyError, "{EMPTY}"));
         };
         let enabled = asked.object_lock_enabled.as_ref();
         if enabled.is_none_or(|it| it.as_str() != dto::ObjectLockEnabled::ENABLED) {

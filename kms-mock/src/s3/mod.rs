@@ -9,6 +9,7 @@
 //! but nothing is encrypted at rest here; what asks for a key of its own
 //! (SSE-KMS, SSE-C) is refused.
 
+mod absent;
 mod access;
 mod buckets;
 mod checksum;
@@ -137,6 +138,7 @@ impl ObjectStore {
         parts.extensions.insert(sent);
         if let Err(error) = check_bucket(&parts)
             .and_then(|()| query::check_counts(&parts))
+            .and_then(|()| access::check_ownership(&parts.headers))
             .and_then(|()| self.check_owners(&parts))
         {
             return errors::finished(error_response(error), &parts.method).await;
@@ -150,6 +152,10 @@ impl ObjectStore {
             return error_response(s3_error!(InternalError));
         };
         cors::add(response.headers_mut(), cross_origin);
+        if response.extensions_mut().remove::<Bodyless>().is_some() {
+            *response.body_mut() = Body::empty();
+            response.headers_mut().remove(CONTENT_LENGTH);
+        }
         if let Some(Status(status)) = response.extensions_mut().remove() {
             *response.status_mut() = status;
         }
@@ -257,7 +263,7 @@ operations! {
     put_bucket_acl = set_bucket_acl: PutBucketAclInput => PutBucketAclOutput;
     get_object_acl = object_acl: GetObjectAclInput => GetObjectAclOutput;
     put_object_acl = set_object_acl: PutObjectAclInput => PutObjectAclOutput;
-    get_bucket_encryption = encryption: GetBucketEncryptionInput => GetBucketEncryptionOutput;
+    get_bucket_encryption = encryption: GetBucketEncryptionInput => GetBucketEncryptionOutput with response;
     put_bucket_encryption = set_encryption: PutBucketEncryptionInput => PutBucketEncryptionOutput;
     delete_bucket_encryption = forget_encryption: DeleteBucketEncryptionInput => DeleteBucketEncryptionOutput with response;
     get_object_lock_configuration = bucket_lock: GetObjectLockConfigurationInput => GetObjectLockConfigurationOutput;
@@ -266,6 +272,19 @@ operations! {
     put_object_retention = retain: PutObjectRetentionInput => PutObjectRetentionOutput;
     get_object_legal_hold = legal_hold: GetObjectLegalHoldInput => GetObjectLegalHoldOutput;
     put_object_legal_hold = hold: PutObjectLegalHoldInput => PutObjectLegalHoldOutput;
+    get_bucket_policy = no_policy: GetBucketPolicyInput => GetBucketPolicyOutput;
+    get_bucket_policy_status = no_policy_status: GetBucketPolicyStatusInput => GetBucketPolicyStatusOutput;
+    delete_bucket_policy = forget_policy: DeleteBucketPolicyInput => DeleteBucketPolicyOutput with response;
+    get_bucket_lifecycle_configuration = no_lifecycle: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput;
+    delete_bucket_lifecycle = forget_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput with response;
+    get_bucket_website = no_website: GetBucketWebsiteInput => GetBucketWebsiteOutput;
+    delete_bucket_website = forget_website: DeleteBucketWebsiteInput => DeleteBucketWebsiteOutput with response;
+    get_bucket_replication = no_replication: GetBucketReplicationInput => GetBucketReplicationOutput;
+    delete_bucket_replication = forget_replication: DeleteBucketReplicationInput => DeleteBucketReplicationOutput with response;
+    get_bucket_notification_configuration = no_notifications: GetBucketNotificationConfigurationInput => GetBucketNotificationConfigurationOutput;
+    get_bucket_accelerate_configuration = no_acceleration: GetBucketAccelerateConfigurationInput => GetBucketAccelerateConfigurationOutput;
+    get_bucket_logging = no_logging: GetBucketLoggingInput => GetBucketLoggingOutput;
+    get_bucket_request_payment = payer: GetBucketRequestPaymentInput => GetBucketRequestPaymentOutput;
     put_object = put: PutObjectInput => PutObjectOutput;
     copy_object = copy: CopyObjectInput => CopyObjectOutput;
     get_object = get: GetObjectInput => GetObjectOutput with response;
@@ -364,6 +383,10 @@ fn timestamp(at: UnixMillis) -> Timestamp {
 /// from an [`S3Response`], but carries extensions through.
 #[derive(Clone, Copy)]
 struct Status(StatusCode);
+
+/// An answer without the element that the protocol crate would write of nothing.
+#[derive(Clone, Copy)]
+struct Bodyless;
 
 /// An answer without content.
 fn no_content<T>(output: T) -> S3Response<T> {

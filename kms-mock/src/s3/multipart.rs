@@ -467,6 +467,12 @@ fn copied_range(text: &str, length: u64) -> S3Result<std::ops::Range<u64>> {
              and last are the zero-based offsets of the first and last bytes to copy",
         ));
     };
+    if first >= length {
+        return Err(s3_error!(
+            InvalidRequest,
+            "The specified copy range is invalid for the source object size"
+        ));
+    }
     if last >= length {
         let error = s3_error!(
             InvalidArgument,

@@ -15,11 +15,11 @@ use super::{
     checksum::{Algorithm, Checksums, NONE_CLAIMED, Of, check_md5, claimed, md5, show_checksums},
     conditions::{WriteIf, copy_source_if, read_if},
     content::Content,
-    errors::{detailed, fault, invalid_argument, malformed},
+    errors::{INVALID_VERSION, detailed, fault, invalid_argument, malformed},
     listing::PER_PAGE_MAX,
     metadata::metadata_headers,
     no_content,
-    store::{Description, Found, Object, VersionId},
+    store::{Description, Found, Object, StoreError, VersionId},
     tags::{Tagged, Tags},
     timestamp,
 };
@@ -164,7 +164,10 @@ impl Objects {
         let mut output = dto::PutObjectOutput {
             e_tag: Some(ETag::Strong(etag)),
             checksum_type: checksums.kind(),
-            version_id: version.map(|it| it.as_str().to_owned()),
+            // Recorded: alone of all answers this one leaves a null version out.
+            version_id: version
+                .filter(|it| *it != VersionId::Null)
+                .map(|it| it.as_str().to_owned()),
             server_side_encryption: at_rest(),
             ..Default::default()
         };
@@ -421,12 +424,21 @@ impl Objects {
                         version_id,
                     });
                 }
-                Err(error) => errors.push(dto::Error {
-                    code: Some(error.code().as_str().to_owned()),
-                    message: error.message().map(str::to_owned),
-                    key: Some(key),
-                    version_id,
-                }),
+                Err(error) => {
+                    // Among many an id that S3 never gave is one that is not there.
+                    let unknown = error.message() == Some(INVALID_VERSION);
+                    let (code, message) = if unknown {
+                        ("NoSuchVersion", "The specified version does not exist.")
+                    } else {
+                        (error.code().as_str(), error.message().unwrap_or_default())
+                    };
+                    errors.push(dto::Error {
+                        code: Some(code.to_owned()),
+                        message: Some(message.to_owned()),
+                        key: Some(key),
+                        version_id,
+                    });
+                }
             }
         }
         Ok(dto::DeleteObjectsOutput {
@@ -472,7 +484,12 @@ impl Objects {
         _: Sent,
     ) -> S3Result<dto::GetObjectTaggingOutput> {
         let id = version(input.version_id.as_deref())?;
-        let found = self.store.get(&input.bucket, &input.key, id.as_ref())?;
+        let found = self.store.get(&input.bucket, &input.key, id.as_ref());
+        let found = found.map_err(|error| match error {
+            // Recorded: this answer alone names the bucket too.
+            StoreError::NoSuchKey(key) => StoreError::NoSuchKey(format!("{}/{key}", input.bucket)),
+            error => of_marker(error),
+        })?;
         Ok(dto::GetObjectTaggingOutput {
             tag_set: found.object.description.tags.shown(),
             version_id: found.shown_id(),
@@ -488,7 +505,8 @@ impl Objects {
         let id = version(input.version_id.as_deref())?;
         let found = self
             .store
-            .tag_object(&input.bucket, &input.key, id.as_ref(), tags)?;
+            .tag_object(&input.bucket, &input.key, id.as_ref(), tags)
+            .map_err(of_marker)?;
         let version_id = found.shown_id();
         Ok(dto::PutObjectTaggingOutput { version_id })
     }
@@ -502,9 +520,18 @@ impl Objects {
         let none = Tags::default();
         let found = self
             .store
-            .tag_object(&input.bucket, &input.key, id.as_ref(), none)?;
+            .tag_object(&input.bucket, &input.key, id.as_ref(), none)
+            .map_err(of_marker)?;
         let version_id = found.shown_id();
         Ok(no_content(dto::DeleteObjectTaggingOutput { version_id }))
+    }
+}
+
+/// Tags are not asked of a key but of its newest version, a marker like any other.
+fn of_marker(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Deleted(_, id) => StoreError::IsDeleteMarker(id),
+        error => error,
     }
 }
 
@@ -717,10 +744,6 @@ pub(super) fn version(text: Option<&str>) -> Result<Option<VersionId>, S3Error> 
     let Some(text) = text else { return Ok(None) };
     match VersionId::parse(text) {
         Some(id) => Ok(Some(id)),
-        None => Err(invalid_argument(
-            "versionId",
-            text,
-            "Invalid version id specified",
-        )),
+        None => Err(invalid_argument("versionId", text, INVALID_VERSION)),
     }
 }

@@ -52,7 +52,8 @@ pub(crate) enum StoreError {
     /// The version asked for is a delete marker.
     IsDeleteMarker(VersionId),
     NoSuchUpload(String),
-    BucketNotEmpty(String),
+    /// And whether it has versions.
+    BucketNotEmpty(String, bool),
     OwnedByYou(String),
     OwnedByAnother(String),
     TooManyUploads,
@@ -118,8 +119,10 @@ impl Store {
     /// Forgets an empty bucket; uploads under way do not keep it.
     pub(crate) fn delete_bucket(&self, name: &str) -> Result<(), StoreError> {
         let mut inner = self.write();
-        if !inner.bucket(name)?.keys.is_empty() {
-            return Err(StoreError::BucketNotEmpty(name.to_owned()));
+        let found = inner.bucket(name)?;
+        if !found.keys.is_empty() {
+            let versioned = found.versioning != Versioning::Never;
+            return Err(StoreError::BucketNotEmpty(name.to_owned(), versioned));
         }
         let bucket = name.to_owned();
         self.commit(&mut inner, [Change::BucketGone { bucket }])
@@ -229,7 +232,10 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut inner = self.write();
         let Some(version) = inner.bucket(bucket)?.version(key, id) else {
-            return Ok(false);
+            if id.is_of_this_store() {
+                return Ok(false);
+            }
+            return Err(StoreError::NoSuchVersion(key.to_owned(), id.clone()));
         };
         let was_marker = version.object.is_none();
         version.object.as_deref().map_or(Ok(()), check)?;

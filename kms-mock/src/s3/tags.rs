@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use s3s::{S3Result, dto};
 use serde::{Deserialize, Serialize};
 
-use super::errors::{detailed, fault};
+use super::errors::{detailed, fault, invalid_argument};
 
 /// Tags in the order they were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,41 +29,58 @@ impl Tags {
     pub(crate) fn read(tagging: dto::Tagging, of: Tagged) -> S3Result<Self> {
         let pairs = tagging.tag_set.into_iter();
         let pairs = pairs.map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default()));
-        let system = "System tags cannot be added/updated by requester";
-        Self::checked(pairs.collect(), of, system)
+        Self::checked(pairs.collect(), of)
     }
 
     /// Reads the header `x-amz-tagging`, a query string.
     pub(crate) fn from_header(header: Option<&str>) -> S3Result<Self> {
-        let pairs = url::form_urlencoded::parse(header.unwrap_or_default().as_bytes());
-        let system = "Your TagKey cannot be prefixed with aws:";
-        Self::checked(pairs.into_owned().collect(), Tagged::Object, system)
+        let header = header.unwrap_or_default();
+        let pairs = url::form_urlencoded::parse(header.as_bytes()).into_owned();
+        let pairs: Vec<(String, String)> = pairs.collect();
+        let keys: BTreeSet<&String> = pairs.iter().map(|(key, _)| key).collect();
+        let written = |(key, value): &(String, String)| is_written(key) && is_written(value);
+        if keys.len() < pairs.len() || !pairs.iter().all(written) {
+            let message = "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded \
+                           URL query parameters without tag name duplicates.";
+            return Err(invalid_argument("x-amz-tagging", header, message));
+        }
+        Self::checked(pairs, Tagged::Object)
     }
 
-    fn checked(pairs: Vec<(String, String)>, of: Tagged, system: &'static str) -> S3Result<Self> {
-        let (max, too_many) = match of {
-            Tagged::Bucket => (50, "Bucket tag count cannot be greater than 50"),
-            Tagged::Object => (10, "Object tags cannot be greater than 10"),
+    fn checked(pairs: Vec<(String, String)>, of: Tagged) -> S3Result<Self> {
+        let (max, too_many, system) = match of {
+            Tagged::Bucket => (
+                50,
+                "Bucket tag count cannot be greater than 50",
+                "System tags cannot be added/updated by requester",
+            ),
+            Tagged::Object => (
+                10,
+                "Object tags cannot be greater than 10",
+                "Your TagKey cannot be prefixed with aws:",
+            ),
         };
         if pairs.len() > max {
             return Err(fault("BadRequest", 400, too_many));
         }
+        let wrong = |message, details: &[(&str, &str)]| {
+            Err(detailed(fault("InvalidTag", 400, message), details))
+        };
         let mut keys = BTreeSet::new();
         for (key, value) in &pairs {
-            let wrong = if key.is_empty() || key.chars().count() > KEY_CHARACTERS_MAX {
-                Some("The TagKey you have provided is invalid")
-            } else if value.chars().count() > VALUE_CHARACTERS_MAX {
-                Some("The TagValue you have provided is invalid")
-            } else if key.starts_with("aws:") {
-                Some(system)
-            } else if !keys.insert(key) {
-                Some("Cannot provide multiple Tags with the same key")
-            } else {
-                None
-            };
-            if let Some(wrong) = wrong {
-                let error = fault("InvalidTag", 400, wrong);
-                return Err(detailed(error, &[("TagKey", key), ("TagValue", value)]));
+            let of_key = [("TagKey", key.as_str())];
+            let of_value = [("TagKey", key.as_str()), ("TagValue", value.as_str())];
+            if key.is_empty() || key.chars().count() > KEY_CHARACTERS_MAX || !is_written(key) {
+                return wrong("The TagKey you have provided is invalid", &of_key);
+            }
+            if value.chars().count() > VALUE_CHARACTERS_MAX || !is_written(value) {
+                return wrong("The TagValue you have provided is invalid", &of_value);
+            }
+            if key.starts_with("aws:") {
+                return wrong(system, &of_key);
+            }
+            if !keys.insert(key) {
+                return wrong("Cannot provide multiple Tags with the same key", &of_key);
             }
         }
         Ok(Self(pairs))
@@ -87,6 +104,12 @@ impl Tags {
     }
 }
 
+/// Whether a key or value has none but the characters of tags.
+fn is_written(text: &str) -> bool {
+    let of_tags = |c: char| c.is_alphanumeric() || c.is_whitespace() || "+-=._:/@".contains(c);
+    text.chars().all(of_tags)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,7 +121,8 @@ mod tests {
             (eleven.join("&"), "BadRequest"),
             ("=v".to_owned(), "InvalidTag"),
             ("aws:k=v".to_owned(), "InvalidTag"),
-            ("k=1&k=2".to_owned(), "InvalidTag"),
+            ("k=1&k=2".to_owned(), "InvalidArgument"),
+            ("k=1,l=2".to_owned(), "InvalidArgument"),
             (format!("{}=v", "k".repeat(129)), "InvalidTag"),
             (format!("k={}", "v".repeat(257)), "InvalidTag"),
         ];
@@ -106,12 +130,12 @@ mod tests {
             let refused = Tags::from_header(Some(&header)).unwrap_err();
             assert_eq!(refused.code().as_str(), code, "{header}");
         }
-        let tags = Tags::from_header(Some("a=1&b%20c=%26")).unwrap();
+        let tags = Tags::from_header(Some("a=1&b%20c=%2B")).unwrap();
         assert_eq!(
             tags.0,
             [
                 ("a".to_owned(), "1".to_owned()),
-                ("b c".to_owned(), "&".to_owned())
+                ("b c".to_owned(), "+".to_owned())
             ]
         );
         assert_eq!(tags.count(), Some(2));

@@ -214,3 +214,27 @@ async fn what_a_bucket_is_set_up_with_and_what_locks_its_versions_survive_a_rest
     let (status, _) = send(&mock, "DELETE", &format!("/bkt/k?versionId={id}"), "").await;
     assert_eq!(status, 403);
 }
+
+#[tokio::test]
+async fn what_no_bucket_has_is_told_as_none_and_cannot_be_set() {
+    let bucket = Bucket::new().await;
+    for (path, code) in [
+        ("?policy", "NoSuchBucketPolicy"),
+        ("?lifecycle", "NoSuchLifecycleConfiguration"),
+        ("?website", "NoSuchWebsiteConfiguration"),
+        ("?replication", "ReplicationConfigurationNotFoundError"),
+    ] {
+        let body = refused(bucket.get(path).await, 404, code).await;
+        assert_eq!(element(&body, "BucketName"), "b-1");
+        assert_eq!(bucket.send("DELETE", path, &[], b"").await.status(), 204);
+        let set = bucket.put(path, &[], b"{}").await;
+        assert!(!set.status().is_success(), "{path}: {}", set.status());
+    }
+    for path in ["?notification", "?accelerate", "?logging"] {
+        assert_eq!(bucket.get(path).await.status(), 200, "{path}");
+    }
+    let payer = bucket.get("?requestPayment").await.text().await.unwrap();
+    assert_eq!(element(&payer, "Payer"), "BucketOwner");
+    let none = bucket.get("/../other?policy").await;
+    refused(none, 404, "NoSuchBucket").await;
+}

@@ -37,12 +37,28 @@ async fn an_earlier_version_is_fetched_by_its_id_and_the_newest_without() {
     let old = bucket.get(&format!("/k?versionId={first}")).await;
     assert_eq!(old.headers()["x-amz-version-id"], first.as_str());
     assert_eq!(old.text().await.unwrap(), "first");
-    let none = "0".repeat(32);
-    let unknown = bucket.get(&format!("/k?versionId={none}")).await;
+    let none = put(&bucket, "k", "gone").await;
+    let path = format!("/k?versionId={none}");
+    assert_eq!(bucket.send("DELETE", &path, &[], b"").await.status(), 204);
+    let unknown = bucket.get(&path).await;
     let body = refused(unknown, 404, "NoSuchVersion").await;
     assert_eq!(element(&body, "VersionId"), none);
-    let malformed = bucket.get("/k?versionId=first").await;
-    refused(malformed, 400, "InvalidArgument").await;
+    // Deleting it again is no error, deleting what never was is one.
+    assert_eq!(bucket.send("DELETE", &path, &[], b"").await.status(), 204);
+    let never = format!("{}ABCD", &none[..28]);
+    for id in ["first", &never] {
+        let path = format!("/k?versionId={id}");
+        for method in ["GET", "DELETE"] {
+            let malformed = bucket.send(method, &path, &[], b"").await;
+            let body = refused(malformed, 400, "InvalidArgument").await;
+            assert_eq!(element(&body, "ArgumentValue"), id);
+        }
+        let one = format!("<Object><Key>k</Key><VersionId>{id}</VersionId></Object>");
+        let many = format!("<Delete>{one}</Delete>");
+        let many = bucket.send("POST", "?delete", &[], many.as_bytes()).await;
+        let answer = many.text().await.unwrap();
+        assert_eq!(element(&answer, "Code"), "NoSuchVersion");
+    }
     // A copy of the old version is how a rollback is done.
     let source = format!("b-1/k?versionId={first}");
     let copied = bucket
@@ -76,7 +92,11 @@ async fn a_deleted_object_is_hidden_by_a_marker_and_comes_back_without_it() {
     assert_eq!(versions.matches("<Version>").count(), 1, "{versions}");
     assert_eq!(versions.matches("<DeleteMarker>").count(), 1, "{versions}");
     let not_empty = bucket.send("DELETE", "", &[], b"").await;
-    refused(not_empty, 409, "BucketNotEmpty").await;
+    let body = refused(not_empty, 409, "BucketNotEmpty").await;
+    assert!(
+        body.contains("You must delete all versions in the bucket."),
+        "{body}"
+    );
     let undone = bucket
         .send("DELETE", &format!("/k?versionId={marker}"), &[], b"")
         .await;
@@ -95,8 +115,11 @@ async fn suspended_versioning_keeps_what_there_was() {
     let bucket = versioned().await;
     let kept = put(&bucket, "k", "kept").await;
     bucket.put("?versioning", &[], SUSPENDED).await;
-    assert_eq!(put(&bucket, "k", "null 1").await, "null");
-    assert_eq!(put(&bucket, "k", "null 2").await, "null");
+    for body in ["null 1", "null 2"] {
+        let put = bucket.put("/k", &[], body.as_bytes()).await;
+        assert_eq!(put.status(), 200);
+        assert!(!put.headers().contains_key("x-amz-version-id"));
+    }
     let versions = bucket.get("?versions").await.text().await.unwrap();
     assert_eq!(versions.matches("<Version>").count(), 2, "{versions}");
     let old = bucket.get(&format!("/k?versionId={kept}")).await;
@@ -120,6 +143,27 @@ async fn a_bucket_without_versions_names_none() {
     assert!(!deleted.headers().contains_key("x-amz-delete-marker"));
     let versions = bucket.get("?versions").await.text().await.unwrap();
     assert!(!versions.contains("<DeleteMarker>"), "{versions}");
+}
+
+#[tokio::test]
+async fn a_delete_marker_has_no_tags_and_a_key_that_is_none_is_named_with_its_bucket() {
+    let bucket = versioned().await;
+    put(&bucket, "k", "1").await;
+    bucket.send("DELETE", "/k", &[], b"").await;
+    let tagging = b"<Tagging><TagSet/></Tagging>";
+    for method in ["GET", "PUT", "DELETE"] {
+        let marked = bucket.send(method, "/k?tagging", &[], tagging).await;
+        let body = refused(marked, 405, "MethodNotAllowed").await;
+        assert_eq!(element(&body, "Method"), method);
+    }
+    let body = refused(bucket.get("/none?tagging").await, 404, "NoSuchKey").await;
+    assert_eq!(element(&body, "Key"), "b-1/none");
+    let untagged = bucket.send("DELETE", "/none?tagging", &[], b"").await;
+    let body = refused(untagged, 404, "NoSuchKey").await;
+    assert_eq!(element(&body, "Key"), "none");
+    let lower = b"<VersioningConfiguration><Status>enabled</Status></VersioningConfiguration>";
+    let set = bucket.put("?versioning", &[], lower).await;
+    refused(set, 400, "MalformedXML").await;
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use nsm_sim::clock::UnixMillis;
 use serde::{Deserialize, Serialize};
 
@@ -101,8 +103,9 @@ pub(crate) struct Settings {
     pub(crate) ownership: Option<Ownership>,
     pub(crate) public_access: Option<PublicAccessBlock>,
     pub(crate) acl: CannedAcl,
-    /// Asked of the encryption at rest; it saves calls of KMS, which there are none.
-    pub(crate) bucket_key: bool,
+    /// Whether the default encryption asks for a bucket key, which there is no KMS
+    /// to save from; `None` once it was deleted.
+    pub(crate) bucket_key: Option<bool>,
 }
 
 /// Versioning of a bucket.
@@ -149,7 +152,7 @@ impl Default for Settings {
             ownership: Some(Ownership::default()),
             public_access: Some(PublicAccessBlock::ALL),
             acl: CannedAcl::default(),
-            bucket_key: false,
+            bucket_key: Some(false),
         }
     }
 }
@@ -165,10 +168,29 @@ impl Settings {
 }
 
 impl VersionId {
-    /// A new one: 32 letters, digits, `-` and `_`.
+    /// A new one: 32 letters, digits, `-` and `_`, the last of which check the
+    /// others.
     pub(super) fn fresh() -> Self {
-        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-        Self::Id(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()))
+        let random = rand::random::<[u8; 18]>();
+        let check = Self::check_of(&random);
+        Self::Id(URL_SAFE_NO_PAD.encode([random.as_slice(), &check].concat()))
+    }
+
+    fn check_of(random: &[u8]) -> [u8; 6] {
+        let digest = digest::digest(&digest::SHA256, random);
+        let mut check = [0; 6];
+        for (to, from) in check.iter_mut().zip(digest.as_ref()) {
+            *to = *from;
+        }
+        check
+    }
+
+    /// Whether this store may ever have given it; S3 refuses other ids apart.
+    pub(crate) fn is_of_this_store(&self) -> bool {
+        let Self::Id(id) = self else { return true };
+        let bytes = URL_SAFE_NO_PAD.decode(id).unwrap_or_default();
+        let parts = bytes.split_at_checked(18);
+        parts.is_some_and(|(random, check)| check == Self::check_of(random))
     }
 
     /// Reads `versionId`; `None` for what can be no id of this store.

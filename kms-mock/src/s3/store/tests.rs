@@ -139,7 +139,7 @@ fn the_store_stops_at_its_bound_and_counts_what_is_replaced() {
     put(&store, "l", 1).unwrap();
     assert_eq!(
         store.delete_bucket("b"),
-        Err(StoreError::BucketNotEmpty("b".to_owned()))
+        Err(StoreError::BucketNotEmpty("b".to_owned(), false))
     );
 }
 
