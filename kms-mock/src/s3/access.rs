@@ -16,7 +16,7 @@ use s3s::{S3Error, S3Response, S3Result, dto, s3_error};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bodyless, Objects, Sent,
+    Objects, Sent,
     errors::{detailed, fault, invalid_argument, malformed},
     no_content,
     objects::version,
@@ -399,13 +399,8 @@ impl Objects {
         &self,
         input: dto::GetBucketEncryptionInput,
         _: Sent,
-    ) -> S3Result<S3Response<dto::GetBucketEncryptionOutput>> {
-        let Some(bucket_key) = self.store.settings(&input.bucket)?.bucket_key else {
-            // Recorded: objects are encrypted all the same.
-            let mut response = S3Response::new(dto::GetBucketEncryptionOutput::default());
-            response.extensions.insert(Bodyless);
-            return Ok(response);
-        };
+    ) -> S3Result<dto::GetBucketEncryptionOutput> {
+        let bucket_key = self.store.settings(&input.bucket)?.bucket_key;
         let rule = dto::ServerSideEncryptionRule {
             apply_server_side_encryption_by_default: Some(dto::ServerSideEncryptionByDefault {
                 kms_master_key_id: None,
@@ -415,11 +410,11 @@ impl Objects {
             }),
             bucket_key_enabled: Some(bucket_key),
         };
-        Ok(S3Response::new(dto::GetBucketEncryptionOutput {
+        Ok(dto::GetBucketEncryptionOutput {
             server_side_encryption_configuration: Some(dto::ServerSideEncryptionConfiguration {
                 rules: vec![rule],
             }),
-        }))
+        })
     }
 
     pub(super) fn set_encryption(
@@ -456,8 +451,7 @@ impl Objects {
         }
         let bucket_key = rule.bucket_key_enabled.unwrap_or(false);
         let bucket = &input.bucket;
-        self.store
-            .set_up(bucket, |it| it.bucket_key = Some(bucket_key))?;
+        self.store.set_up(bucket, |it| it.bucket_key = bucket_key)?;
         Ok(dto::PutBucketEncryptionOutput::default())
     }
 
@@ -467,7 +461,7 @@ impl Objects {
         _: Sent,
     ) -> S3Result<S3Response<dto::DeleteBucketEncryptionOutput>> {
         let bucket = &input.bucket;
-        self.store.set_up(bucket, |it| it.bucket_key = None)?;
+        self.store.set_up(bucket, |it| it.bucket_key = false)?;
         Ok(no_content(dto::DeleteBucketEncryptionOutput::default()))
     }
 }

@@ -14,7 +14,7 @@ use s3s::{
 
 use super::{
     errors::{detailed, not_modified},
-    store::{Found, Object, StoreError},
+    store::{Found, Object, StoreError, Upload},
     timestamp,
 };
 
@@ -119,8 +119,37 @@ impl WriteIf {
                 etag: None,
                 absent: true,
             }),
-            (Some(_), _) => Err(not_implemented("If-Match")),
-            (None, Some(_)) => Err(not_implemented("If-None-Match")),
+            (Some(_), Some(_)) => Err(not_implemented(
+                "If-Match,If-None-Match",
+                "Multiple conditional request headers present in the request",
+            )),
+            (Some(_), None) => Err(not_implemented(
+                "If-Match",
+                "We don't accept the provided value of If-Match header for this API",
+            )),
+            (None, Some(_)) => Err(not_implemented(
+                "If-None-Match",
+                "We don't accept the provided value of If-None-Match header for this API",
+            )),
+        }
+    }
+
+    /// What the completion of an upload must find: besides, the key must be as it
+    /// was when the upload began.
+    pub(crate) fn check_completion(
+        &self,
+        upload: &Upload,
+        there: Option<(UnixMillis, &Object)>,
+    ) -> Result<(), StoreError> {
+        let key = &upload.key;
+        self.check(key, there.map(|(_, object)| object))?;
+        let conflict = |condition| Err(StoreError::Conflict(key.clone(), condition));
+        match there {
+            Some((modified, _)) if self.etag.is_some() && modified > upload.initiated => {
+                conflict("If-Match")
+            }
+            None if self.absent && upload.replaces => conflict("If-None-Match"),
+            _ => Ok(()),
         }
     }
 
@@ -137,13 +166,12 @@ impl WriteIf {
     }
 }
 
-fn not_implemented(header: &str) -> S3Error {
+fn not_implemented(header: &str, more: &str) -> S3Error {
     let error = s3_error!(
         NotImplemented,
         "A header you provided implies functionality that is not implemented"
     );
-    let more = format!("We don't accept the provided value of {header} header for this API");
-    detailed(error, &[("Header", header), ("additionalMessage", &more)])
+    detailed(error, &[("Header", header), ("additionalMessage", more)])
 }
 
 fn matches(condition: &ETagCondition, object: &Object) -> bool {

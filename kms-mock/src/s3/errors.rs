@@ -222,6 +222,12 @@ impl From<StoreError> for S3Error {
                 "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration"
             ),
             StoreError::Full => s3_error!(ServiceUnavailable, "The simulated store is full."),
+            StoreError::Conflict(key, condition) => {
+                let message = "The conditional request cannot succeed due to a conflicting \
+                               operation against this resource.";
+                let error = fault("ConditionalRequestConflict", 409, message);
+                detailed(error, &[("Condition", condition), ("Key", &key)])
+            }
             StoreError::PreconditionFailed(condition) => detailed(
                 s3_error!(
                     PreconditionFailed,

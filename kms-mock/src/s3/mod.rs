@@ -152,10 +152,6 @@ impl ObjectStore {
             return error_response(s3_error!(InternalError));
         };
         cors::add(response.headers_mut(), cross_origin);
-        if response.extensions_mut().remove::<Bodyless>().is_some() {
-            *response.body_mut() = Body::empty();
-            response.headers_mut().remove(CONTENT_LENGTH);
-        }
         if let Some(Status(status)) = response.extensions_mut().remove() {
             *response.status_mut() = status;
         }
@@ -263,7 +259,7 @@ operations! {
     put_bucket_acl = set_bucket_acl: PutBucketAclInput => PutBucketAclOutput;
     get_object_acl = object_acl: GetObjectAclInput => GetObjectAclOutput;
     put_object_acl = set_object_acl: PutObjectAclInput => PutObjectAclOutput;
-    get_bucket_encryption = encryption: GetBucketEncryptionInput => GetBucketEncryptionOutput with response;
+    get_bucket_encryption = encryption: GetBucketEncryptionInput => GetBucketEncryptionOutput;
     put_bucket_encryption = set_encryption: PutBucketEncryptionInput => PutBucketEncryptionOutput;
     delete_bucket_encryption = forget_encryption: DeleteBucketEncryptionInput => DeleteBucketEncryptionOutput with response;
     get_object_lock_configuration = bucket_lock: GetObjectLockConfigurationInput => GetObjectLockConfigurationOutput;
@@ -383,10 +379,6 @@ fn timestamp(at: UnixMillis) -> Timestamp {
 /// from an [`S3Response`], but carries extensions through.
 #[derive(Clone, Copy)]
 struct Status(StatusCode);
-
-/// An answer without the element that the protocol crate would write of nothing.
-#[derive(Clone, Copy)]
-struct Bodyless;
 
 /// An answer without content.
 fn no_content<T>(output: T) -> S3Response<T> {

@@ -57,6 +57,7 @@ impl Objects {
             description,
             account: sent.account,
             initiated: now,
+            replaces: false,
             checksum,
             parts: Default::default(),
         };
@@ -230,8 +231,8 @@ impl Objects {
         let made = Arc::clone(&object);
         let version = self
             .store
-            .complete_upload(bucket, key, id, made, now, |there| {
-                condition.check(key, there)
+            .complete_upload(bucket, key, id, made, now, |upload, there| {
+                condition.check_completion(upload, there)
             })?;
         let version = version.map(|it| it.as_str().to_owned());
         Ok(completed(&input, &sent, &object, version))

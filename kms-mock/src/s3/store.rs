@@ -65,6 +65,8 @@ pub(crate) enum StoreError {
     NotVersioned,
     Full,
     PreconditionFailed(&'static str),
+    /// The key changed while it was uploaded.
+    Conflict(String, &'static str),
     /// The data directory could not be written; nothing was changed.
     Unwritten(Unwritten),
 }
@@ -295,13 +297,17 @@ impl Store {
         upload: Upload,
     ) -> Result<(), StoreError> {
         let mut inner = self.write();
-        if inner.bucket(bucket)?.uploads.len() >= UPLOADS_PER_BUCKET_MAX {
+        let found = inner.bucket(bucket)?;
+        if found.uploads.len() >= UPLOADS_PER_BUCKET_MAX {
             return Err(StoreError::TooManyUploads);
         }
         let change = Change::UploadMade {
             bucket: bucket.to_owned(),
             id: id.to_owned(),
-            upload: Box::new(upload),
+            upload: Box::new(Upload {
+                replaces: found.current(&upload.key).is_ok(),
+                ..upload
+            }),
         };
         self.make_room(&inner, &change)?;
         self.commit(&mut inner, [change])
@@ -348,12 +354,13 @@ impl Store {
         id: &str,
         object: Arc<Object>,
         now: UnixMillis,
-        check: impl FnOnce(Option<&Object>) -> Result<(), StoreError>,
+        check: impl FnOnce(&Upload, Option<(UnixMillis, &Object)>) -> Result<(), StoreError>,
     ) -> Result<Option<VersionId>, StoreError> {
         let mut inner = self.write();
         let found = inner.bucket(bucket)?;
-        found.upload(key, id)?;
-        check(found.current(key).ok().map(|it| &**it.1))?;
+        let there = found.current(key).ok();
+        let there = there.map(|(version, object)| (version.modified, &**object));
+        check(found.upload(key, id)?, there)?;
         let (made, version_id) = inner.new_version(bucket, key, Some(object), now)?;
         let ended = Change::UploadGone {
             bucket: bucket.to_owned(),

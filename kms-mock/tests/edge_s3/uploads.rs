@@ -462,3 +462,37 @@ async fn a_read_or_copy_on_a_date_looks_at_dates_that_have_been() {
         assert_eq!(copied.status(), expected, "{on_source}: {date}");
     }
 }
+
+#[tokio::test]
+async fn a_conditional_completion_fails_if_the_key_changed_during_the_upload() {
+    let bucket = Bucket::new().await;
+    let second = std::time::Duration::from_secs(1);
+    let etag = bucket.put("/k", &[], b"same").await.headers()["etag"].clone();
+    let matches = [("if-match", etag.to_str().unwrap())];
+    let absent = [("if-none-match", "*")];
+    let finish = async |id: &str, condition: &[(&str, &str)]| {
+        let part = bucket.part("k", id, 1, b"part").await;
+        let path = format!("/k?uploadId={id}");
+        let body = completion(&[(1, &part)]);
+        bucket.send("POST", &path, condition, body.as_bytes()).await
+    };
+    bucket.mock.clock().advance(second);
+    let put_during = bucket.begin("k", &[]).await;
+    let gone_during = bucket.begin("k", &[]).await;
+    bucket.mock.clock().advance(second);
+    bucket.put("/k", &[], b"same").await;
+    let conflict = finish(&put_during, &matches).await;
+    let body = refused(conflict, 409, "ConditionalRequestConflict").await;
+    assert_eq!(element(&body, "Condition"), "If-Match");
+    assert_eq!(element(&body, "Key"), "k");
+    bucket.send("DELETE", "/k", &[], b"").await;
+    let conflict = finish(&gone_during, &absent).await;
+    let body = refused(conflict, 409, "ConditionalRequestConflict").await;
+    assert_eq!(element(&body, "Condition"), "If-None-Match");
+    let none_before = bucket.begin("k", &[]).await;
+    assert_eq!(finish(&none_before, &absent).await.status(), 200);
+    let both = [matches[0], absent[0]];
+    let refusal = bucket.put("/k", &both, b"").await;
+    let body = refused(refusal, 501, "NotImplemented").await;
+    assert_eq!(element(&body, "Header"), "If-Match,If-None-Match");
+}

@@ -103,9 +103,9 @@ pub(crate) struct Settings {
     pub(crate) ownership: Option<Ownership>,
     pub(crate) public_access: Option<PublicAccessBlock>,
     pub(crate) acl: CannedAcl,
-    /// Whether the default encryption asks for a bucket key, which there is no KMS
-    /// to save from; `None` once it was deleted.
-    pub(crate) bucket_key: Option<bool>,
+    /// Whether the default encryption asks for a bucket key, which is of no use
+    /// without KMS.
+    pub(crate) bucket_key: bool,
 }
 
 /// Versioning of a bucket.
@@ -125,6 +125,9 @@ pub(crate) struct Upload {
     pub(crate) account: String,
     #[serde(with = "crate::s3::keep::millis")]
     pub(crate) initiated: UnixMillis,
+    /// Whether there was an object of the key when it began.
+    #[serde(default)]
+    pub(crate) replaces: bool,
     /// What the client chose, or nothing: then S3 makes a CRC64NVME.
     pub(crate) checksum: Option<(Algorithm, Of)>,
     /// Kept each for itself.
@@ -152,7 +155,7 @@ impl Default for Settings {
             ownership: Some(Ownership::default()),
             public_access: Some(PublicAccessBlock::ALL),
             acl: CannedAcl::default(),
-            bucket_key: Some(false),
+            bucket_key: false,
         }
     }
 }

@@ -22,6 +22,7 @@ fn upload() -> Upload {
         description: Description::default(),
         account: "1".to_owned(),
         initiated: NOW,
+        replaces: false,
         checksum: None,
         parts: BTreeMap::new(),
     }
@@ -218,7 +219,7 @@ fn a_finished_upload_leaves_nothing_but_its_object() {
     );
     let whole = Arc::new(object(8_000));
     store
-        .complete_upload("b", "k", "u", whole, NOW, |_| Ok(()))
+        .complete_upload("b", "k", "u", whole, NOW, |_, _| Ok(()))
         .unwrap();
     assert_eq!(
         store.upload("b", "k", "u").err(),
