@@ -16,7 +16,7 @@ use s3s::{
 
 use serde::{Deserialize, Serialize};
 
-use super::content::Content;
+use super::{content::Content, errors::detailed};
 
 /// Checksum algorithms of S3 objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -315,13 +315,30 @@ pub(crate) fn etag_of_parts<'p>(etags: impl ExactSizeIterator<Item = &'p str>) -
 
 /// Compares a `Content-MD5` header with what arrived.
 pub(crate) fn check_md5(claimed: Option<&str>, md5: [u8; 16]) -> S3Result<()> {
-    match claimed {
-        Some(claimed) if STANDARD.encode(md5) != claimed => Err(s3_error!(
+    let Some(claimed) = claimed else {
+        return Ok(());
+    };
+    let read = STANDARD
+        .decode(claimed)
+        .ok()
+        .filter(|it| it.len() == md5.len());
+    let Some(read) = read else {
+        let error = s3_error!(InvalidDigest, "The Content-MD5 you specified was invalid.");
+        return Err(detailed(error, &[("Content_MD5", claimed)]));
+    };
+    if read != md5 {
+        let (expected, calculated) = (hex::encode(read), STANDARD.encode(md5));
+        let error = s3_error!(
             BadDigest,
             "The Content-MD5 you specified did not match what we received."
-        )),
-        _ => Ok(()),
+        );
+        let digests = [
+            ("ExpectedDigest", expected.as_str()),
+            ("CalculatedDigest", &calculated),
+        ];
+        return Err(detailed(error, &digests));
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use s3s::{
 
 use super::{
     Objects, Sent,
-    errors::invalid_argument,
+    errors::{detailed, invalid_argument},
     objects::version,
     owner,
     store::{Asked, Object},
@@ -275,9 +275,10 @@ pub(super) fn token_key(token: &str) -> S3Result<String> {
         .filter(|key| !key.is_empty())
         .and_then(|key| String::from_utf8(key).ok());
     key.ok_or_else(|| {
-        s3_error!(
+        let error = s3_error!(
             InvalidArgument,
             "The continuation token provided is incorrect"
-        )
+        );
+        detailed(error, &[("ArgumentName", "continuation-token")])
     })
 }

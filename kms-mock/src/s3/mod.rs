@@ -137,6 +137,7 @@ impl ObjectStore {
         };
         parts.extensions.insert(sent);
         if let Err(error) = check_bucket(&parts)
+            .and_then(|()| query::check_keys(&parts))
             .and_then(|()| query::check_counts(&parts))
             .and_then(|()| access::check_ownership(&parts.headers))
             .and_then(|()| self.check_owners(&parts))

@@ -694,9 +694,12 @@ pub(super) fn storage_class(class: Option<&str>) -> S3Result<Option<String>> {
             NotImplemented,
             "Archives are not simulated: choose a storage class that can be read at once"
         )),
-        Some(_) => Err(s3_error!(
-            InvalidStorageClass,
-            "The storage class you specified is not valid"
+        Some(class) => Err(detailed(
+            s3_error!(
+                InvalidStorageClass,
+                "The storage class you specified is not valid"
+            ),
+            &[("StorageClassRequested", class)],
         )),
     }
 }

@@ -238,3 +238,45 @@ async fn what_no_bucket_has_is_told_as_none_and_cannot_be_set() {
     let none = bucket.get("/../other?policy").await;
     refused(none, 404, "NoSuchBucket").await;
 }
+
+#[tokio::test]
+async fn a_refused_argument_is_named() {
+    let bucket = Bucket::new().await;
+    let long = format!("/{}", "k".repeat(1025));
+    let body = refused(bucket.put(&long, &[], b"").await, 400, "KeyTooLongError").await;
+    assert_eq!(element(&body, "Size"), "1025");
+    assert_eq!(bucket.put(&long[..1025], &[], b"").await.status(), 200);
+    for (headers, code, name, value) in [
+        (
+            ("x-amz-copy-source", "nothing"),
+            "InvalidArgument",
+            "ArgumentName",
+            "x-amz-copy-source",
+        ),
+        (
+            ("x-amz-storage-class", "OUTPOSTS"),
+            "InvalidStorageClass",
+            "StorageClassRequested",
+            "OUTPOSTS",
+        ),
+        (
+            ("content-md5", "short"),
+            "InvalidDigest",
+            "Content_MD5",
+            "short",
+        ),
+        (
+            ("content-md5", "hBotaJrYa9FhFEdFPCLG/A=="),
+            "BadDigest",
+            "ExpectedDigest",
+            "841a2d689ad86bd1611447453c22c6fc",
+        ),
+    ] {
+        let refusal = bucket.put("/k", &[headers], b"other").await;
+        let body = refused(refusal, 400, code).await;
+        assert_eq!(element(&body, name), value);
+    }
+    let token = bucket.get("?list-type=2&continuation-token=none").await;
+    let body = refused(token, 400, "InvalidArgument").await;
+    assert_eq!(element(&body, "ArgumentName"), "continuation-token");
+}
