@@ -272,20 +272,20 @@ async fn refuse_debug_mode(
 fn last_refusal(lab: &Lab, attempt: &str) -> anyhow::Result<Refusal> {
     let records = lab.cloud.mock().kms().audit().records();
     let last = records.last().context("KMS was never asked")?;
-    let Some(code) = &last.error_code else {
+    let Some(code) = last.error_code() else {
         bail!("KMS answered {} although {attempt}", last.operation)
     };
-    let message = last.error_message.as_deref().unwrap_or_default();
+    let message = last.error_message().unwrap_or_default();
     Ok(Refusal {
         attempt: attempt.to_owned(),
         answer: if message.is_empty() {
-            code.clone()
+            code.to_owned()
         } else {
             format!("{code}: {message}")
         },
         reason: last
-            .reason
-            .clone()
+            .reason()
+            .map(str::to_owned)
             .context("KMS refused without a reason in its trace")?,
     })
 }
@@ -298,15 +298,16 @@ fn kms_calls(lab: &Lab) -> Vec<KmsCall> {
         .audit()
         .records()
         .iter()
-        .filter(|record| roles.iter().any(|role| record.principal_arn.contains(role)))
+        .filter(|record| {
+            roles
+                .iter()
+                .any(|role| record.principal_arn().contains(role))
+        })
         .map(|record| KmsCall {
             operation: record.operation.to_string(),
-            request_id: record.request_id.clone(),
+            request_id: record.request_id.to_string(),
             attested: record.attested,
-            outcome: record
-                .error_code
-                .clone()
-                .unwrap_or_else(|| "Success".to_owned()),
+            outcome: record.error_code().unwrap_or("Success").to_owned(),
         })
         .collect()
 }

@@ -20,11 +20,14 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use nsm_sim::clock::UnixMillis;
 use serde_json::{Value, json};
+use smallvec::SmallVec;
 
 use crate::{
+    api::Reply,
     policy::{Decision, EncryptionContext},
     principal::Principal,
     recipient::VerifiedDocument,
+    request_id::RequestId,
     ring::Ring,
 };
 
@@ -35,126 +38,161 @@ pub const RECORDS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct AuditRecord {
     /// As answered in `x-amzn-RequestId`.
-    pub request_id: String,
+    pub request_id: RequestId,
     /// When the call was made.
     pub time: UnixMillis,
     /// The operation as the caller named it, cut to 64 characters.
     pub operation: Cow<'static, str>,
-    /// The caller's ARN.
-    pub principal_arn: Arc<str>,
     /// The first key that the call was about, once it was found.
     pub key_arn: Option<Arc<str>>,
     /// Whether the call carried a document that was verified.
     pub attested: bool,
-    /// The exception's name; `None` after a success.
-    pub error_code: Option<String>,
-    /// AWS's message, when it has one.
-    pub error_message: Option<String>,
-    /// What AWS would not tell.
-    pub reason: Option<String>,
     /// Every decision of the call, in order; two for `ReEncrypt`.
-    pub decisions: Vec<Decision>,
-    /// The faults that were injected into the call, in their text form.
-    pub faults: Vec<String>,
+    pub decisions: SmallVec<[Decision; 1]>,
+    pub(crate) rare: Option<Box<Rare>>,
     pub(crate) details: Details,
 }
 
-/// Texts that most records of a thread have in common. Each record holds a
-/// reference: a log of thousands would else be mostly copies of them.
+/// What a plain success has not got. Records are many and their size is felt: each
+/// call touches memory that none has touched for ten thousand calls.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    error_code: Option<&'static str>,
+    error_message: Option<String>,
+    reason: Option<String>,
+    faults: Vec<String>,
+    document: Option<VerifiedDocument>,
+}
+
+impl Rare {
+    /// `None` if there is nothing to keep.
+    pub(crate) fn of(
+        reply: &Reply,
+        error_message: Option<String>,
+        document: Option<VerifiedDocument>,
+    ) -> Option<Box<Self>> {
+        if reply.error_type.is_none() && reply.reason.is_none() && document.is_none() {
+            return None;
+        }
+        Some(Box::new(Self {
+            error_code: reply.error_type,
+            error_message,
+            reason: reply.reason.clone(),
+            faults: Vec::new(),
+            document,
+        }))
+    }
+}
+
+/// What most records of a thread have in common. Each record holds a reference:
+/// a log of thousands would else be mostly copies of these texts.
+#[derive(Debug)]
 pub(crate) struct Common {
-    principal: Arc<Principal>,
-    principal_arn: Arc<str>,
-    region: Arc<str>,
-    user_agent: Arc<str>,
+    principal: Principal,
+    principal_arn: String,
+    region: String,
+    user_agent: String,
 }
 
 thread_local! {
-    static COMMON: RefCell<Option<Common>> = const { RefCell::new(None) };
+    static COMMON: RefCell<Option<Arc<Common>>> = const { RefCell::new(None) };
 }
 
 impl Common {
-    /// Gives `take` the texts of this call, those of the last one where they
-    /// are the same.
-    pub(crate) fn with<T>(
-        principal: &Principal,
-        region: &str,
-        user_agent: &str,
-        take: impl FnOnce(&Self) -> T,
-    ) -> T {
+    /// The texts of this call, those of the thread's last one where they are the
+    /// same.
+    pub(crate) fn of(principal: &Principal, region: &str, user_agent: &str) -> Arc<Self> {
         COMMON.with_borrow_mut(|last| {
-            let common = last.get_or_insert_with(|| Self {
-                principal: Arc::new(principal.clone()),
-                principal_arn: principal.arn().into(),
-                region: region.into(),
-                user_agent: user_agent.into(),
+            let is_same = |it: &&mut Arc<Self>| {
+                it.principal == *principal && it.region == region && it.user_agent == user_agent
+            };
+            if let Some(common) = last.as_mut().filter(is_same) {
+                return Arc::clone(common);
+            }
+            let common = Arc::new(Self {
+                principal: principal.clone(),
+                principal_arn: principal.arn(),
+                region: region.to_owned(),
+                user_agent: user_agent.to_owned(),
             });
-            if *common.principal != *principal {
-                common.principal = Arc::new(principal.clone());
-                common.principal_arn = principal.arn().into();
-            }
-            for (known, text) in [
-                (&mut common.region, region),
-                (&mut common.user_agent, user_agent),
-            ] {
-                if **known != *text {
-                    *known = text.into();
-                }
-            }
-            take(common)
+            Arc::clone(last.insert(common))
         })
-    }
-
-    pub(crate) fn principal(&self) -> Arc<Principal> {
-        Arc::clone(&self.principal)
-    }
-
-    pub(crate) fn principal_arn(&self) -> Arc<str> {
-        Arc::clone(&self.principal_arn)
-    }
-
-    pub(crate) fn region(&self) -> Arc<str> {
-        Arc::clone(&self.region)
-    }
-
-    pub(crate) fn user_agent(&self) -> Arc<str> {
-        Arc::clone(&self.user_agent)
     }
 }
 
 /// What else the event of CloudTrail's shape needs.
 #[derive(Debug)]
 pub(crate) struct Details {
-    pub(crate) principal: Arc<Principal>,
-    pub(crate) region: Arc<str>,
-    pub(crate) user_agent: Arc<str>,
+    pub(crate) common: Arc<Common>,
     pub(crate) source_ip: Option<IpAddr>,
     pub(crate) read_only: bool,
-    pub(crate) document: Option<VerifiedDocument>,
     pub(crate) encryption_context: Option<EncryptionContext>,
 }
 
 impl AuditRecord {
+    /// The caller's ARN.
+    #[must_use]
+    pub fn principal_arn(&self) -> &str {
+        &self.details.common.principal_arn
+    }
+
+    /// The exception's name; `None` after a success.
+    #[must_use]
+    pub fn error_code(&self) -> Option<&'static str> {
+        self.rare.as_ref()?.error_code
+    }
+
+    /// AWS's message, when it has one.
+    #[must_use]
+    pub fn error_message(&self) -> Option<&str> {
+        self.rare.as_ref()?.error_message.as_deref()
+    }
+
+    /// What AWS would not tell.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.rare.as_ref()?.reason.as_deref()
+    }
+
+    /// The faults that were injected into the call, in their text form.
+    #[must_use]
+    pub fn faults(&self) -> &[String] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.faults)
+    }
+
+    fn document(&self) -> Option<&VerifiedDocument> {
+        self.rare.as_ref()?.document.as_ref()
+    }
+
+    /// Notes what was injected, and the reason as it was answered.
+    pub(crate) fn note_faults(&mut self, reason: Option<String>, faults: Vec<String>) {
+        let rare = self.rare.get_or_insert_default();
+        rare.reason = reason;
+        rare.faults = faults;
+    }
+
     /// The record in the shape of a CloudTrail event.
     #[must_use]
     pub fn event(&self) -> Value {
         let details = &self.details;
-        let account = details.principal.account();
+        let common = &details.common;
+        let account = common.principal.account();
         let mut event = json!({
             "eventVersion": "1.11",
             "userIdentity": self.user_identity(),
             "eventTime": self.time.to_string(),
             "eventSource": "kms.amazonaws.com",
             "eventName": self.operation,
-            "awsRegion": &*details.region,
+            "awsRegion": common.region,
             "sourceIPAddress": details.source_ip.map(|ip| ip.to_string()),
-            "userAgent": &*details.user_agent,
+            "userAgent": common.user_agent,
             "requestParameters": {
                 "encryptionContext": details.encryption_context,
                 "keyId": self.key_arn.as_deref(),
             },
             "responseElements": null,
-            "requestID": self.request_id,
-            "eventID": self.request_id,
+            "requestID": self.request_id.as_str(),
+            "eventID": self.request_id.as_str(),
             "readOnly": details.read_only,
             "resources": self.key_arn.iter().map(|arn| json!({
                 "accountId": crate::keys::arn::account_of(arn),
@@ -169,30 +207,30 @@ impl AuditRecord {
         let Some(members) = event.as_object_mut() else {
             return event;
         };
-        if let Some(code) = &self.error_code {
+        if let Some(code) = self.error_code() {
             let code = code
                 .strip_suffix("Exception")
                 .filter(|c| *c == "AccessDenied")
                 .unwrap_or(code);
             members.insert("errorCode".to_owned(), code.into());
-            members.insert("errorMessage".to_owned(), self.error_message.clone().into());
-        } else if let Some(document) = &details.document {
+            members.insert("errorMessage".to_owned(), self.error_message().into());
+        } else if let Some(document) = self.document() {
             let additional = json!({ "recipient": recipient(document) });
             members.insert("additionalEventData".to_owned(), additional);
         }
         // Not CloudTrail's: what only an emulator can tell.
-        if self.reason.is_some() || !self.faults.is_empty() {
-            let own = json!({ "reason": self.reason, "faults": self.faults });
+        if self.reason().is_some() || !self.faults().is_empty() {
+            let own = json!({ "reason": self.reason(), "faults": self.faults() });
             members.insert("drydock".to_owned(), own);
         }
         event
     }
 
     fn user_identity(&self) -> Value {
-        let principal = &self.details.principal;
+        let principal = &self.details.common.principal;
         let account = principal.account();
-        let arn = &*self.principal_arn;
-        match &**principal {
+        let arn = self.principal_arn();
+        match principal {
             Principal::Root { .. } => json!({
                 "type": "Root", "arn": arn, "accountId": account,
             }),
@@ -229,13 +267,13 @@ impl AuditRecord {
     #[must_use]
     pub fn explanation(&self) -> Value {
         json!({
-            "requestId": self.request_id,
+            "requestId": self.request_id.as_str(),
             "time": self.time.to_string(),
             "operation": self.operation,
-            "principal": &*self.principal_arn,
+            "principal": self.principal_arn(),
             "key": self.key_arn.as_deref(),
             "attested": self.attested,
-            "document": self.details.document.as_ref().map(|document| json!({
+            "document": self.document().map(|document| json!({
                 "moduleId": document.module_id,
                 "timestamp": document.timestamp.to_string(),
                 "nitroTpm": document.nitrotpm,
@@ -243,10 +281,10 @@ impl AuditRecord {
                     .map(|(index, value)| (index.to_string(), Value::from(hex::encode(value))))
                     .collect::<serde_json::Map<_, _>>(),
             })),
-            "errorCode": self.error_code,
-            "errorMessage": self.error_message,
-            "reason": self.reason,
-            "faults": self.faults,
+            "errorCode": self.error_code(),
+            "errorMessage": self.error_message(),
+            "reason": self.reason(),
+            "faults": self.faults(),
             "decisions": self.decisions.iter().map(Decision::to_json).collect::<Vec<_>>(),
         })
     }
@@ -323,7 +361,7 @@ impl AuditLog {
     #[must_use]
     pub fn find(&self, request_id: &str) -> Option<Arc<AuditRecord>> {
         self.records
-            .find_last(|record| record.request_id == request_id)
+            .find_last(|record| *record.request_id == *request_id)
     }
 
     /// Forgets everything.

@@ -76,7 +76,7 @@ impl Expectation {
             && self
                 .principal
                 .as_ref()
-                .is_none_or(|arn| received.principal.as_ref() == Some(arn))
+                .is_none_or(|arn| received.principal.as_deref() == Some(arn))
             && self.status.is_none_or(|status| received.status == status)
     }
 }
@@ -179,14 +179,15 @@ mod tests {
     use nsm_sim::clock::UnixMillis;
 
     use super::*;
+    use crate::request_id::RequestId;
 
     fn received(operation: &str, status: u16) -> Received {
         Received {
-            request_id: "r".to_owned(),
+            request_id: RequestId::random(),
             at: UnixMillis(0),
             service: "kms",
-            operation: operation.to_owned(),
-            principal: Some("arn:aws:iam::123456789012:root".to_owned()),
+            operation: operation.to_owned().into(),
+            principal: Some("arn:aws:iam::123456789012:root".into()),
             status,
             reason: (status != 200).then(|| "because".to_owned()),
             tls: false,

@@ -26,11 +26,11 @@ impl Explanation {
     /// For a request that never came to KMS.
     pub(crate) fn of_received(received: &Received) -> Self {
         Self(json!({
-            "requestId": received.request_id,
+            "requestId": received.request_id.as_str(),
             "time": received.at.to_string(),
             "service": received.service,
             "operation": received.operation,
-            "principal": received.principal,
+            "principal": received.principal.as_deref(),
             "status": received.status,
             "reason": received.reason,
         }))

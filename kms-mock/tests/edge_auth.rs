@@ -348,7 +348,7 @@ async fn received_requests_can_be_read_back() {
     let received = mock.received();
     assert_eq!(received.len(), 1);
     assert_eq!(
-        (received[0].service, received[0].operation.as_str()),
+        (received[0].service, &*received[0].operation),
         ("kms", "Decrypt")
     );
     assert_eq!(received[0].at, NOW);

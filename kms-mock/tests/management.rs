@@ -244,7 +244,7 @@ async fn dropped_and_cut_answers_break_the_connection_after_the_work_is_done() {
         "the work was done"
     );
     let records = mock.kms().audit().records();
-    let marks: Vec<_> = records.iter().flat_map(|r| r.faults.clone()).collect();
+    let marks: Vec<_> = records.iter().flat_map(|r| r.faults().to_vec()).collect();
     assert_eq!(marks, ["drop", "cut=10", "cut=0"]);
 }
 

@@ -168,7 +168,7 @@ fn call(kms: &Kms, caller: &Caller, operation: &str, body: &Value) -> Result<Val
         body: body.to_string().as_bytes(),
         region: None,
         caller,
-        request_id: "00000000-0000-4000-8000-000000000000",
+        request_id: kms_mock::RequestId::random(),
         user_agent: "operations",
     });
     if reply.status != 200 {

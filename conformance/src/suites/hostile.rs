@@ -380,7 +380,7 @@ impl Tapped {
         let records = self.stage.lab.cloud.mock().kms().audit().records();
         let marked = records
             .iter()
-            .filter(|record| record.faults.iter().any(|fault| fault.starts_with(mark)));
+            .filter(|record| record.faults().iter().any(|fault| fault.starts_with(mark)));
         marked.count()
     }
 

@@ -83,7 +83,7 @@ impl World {
             operation,
             body,
             caller,
-            request_id: "00000000-0000-0000-0000-000000000000",
+            request_id: kms_mock::RequestId::random(),
             user_agent: "fuzz",
         })
     }

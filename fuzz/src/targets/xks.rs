@@ -267,7 +267,7 @@ impl World {
             operation,
             body: body.to_string().as_bytes(),
             caller: &self.root,
-            request_id: "00000000-0000-0000-0000-000000000000",
+            request_id: kms_mock::RequestId::random(),
             user_agent: "fuzz",
         })
     }

@@ -147,7 +147,7 @@ pub(crate) fn seal(
     if let Some(backing) = &key.found.key.backing {
         return custom_key_store::seal(op, key, backing, maker, context, plaintext);
     }
-    let nonces = op.entropy().array();
+    let nonces = op.entropy().public();
     key.current
         .seal(maker, context, plaintext, &nonces)
         .ok_or(Failure::Internal)
@@ -274,10 +274,12 @@ impl Ciphertext {
         }
         let blob = self.blob.as_deref().map(Blob::parse);
         let Some(Ok(blob)) = blob else { return Ok(()) };
-        let own = found.record.by_handle(blob.handle).is_some();
+        if found.record.by_handle(blob.handle).is_some() {
+            return Ok(());
+        }
         match op.store().arn_by_handle(blob.handle) {
-            Some(_) if !own => Err(Failure::IncorrectKey),
-            _ => Ok(()),
+            Some(_) => Err(Failure::IncorrectKey),
+            None => Ok(()),
         }
     }
 

@@ -285,7 +285,7 @@ fn errand<'a>(op: &'a Op<'_>, operation: &'a str, key: Option<&'a Key>) -> Erran
         region: op.region(),
         now: op.now,
         operation,
-        request_id: op.request_id,
+        request_id: op.request_id.as_str(),
         principal_arn: op.principal_arn(),
         key_arn: key.map(|key| &*key.arn),
     }

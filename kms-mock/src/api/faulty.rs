@@ -57,8 +57,7 @@ impl Kms {
         let marks = [reply.reason.take(), planned.reason()];
         let marks: Vec<String> = marks.into_iter().flatten().collect();
         reply.reason = (!marks.is_empty()).then(|| marks.join("; "));
-        record.reason.clone_from(&reply.reason);
-        record.faults = planned.names();
+        record.note_faults(reply.reason.clone(), planned.names());
         self.audit.push(record);
         reply
     }

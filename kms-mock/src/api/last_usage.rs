@@ -47,8 +47,8 @@ pub(crate) fn get(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
                 "Operation": last.operation,
                 "Timestamp": timestamp(last.at),
                 // The log's events go by their request's id.
-                "CloudTrailEventId": last.request_id,
-                "KmsRequestId": last.request_id,
+                "CloudTrailEventId": last.request_id.as_str(),
+                "KmsRequestId": last.request_id.as_str(),
             })
         },
     );

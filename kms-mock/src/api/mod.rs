@@ -72,7 +72,7 @@ pub(crate) use self::{
 };
 pub use crate::keys::xks::{XksRootError, XksSettings};
 use crate::{
-    audit::{AuditLog, AuditRecord, Common, Details},
+    audit::{AuditLog, AuditRecord, Common, Details, Rare},
     faults::Conditions,
     keys::{
         custom_store::CustomKeyStores, entropy::Entropy, import::TokenKey, store::Store,
@@ -80,6 +80,7 @@ use crate::{
     },
     principal::Caller,
     recipient::DocumentVerifier,
+    request_id::RequestId,
     store::Journal,
 };
 
@@ -130,7 +131,7 @@ pub struct Call<'a> {
     /// Who calls.
     pub caller: &'a Caller,
     /// What the reply's `x-amzn-RequestId` will be.
-    pub request_id: &'a str,
+    pub request_id: RequestId,
     /// The `User-Agent` header.
     pub user_agent: &'a str,
 }
@@ -244,33 +245,32 @@ fn record(
     error_message: Option<String>,
 ) -> AuditRecord {
     let user_agent = beginning(call.user_agent, 256);
-    Common::with(&call.caller.principal, region, user_agent, |common| {
-        AuditRecord {
-            request_id: call.request_id.to_owned(),
-            time: trail.now,
-            operation: match operation {
-                Some(operation) => operation.name().into(),
-                None => Cow::Owned(beginning(call.operation, 64).to_owned()),
-            },
-            principal_arn: common.principal_arn(),
-            key_arn: trail.key_arn,
-            attested: trail.document.is_some(),
-            error_code: reply.error_type.map(str::to_owned),
-            error_message,
-            reason: reply.reason.clone(),
-            decisions: trail.decisions,
-            faults: Vec::new(),
-            details: Details {
-                principal: common.principal(),
-                region: common.region(),
-                user_agent: common.user_agent(),
-                source_ip: call.caller.source_ip,
-                read_only: operation.is_some_and(Operation::is_read_only),
-                document: trail.document,
-                encryption_context: trail.encryption_context,
-            },
-        }
-    })
+    AuditRecord {
+        request_id: call.request_id,
+        time: trail.now,
+        operation: match operation {
+            Some(operation) => operation.name().into(),
+            None => Cow::Owned(beginning(call.operation, 64).to_owned()),
+        },
+        key_arn: trail.key_arn,
+        attested: trail.document.is_some(),
+        rare: Rare::of(reply, error_message, trail.document),
+        decisions: trail.decisions,
+        details: Details {
+            common: Common::of(&call.caller.principal, region, user_agent),
+            source_ip: call.caller.source_ip,
+            read_only: operation.is_some_and(Operation::is_read_only),
+            encryption_context: trail.encryption_context,
+        },
+    }
+}
+
+/// The name of an operation, borrowed if there is such an operation.
+pub(crate) fn static_name(name: &str) -> Cow<'static, str> {
+    match Operation::parse(name) {
+        Some(operation) => operation.name().into(),
+        None => Cow::Owned(name.to_owned()),
+    }
 }
 
 /// At most so many characters of a text.

@@ -11,6 +11,7 @@ use std::{cell::OnceCell, sync::Arc, time::Duration};
 
 use nsm_sim::clock::UnixMillis;
 use serde_json::Value;
+use smallvec::SmallVec;
 
 use super::{
     Call, Kms, alias, crypt, custom_key_store, data_key, data_key_pair, encapsulate,
@@ -36,6 +37,7 @@ use crate::{
     },
     principal::Caller,
     recipient::{Recipient, RecipientError, Rules, VerifiedDocument},
+    request_id::RequestId,
 };
 
 /// The body of a reply.
@@ -50,7 +52,7 @@ pub(crate) struct Op<'a> {
     pub(crate) body: &'a [u8],
     user_agent: &'a str,
     region: &'a str,
-    pub(crate) request_id: &'a str,
+    pub(crate) request_id: RequestId,
     /// Written when it is first asked for.
     principal_arn: OnceCell<String>,
     operation: Option<Operation>,
@@ -65,10 +67,10 @@ pub(crate) struct Trail {
     pub(crate) now: UnixMillis,
     pub(crate) key_arn: Option<Arc<str>>,
     /// The keys that were found.
-    pub(crate) keys: Vec<Arc<Key>>,
+    pub(crate) keys: SmallVec<[Arc<Key>; 1]>,
     pub(crate) document: Option<VerifiedDocument>,
     pub(crate) encryption_context: Option<EncryptionContext>,
-    pub(crate) decisions: Vec<Decision>,
+    pub(crate) decisions: SmallVec<[Decision; 1]>,
 }
 
 /// A key that was found, as it is at the time of the call.
@@ -117,10 +119,10 @@ impl<'a> Op<'a> {
             trail: Trail {
                 now,
                 key_arn: None,
-                keys: Vec::new(),
+                keys: SmallVec::new(),
                 document: None,
                 encryption_context: None,
-                decisions: Vec::new(),
+                decisions: SmallVec::new(),
             },
         }
     }
@@ -491,8 +493,6 @@ impl<'a> Op<'a> {
             Outcome::Allowed(_) => None,
             Outcome::Denied(denial) => Some(*denial),
         };
-        // One is the rule, and the log keeps many.
-        self.trail.decisions.reserve_exact(1);
         self.trail.decisions.push(decision);
         match denial {
             None => Ok(()),

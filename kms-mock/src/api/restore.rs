@@ -19,6 +19,7 @@ use crate::{
         store::{Alias, Store},
     },
     policy::Grant,
+    request_id::RequestId,
     store::rows::{BadRow, UseRow},
 };
 
@@ -81,6 +82,8 @@ impl Kms {
     ) -> Result<(), BadRow> {
         let operation = Operation::parse(&operation)
             .ok_or_else(|| BadRow::because(format!("there is no operation {operation}")))?;
+        let request_id = RequestId::parse(&request_id)
+            .ok_or_else(|| BadRow::because(format!("{request_id} is no request id")))?;
         self.known(key_arn)?.restore_use(LastUse {
             operation: operation.name(),
             at: UnixMillis(at),

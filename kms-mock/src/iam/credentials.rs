@@ -99,7 +99,7 @@ pub(crate) struct AccessKey {
     pub(crate) created: UnixMillis,
     pub(crate) status: Status,
     /// The derived key of the last scope: a client signs all day for one.
-    derived: RwLock<Option<(Scope, Arc<hmac::Key>)>>,
+    derived: RwLock<Option<(Scope<'static>, Arc<hmac::Key>)>>,
 }
 
 impl std::fmt::Debug for AccessKey {
@@ -139,7 +139,7 @@ impl AccessKey {
     }
 
     /// The signing key for `scope`.
-    pub(crate) fn signing_key(&self, scope: &Scope) -> Arc<hmac::Key> {
+    pub(crate) fn signing_key(&self, scope: &Scope<'_>) -> Arc<hmac::Key> {
         if let Ok(derived) = self.derived.read()
             && let Some((known, key)) = &*derived
             && known == scope
@@ -148,7 +148,7 @@ impl AccessKey {
         }
         let key = Arc::new(signing_key(&self.credentials.secret_access_key, scope));
         if let Ok(mut derived) = self.derived.write() {
-            *derived = Some((scope.clone(), Arc::clone(&key)));
+            *derived = Some((scope.clone().into_owned(), Arc::clone(&key)));
         }
         key
     }

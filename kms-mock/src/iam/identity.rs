@@ -1,6 +1,6 @@
 //! Who calls, with which policies, and what those allow.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use nsm_sim::clock::UnixMillis;
 
@@ -62,11 +62,11 @@ impl Identity {
     }
 
     /// What KMS is told about the caller.
-    pub(crate) fn into_caller(self, source_ip: std::net::IpAddr, secure_transport: bool) -> Caller {
+    pub(super) fn caller_from(&self, source_ip: IpAddr, secure_transport: bool) -> Caller {
         Caller {
             source_ip: Some(source_ip),
             secure_transport,
-            ..self.caller()
+            ..self.clone().caller()
         }
     }
 

@@ -296,6 +296,8 @@ impl Iam {
     fn restore(&self, change: Change) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.apply(change);
+        self.version
+            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     }
 
     /// Whether a role, user or group has an inline policy of this name.

@@ -20,6 +20,7 @@ mod keep;
 mod managed;
 mod names;
 mod query;
+mod recent;
 mod roles;
 mod session;
 mod state;
@@ -30,7 +31,10 @@ mod users;
 
 use std::{
     ops::Deref,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use nsm_sim::{
@@ -39,8 +43,6 @@ use nsm_sim::{
 };
 use rand_chacha::ChaCha20Rng;
 
-pub(crate) use self::managed::NewPolicy;
-pub(crate) use self::query::{Form, FormAnswer, answer, refusal, service};
 use self::state::{Change, State};
 pub use self::{
     credentials::Credentials,
@@ -52,6 +54,11 @@ pub use self::{
     roles::NewRole,
     session::{AssumeRole, Session},
     users::NewUser,
+};
+pub(crate) use self::{
+    managed::NewPolicy,
+    query::{Form, FormAnswer, answer, refusal, service},
+    recent::{Known, caller, root},
 };
 
 use crate::{
@@ -67,6 +74,10 @@ pub struct Iam {
     journal: Journal,
     rng: Mutex<ChaCha20Rng>,
     clock: Arc<dyn Clock>,
+    /// Moves on with every change, after it is in place.
+    version: AtomicU64,
+    /// Tells it from every other of this process.
+    number: u64,
 }
 
 impl std::fmt::Debug for Iam {
@@ -100,6 +111,8 @@ impl Iam {
             journal: journal.clone(),
             rng: Mutex::new(rng),
             clock,
+            version: AtomicU64::new(0),
+            number: recent::number(),
         }
     }
 
@@ -182,6 +195,7 @@ impl Changing<'_> {
                 for change in changes.drain(..) {
                     state.apply(change);
                 }
+                iam.version.fetch_add(1, Ordering::SeqCst);
                 drop(state);
                 self.seen = Some(iam.read());
             },

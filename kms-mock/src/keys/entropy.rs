@@ -6,6 +6,7 @@
 //! drawn inside the cryptographic library and does not repeat.
 
 use std::{
+    cell::RefCell,
     fmt,
     sync::{Mutex, PoisonError},
 };
@@ -18,6 +19,24 @@ use rand_chacha::{ChaCha20Rng, rand_core::RngCore};
 pub(crate) enum Entropy {
     System,
     Seeded(Box<Mutex<ChaCha20Rng>>),
+}
+
+thread_local! {
+    static AHEAD: RefCell<Ahead> = const { RefCell::new(Ahead { bytes: [0; 1024], used: 1024 }) };
+}
+
+/// Random bytes of which none is given twice.
+struct Ahead {
+    bytes: [u8; 1024],
+    used: usize,
+}
+
+impl Ahead {
+    fn next_chunk<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let chunk = *self.bytes.get(self.used..)?.first_chunk::<N>()?;
+        self.used += N;
+        Some(chunk)
+    }
 }
 
 /// The name of a stream in a world's start number `start`, counted from 1.
@@ -62,6 +81,22 @@ impl Entropy {
                     .unwrap_or_else(PoisonError::into_inner)
                     .fill_bytes(out);
             }
+        }
+    }
+
+    /// Random bytes that are no secret: nonces. The library's generator takes as
+    /// long for a few bytes as for many, so a thread draws them ahead.
+    pub(crate) fn public<const N: usize>(&self) -> [u8; N] {
+        match self {
+            Self::System => AHEAD.with_borrow_mut(|ahead| {
+                let drawn = ahead.next_chunk();
+                drawn.unwrap_or_else(|| {
+                    self.fill(&mut ahead.bytes);
+                    ahead.used = 0;
+                    ahead.next_chunk().unwrap_or_else(|| self.array())
+                })
+            }),
+            Self::Seeded(_) => self.array(),
         }
     }
 

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     policy::{Grant, KeyFacts, Policy},
+    request_id::RequestId,
     store::{Batch, Journal, Row, Table, Unwritten, rows},
 };
 
@@ -65,7 +66,7 @@ pub(crate) struct Key {
 pub(crate) struct LastUse {
     pub(crate) operation: &'static str,
     pub(crate) at: UnixMillis,
-    pub(crate) request_id: String,
+    pub(crate) request_id: RequestId,
 }
 
 /// What changes during a key's life.
@@ -319,7 +320,7 @@ impl Key {
         self: &Arc<Self>,
         operation: &'static str,
         at: UnixMillis,
-        request_id: &str,
+        request_id: RequestId,
     ) {
         let mut last = self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *last {
@@ -327,13 +328,13 @@ impl Key {
             Some(last) => {
                 last.operation = operation;
                 last.at = at;
-                request_id.clone_into(&mut last.request_id);
+                last.request_id = request_id;
             }
             None => {
                 *last = Some(Box::new(LastUse {
                     operation,
                     at,
-                    request_id: request_id.to_owned(),
+                    request_id,
                 }));
             }
         }
@@ -363,7 +364,10 @@ impl Key {
     }
 
     pub(crate) fn account(&self) -> &str {
-        account_of(&self.arn)
+        // ids have 36 characters, accounts 12
+        let before = self.arn.len().saturating_sub(53);
+        let account = self.arn.get(before..before + 12);
+        account.unwrap_or_else(|| account_of(&self.arn))
     }
 
     pub(crate) fn region(&self) -> &str {

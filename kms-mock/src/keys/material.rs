@@ -16,6 +16,7 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
     digest, hkdf, hmac,
 };
+use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -143,7 +144,7 @@ impl SymmetricMaterial {
                 .ok()?
                 .to_be_bytes(),
         );
-        blob.extend(prefix);
+        blob.extend_from_slice(&prefix);
         let aad = associated_data(&blob, context);
 
         let mut inner = Zeroizing::new(Vec::with_capacity(ciphertext_bytes));
@@ -218,7 +219,7 @@ impl<'a> Blob<'a> {
         let ciphertext = (1..=3).find_map(|length_bytes| {
             let prefix_bytes = nonce_at + GCM_NONCE_BYTES + TAG_LENGTH_16.len() + 1 + length_bytes;
             let (prefix, ciphertext) = data.split_at_checked(prefix_bytes)?;
-            (encrypted_data_prefix(gcm_nonce, ciphertext.len()) == prefix).then_some(ciphertext)
+            (*encrypted_data_prefix(gcm_nonce, ciphertext.len()) == *prefix).then_some(ciphertext)
         })?;
         Some(Self {
             handle,
@@ -265,9 +266,10 @@ const AES256_GCM: &[u8] = b"\x30\x1e\x06\x09\x60\x86\x48\x01\x65\x03\x04\x01\x2e
     \x30\x11\x04\x0c";
 /// The longest prefix there is.
 const PREFIX_BYTES_MAX: usize = 96;
+type Prefix = SmallVec<[u8; PREFIX_BYTES_MAX]>;
 
 /// The DER of PKCS #7 encryptedData up to the ciphertext's first byte.
-fn encrypted_data_prefix(gcm_nonce: &[u8], ciphertext_bytes: usize) -> Vec<u8> {
+fn encrypted_data_prefix(gcm_nonce: &[u8], ciphertext_bytes: usize) -> Prefix {
     let element_bytes = |length| header_bytes(length) + length;
     // From the inside out: each length counts what comes after its header.
     let algorithm = AES256_GCM.len() + gcm_nonce.len() + TAG_LENGTH_16.len();
@@ -275,7 +277,7 @@ fn encrypted_data_prefix(gcm_nonce: &[u8], ciphertext_bytes: usize) -> Vec<u8> {
     let encrypted = VERSION_0.len() + element_bytes(content);
     let explicit = element_bytes(encrypted);
     let whole = ENCRYPTED_DATA.len() + element_bytes(explicit);
-    let mut out = Vec::with_capacity(PREFIX_BYTES_MAX);
+    let mut out = Prefix::new();
     push_header(&mut out, 0x30, whole);
     out.extend_from_slice(ENCRYPTED_DATA);
     push_header(&mut out, 0xa0, explicit);

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
@@ -448,7 +448,7 @@ impl Store {
 
     /// Holds aliases while they and the keys they leave and join are changed.
     pub(crate) fn hold_aliases(&self, arns: &[&str]) -> Vec<MutexGuard<'_, ()>> {
-        let places: BTreeSet<usize> = arns.iter().map(|arn| self.aliases.place(*arn)).collect();
+        let places: BTreeSet<usize> = arns.iter().map(|arn| shard_of(*arn)).collect();
         // In order, so that two callers never wait for each other.
         places
             .iter()
@@ -493,27 +493,19 @@ fn page(
 
 #[derive(Debug)]
 struct Shards<K, V> {
-    hasher: RandomState,
     shards: Vec<RwLock<HashMap<K, V>>>,
 }
 
 impl<K: Hash + Eq, V: Clone> Shards<K, V> {
     fn new() -> Self {
         Self {
-            hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
         }
     }
 
-    /// Below SHARDS.
-    fn place<Q: Hash + ?Sized>(&self, key: &Q) -> usize {
-        let at = self.hasher.hash_one(key) % (SHARDS as u64);
-        usize::try_from(at).unwrap_or(0)
-    }
-
     fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &RwLock<HashMap<K, V>> {
         // There are SHARDS shards.
-        &self.shards[self.place(key)]
+        &self.shards[shard_of(key)]
     }
 
     fn each(&self, mut look: impl FnMut(&V)) {
@@ -546,6 +538,40 @@ impl<K: Hash + Eq, V: Clone> Shards<K, V> {
         for shard in &self.shards {
             write(shard).clear();
         }
+    }
+}
+
+/// Below SHARDS.
+fn shard_of<Q: Hash + ?Sized>(key: &Q) -> usize {
+    let mut spread = Spread::default();
+    key.hash(&mut spread);
+    usize::try_from(spread.finish() % SHARDS as u64).unwrap_or(0)
+}
+
+/// Chooses a shard. Quick, and open to whoever wants all names in one shard: that
+/// costs waiting, no more. The maps inside hash as the standard library does.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Spread {
+    /// Odd, with its bits in no order: the golden ratio's.
+    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+}
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            for (to, from) in word.iter_mut().zip(chunk) {
+                *to = *from;
+            }
+            let mixed = (self.0 ^ u64::from_le_bytes(word)).wrapping_mul(Self::MIX);
+            self.0 = mixed.rotate_left(23);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
     }
 }
 

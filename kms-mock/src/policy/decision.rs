@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use smallvec::SmallVec;
 
 use super::document::{Effect, Policy};
 
@@ -17,7 +18,7 @@ pub struct Decision {
     /// Allowed by what, or denied why.
     pub outcome: Outcome,
     /// Every policy that was looked at, in the order of evaluation.
-    pub policies: Vec<PolicyTrace>,
+    pub policies: SmallVec<[PolicyTrace; 1]>,
     /// The grants for the caller that were looked at.
     pub grants: Vec<GrantTrace>,
 }
@@ -100,7 +101,7 @@ pub struct PolicyTrace {
     /// The kind of policy.
     pub source: PolicySource,
     /// One for each statement, in order.
-    pub statements: Vec<StatementTrace>,
+    pub statements: SmallVec<[StatementTrace; 1]>,
     pub(super) policy: Arc<Policy>,
 }
 

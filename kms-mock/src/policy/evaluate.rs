@@ -24,6 +24,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::{
     decision::{
         AllowedBy, Decision, Denial, GrantTrace, GrantVerdict, Outcome, PolicySource, PolicyTrace,
@@ -48,16 +50,17 @@ pub fn decide(
         + caller.identity_policies.len()
         + usize::from(caller.boundary.is_some())
         + caller.session_policies.len();
-    let mut policies = Vec::with_capacity(looked_at); // the log keeps it
-    let tally = |source: PolicySource, list: &[Arc<Policy>], policies: &mut Vec<PolicyTrace>| {
-        let mut sum = Tally::default();
-        for policy in list {
-            let trace = trace_policy(policy, request, source);
-            sum.add(policy, &trace);
-            policies.push(trace);
-        }
-        sum
-    };
+    let mut policies = SmallVec::with_capacity(looked_at);
+    let tally =
+        |source: PolicySource, list: &[Arc<Policy>], policies: &mut SmallVec<[PolicyTrace; 1]>| {
+            let mut sum = Tally::default();
+            for policy in list {
+                let trace = trace_policy(policy, request, source);
+                sum.add(policy, &trace);
+                policies.push(trace);
+            }
+            sum
+        };
     let resource = match resource_policy {
         Some(policy) => tally(
             PolicySource::Resource,

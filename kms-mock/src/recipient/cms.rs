@@ -168,17 +168,17 @@ pub(crate) fn header(tag: u8, length: usize) -> Vec<u8> {
 }
 
 /// Writes tag and definite length.
-pub(crate) fn push_header(out: &mut Vec<u8>, tag: u8, length: usize) {
-    out.push(tag);
+pub(crate) fn push_header(out: &mut impl Extend<u8>, tag: u8, length: usize) {
     match u8::try_from(length) {
-        Ok(short @ 0..0x80) => out.push(short),
+        Ok(short @ 0..0x80) => out.extend([tag, short]),
         _ => {
             let bytes = length.to_be_bytes();
             let significant = bytes.iter().position(|b| *b != 0).unwrap_or(bytes.len());
             let digits = bytes.get(significant..).unwrap_or_default();
             // A usize has at most eight bytes.
-            out.push(0x80 | u8::try_from(digits.len()).unwrap_or(8));
-            out.extend_from_slice(digits);
+            let count = 0x80 | u8::try_from(digits.len()).unwrap_or(8);
+            out.extend([tag, count]);
+            out.extend(digits.iter().copied());
         }
     }
 }

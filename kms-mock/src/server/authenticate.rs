@@ -5,20 +5,20 @@
 //! recorded from them. Where KMS answers is 400 throughout; STS and IAM use 403,
 //! S3 its own codes. The precise cause also goes into the mock-only reason.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::digest;
 use http::request::Parts;
 use nsm_sim::clock::UnixMillis;
 
 use super::{
-    chunked::Streaming,
+    chunked::{ChunkSigner, Streaming},
     sigv4::{self, Claim, ClaimError, PathEncoding, SKEW_MAX_MS, Signed, format_amz_date},
 };
 use crate::{
     api::multi_region::is_region_name,
     builder::Auth,
-    iam::{Iam, Identity},
+    iam::{self, Iam, Known},
 };
 
 /// Who is asked, because each words a refusal differently.
@@ -41,13 +41,14 @@ pub(crate) struct Gate<'a> {
     pub(crate) now: UnixMillis,
 }
 
-/// A caller, and the key that verified it if there was one to verify with.
-pub(crate) struct Authenticated {
-    pub(crate) identity: Identity,
+/// A caller.
+pub(crate) struct Authenticated<'a> {
+    pub(crate) identity: Arc<Known>,
     /// The Region that the request was signed for, whether or not there was a
     /// key to verify with.
-    pub(crate) region: Option<String>,
-    pub(crate) verified: Option<(Claim, Arc<hmac::Key>)>,
+    pub(crate) region: Option<Cow<'a, str>>,
+    /// What checks the chunks of an S3 upload whose request was verified.
+    pub(crate) signer: Option<Box<ChunkSigner>>,
 }
 
 /// Why a request was not authenticated.
@@ -106,17 +107,17 @@ const S3_SKEWED: &str =
 
 impl Gate<'_> {
     /// Authenticates a request with its whole body as it was sent.
-    pub(crate) fn admit(
+    pub(crate) fn admit<'a>(
         &self,
         service: Service,
-        parts: &Parts,
+        parts: &'a Parts,
         body: &[u8],
-    ) -> Result<Authenticated, Refusal> {
+    ) -> Result<Authenticated<'a>, Refusal> {
         let lenient = self.auth == Auth::Lenient;
-        let root = |account: &str, region: Option<&str>| Authenticated {
-            identity: Identity::root(account),
-            region: region.filter(|it| is_region_name(it)).map(str::to_owned),
-            verified: None,
+        let root = |account: &str, region: Option<Cow<'a, str>>| Authenticated {
+            identity: iam::root(account),
+            region: region.filter(|it| is_region_name(it)),
+            signer: None,
         };
         let claim = match sigv4::claim(parts) {
             Ok(Some(claim)) => claim,
@@ -130,16 +131,15 @@ impl Gate<'_> {
             Ok(None) => return Err(Refusal::Unsigned),
             Err(error) => return Err(error.into()),
         };
-        let id = || claim.access_key_id.clone();
-        let Some(key) = self.iam.key(&claim.access_key_id) else {
+        let id = || claim.access_key_id.clone().into_owned();
+        let Some(holding) = self.iam.holding(&claim.access_key_id) else {
             if !lenient {
                 return Err(Refusal::UnknownKey { id: id() });
             }
-            return Ok(root(
-                account_of(&claim.access_key_id).unwrap_or(self.account),
-                Some(&claim.scope.region),
-            ));
+            let account = account_of(&claim.access_key_id).unwrap_or(self.account);
+            return Ok(root(account, Some(claim.scope.region)));
         };
+        let key = holding.key;
         self.check_scope(service, &claim)?;
         // A token is looked at before a signature: AWS finds the secret in it.
         match (&key.credentials.session_token, &claim.token) {
@@ -175,14 +175,24 @@ impl Gate<'_> {
         if !sigv4::verify(&claim, &signed, &signing_key) {
             return Err(Refusal::Mismatch);
         }
-        let identity = self
-            .iam
-            .identity(&key)
+        let identity = holding
+            .identity
             .ok_or_else(|| Refusal::HolderGone { id: id() })?;
+        let signer = claim
+            .signature
+            .filter(|_| service == Service::S3)
+            .map(|previous| {
+                Box::new(ChunkSigner {
+                    key: (*signing_key).clone(),
+                    scope: claim.scope.to_string(),
+                    previous,
+                    amz_date: claim.amz_date.into_owned(),
+                })
+            });
         Ok(Authenticated {
             identity,
-            region: Some(claim.scope.region.clone()),
-            verified: Some((claim, signing_key)),
+            region: Some(claim.scope.region),
+            signer,
         })
     }
 
@@ -216,8 +226,8 @@ impl Gate<'_> {
         Ok(())
     }
 
-    fn check_scope(&self, service: Service, claim: &Claim) -> Result<(), Refusal> {
-        let presented = claim.scope.service.as_str();
+    fn check_scope(&self, service: Service, claim: &Claim<'_>) -> Result<(), Refusal> {
+        let presented = &*claim.scope.service;
         let (fits, expected) = match service {
             Service::Kms => (presented == "kms", "kms"),
             Service::Form => (matches!(presented, "sts" | "iam"), "sts"),
@@ -232,14 +242,14 @@ impl Gate<'_> {
         // Keys live in the Region that the request was signed for.
         if service == Service::Kms && !is_region_name(&claim.scope.region) {
             return Err(Refusal::WrongRegion {
-                presented: claim.scope.region.clone(),
+                presented: claim.scope.region.clone().into_owned(),
                 expected: self.region.to_owned(),
             });
         }
         Ok(())
     }
 
-    fn check_time(&self, claim: &Claim) -> Result<(), Refusal> {
+    fn check_time(&self, claim: &Claim<'_>) -> Result<(), Refusal> {
         let (signed, now) = (claim.signed_at, self.now);
         if signed.0 > now.0.saturating_add(SKEW_MAX_MS) {
             return Err(Refusal::SignedTooLate { signed, now });
@@ -435,7 +445,7 @@ fn account_of(access_key_id: &str) -> Option<&str> {
 /// The payload hash as it stands in the canonical request.
 fn payload_hash(
     service: Service,
-    claim: &Claim,
+    claim: &Claim<'_>,
     parts: &Parts,
     body: &[u8],
 ) -> Result<String, Refusal> {
@@ -464,7 +474,7 @@ fn payload_hash(
 }
 
 /// `host` must be signed, and for S3 every `x-amz-` header that was sent.
-fn check_signed_headers(service: Service, claim: &Claim, parts: &Parts) -> Result<(), Refusal> {
+fn check_signed_headers(service: Service, claim: &Claim<'_>, parts: &Parts) -> Result<(), Refusal> {
     let signed = |name: &str| claim.signed_headers.names().any(|signed| signed == name);
     if !signed("host") {
         return Err(Refusal::HeaderNotSigned {

@@ -4,11 +4,16 @@
 //! incomplete message). Bodies are not streamed on: every service here needs
 //! the whole body before it can verify the signature over it.
 
-use std::{pin::Pin, task::Context, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Frame, Incoming};
 use tokio::time::Instant;
 
 use super::{limits::Limits, patience::Patience};
@@ -78,21 +83,14 @@ pub(crate) async fn collect(
         }
         return Err(BodyError::TooLarge { max });
     }
-    let mut now = Instant::now();
-    let end = now + bounds.whole;
+    let mut clock = Waiting::default();
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     loop {
-        let deadline = end.min(now + bounds.idle);
-        let arriving = |context: &mut Context<'_>| Pin::new(&mut body).poll_frame(context);
-        let frame = match bounds.patience.wait_until(deadline, arriving).await {
-            None => {
-                let waited = deadline.saturating_duration_since(now);
-                return Err(BodyError::TooSlow { waited });
-            }
-            Some(None) => break,
-            Some(Some(Err(_))) => return Err(BodyError::Truncated),
-            Some(Some(Ok(frame))) => frame,
+        let frame = match clock.frame(&mut body, bounds).await? {
+            None => break,
+            Some(Err(_)) => return Err(BodyError::Truncated),
+            Some(Ok(frame)) => frame,
         };
         let Ok(data) = frame.into_data() else {
             continue;
@@ -100,7 +98,6 @@ pub(crate) async fn collect(
         if data.len() as u64 == announced && body.is_end_stream() {
             return Ok(data); // the usual body: one frame, taken without a copy
         }
-        now = Instant::now();
         if first.len() + rest.len() + data.len() > max {
             discard(body).await;
             return Err(BodyError::TooLarge { max });
@@ -122,6 +119,39 @@ pub(crate) async fn collect(
     } else {
         rest.freeze()
     })
+}
+
+/// How long a body has been waited for.
+#[derive(Default)]
+struct Waiting {
+    /// Of the whole body; set when there is something to wait for, since most
+    /// bodies have come with their head.
+    end: Option<Instant>,
+}
+
+impl Waiting {
+    async fn frame(
+        &mut self,
+        body: &mut Incoming,
+        bounds: Bounds<'_>,
+    ) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, BodyError> {
+        let mut arriving = |context: &mut Context<'_>| Pin::new(&mut *body).poll_frame(context);
+        let at_once = poll_fn(|context| {
+            Poll::Ready(match arriving(context) {
+                Poll::Ready(frame) => Some(frame),
+                Poll::Pending => None,
+            })
+        });
+        if let Some(frame) = at_once.await {
+            return Ok(frame);
+        }
+        let now = Instant::now();
+        let end = *self.end.get_or_insert(now + bounds.whole);
+        let deadline = end.min(now + bounds.idle);
+        let waited = deadline.saturating_duration_since(now);
+        let arrived = bounds.patience.wait_until(deadline, arriving).await;
+        arrived.ok_or(BodyError::TooSlow { waited })
+    }
 }
 
 async fn discard(mut body: Incoming) {

@@ -38,6 +38,11 @@ pub struct Limits {
     pub s3_store_bytes_max: u64,
 }
 
+impl Limits {
+    /// hyper's own default.
+    pub(super) const HEADERS_MAX: usize = 100;
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -47,7 +52,7 @@ impl Default for Limits {
             body_idle_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(300),
             write_timeout: Duration::from_secs(30),
-            headers_max: 100,
+            headers_max: Self::HEADERS_MAX,
             head_bytes_max: 64 * 1024,
             kms_body_bytes_max: 1024 * 1024,
             form_body_bytes_max: 128 * 1024,

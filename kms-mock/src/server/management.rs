@@ -207,9 +207,9 @@ impl Desk {
                 let received: Vec<Value> = received
                     .map(|one| {
                         json!({
-                            "requestId": one.request_id, "time": one.at.to_string(),
+                            "requestId": one.request_id.as_str(), "time": one.at.to_string(),
                             "service": one.service, "operation": one.operation,
-                            "principal": one.principal, "status": one.status,
+                            "principal": one.principal.as_deref(), "status": one.status,
                             "reason": one.reason, "tls": one.tls,
                         })
                     })
@@ -337,7 +337,7 @@ pub(crate) fn explain(kms: &Kms, edge: &Edge, request_id: &str) -> Option<Explan
     received
         .iter()
         .rev()
-        .find(|one| one.request_id == request_id)
+        .find(|one| *one.request_id == *request_id)
         .map(Explanation::of_received)
 }
 

@@ -18,7 +18,7 @@ pub mod sigv4;
 mod stall;
 pub mod tls;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -36,6 +36,7 @@ use crate::{
     builder::Auth,
     faults::{Faults, Planned},
     iam::Iam,
+    request_id::RequestId,
     ring::Ring,
     s3::ObjectStore,
 };
@@ -73,15 +74,15 @@ pub struct CallFaults<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
     /// `x-amzn-RequestId` of the answer.
-    pub request_id: String,
+    pub request_id: RequestId,
     /// When it was answered, by the world's clock.
     pub at: UnixMillis,
     /// `kms`, `sts`, `iam`, `s3` or `drydock`.
     pub service: &'static str,
     /// KMS operation, STS or IAM action, else method and path.
-    pub operation: String,
+    pub operation: Cow<'static, str>,
     /// ARN of the caller, if it was authenticated.
-    pub principal: Option<String>,
+    pub principal: Option<Arc<str>>,
     /// HTTP status of the answer.
     pub status: u16,
     /// Why it was refused, as in the mock-only header.
@@ -188,8 +189,12 @@ where
         .timer(patience.clone())
         .auto_date_header(false) // the world's time, not the machine's
         .header_read_timeout(limits.header_timeout)
-        .max_headers(limits.headers_max)
         .max_buf_size(limits.head_bytes_max);
+    // hyper makes room for its own default on the stack, for any other number in a
+    // loop at every request.
+    if limits.headers_max != Limits::HEADERS_MAX {
+        builder.max_headers(limits.headers_max);
+    }
     let service = service_fn(|request| edge.answer(request, origin, &patience));
     let stream = TokioIo::new(Stall::new(stream, limits.write_timeout));
     let served = builder.serve_connection(stream, service);

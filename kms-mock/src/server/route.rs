@@ -5,7 +5,7 @@
 //! LocalStack's `/_localstack/health` and `/_localstack/info`. `X-Amz-Target` is KMS, a form with
 //! `Action` is STS or IAM, everything else is S3.
 
-use std::cell::RefCell;
+use std::{borrow::Cow, cell::RefCell, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -20,16 +20,17 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 
 use super::{
     CallFaults, Edge, Origin, Received,
-    authenticate::{Authenticated, Gate, Refusal, Service},
+    authenticate::{Gate, Refusal, Service},
     body::{self, BodyError, Bounds},
     chunked::{self, ChunkError, ChunkSigner, Streaming},
     cut::{self, Dropped},
     patience::Patience,
 };
 use crate::{
-    api::Call,
+    api::{Call, static_name},
     faults::Occasion,
     iam::{self, FormAnswer},
+    request_id::RequestId,
     s3,
 };
 
@@ -49,15 +50,16 @@ const REASON_BYTES_MAX: usize = 1024;
 struct Arrival<'a> {
     origin: Origin,
     patience: &'a Patience,
-    request_id: &'a str,
+    request_id: RequestId,
+    now: UnixMillis,
 }
 
 /// What is noted of a request beside the answer itself.
 struct Noted {
     answer: Answer,
     service: &'static str,
-    operation: String,
-    principal: Option<String>,
+    operation: Cow<'static, str>,
+    principal: Option<Arc<str>>,
     reason: Option<String>,
 }
 
@@ -69,17 +71,18 @@ impl Edge {
         origin: Origin,
         patience: &Patience,
     ) -> Result<Answer, Dropped> {
-        let request_id = new_request_id();
+        let request_id = RequestId::random();
+        let now = self.clock.now();
         let arrival = Arrival {
             origin,
             patience,
-            request_id: &request_id,
+            request_id,
+            now,
         };
         let mut noted = self.route(request, arrival).await;
         let headers = noted.answer.headers_mut();
-        let now = self.clock.now();
         headers.insert(DATE, date(now));
-        if let Ok(id) = HeaderValue::from_str(&request_id) {
+        if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
             if noted.service == "s3" {
                 headers.insert(S3_REQUEST_ID, id.clone());
             }
@@ -91,10 +94,10 @@ impl Edge {
         let status = noted.answer.status().as_u16();
         tracing::debug!(
             target: "request",
-            id = request_id,
+            id = request_id.as_str(),
             service = noted.service,
-            operation = noted.operation,
-            principal = noted.principal,
+            operation = &*noted.operation,
+            principal = noted.principal.as_deref(),
             status,
             reason = noted.reason,
         );
@@ -135,9 +138,10 @@ impl Edge {
             _ => {}
         }
         if is_form(&parts) {
-            return self.form(&parts, incoming, arrival).await;
+            // Boxed: the future of every request is else as large as the largest.
+            return Box::pin(self.form(&parts, incoming, arrival)).await;
         }
-        self.s3(parts, incoming, arrival.patience).await
+        Box::pin(self.s3(parts, incoming, arrival)).await
     }
 
     fn ca_certificate(&self) -> Answer {
@@ -147,13 +151,13 @@ impl Edge {
         }
     }
 
-    fn gate(&self) -> Gate<'_> {
+    fn gate(&self, now: UnixMillis) -> Gate<'_> {
         Gate {
             iam: &self.iam,
             auth: self.auth,
             account: &self.account,
             region: &self.region,
-            now: self.clock.now(),
+            now,
         }
     }
 
@@ -168,7 +172,7 @@ impl Edge {
         let noted = |answer, principal, reason| Noted {
             answer,
             service: "kms",
-            operation: operation.unwrap_or(target).to_owned(),
+            operation: static_name(operation.unwrap_or(target)),
             principal,
             reason,
         };
@@ -192,7 +196,7 @@ impl Edge {
                 );
             }
         };
-        let admitted = match self.gate().admit(Service::Kms, parts, &body) {
+        let admitted = match self.gate(arrival.now).admit(Service::Kms, parts, &body) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let (code, message) = refusal.for_kms();
@@ -203,7 +207,7 @@ impl Edge {
                 );
             }
         };
-        let principal = Some(admitted.identity.principal.arn());
+        let principal = Some(admitted.identity.arn());
         let Some(operation) = operation.filter(|_| parts.method == Method::POST) else {
             let reason = format!("{} {target} is no KMS operation", parts.method);
             let answer = whole(
@@ -214,9 +218,8 @@ impl Edge {
             return noted(answer, principal, Some(reason));
         };
         let region = admitted.region;
-        let caller = admitted
-            .identity
-            .into_caller(arrival.origin.peer.ip(), arrival.origin.tls);
+        let origin = arrival.origin;
+        let caller = iam::caller(&admitted.identity, origin.peer.ip(), origin.tls);
         let user_agent = parts
             .headers
             .get(USER_AGENT)
@@ -233,13 +236,13 @@ impl Edge {
         if let Some(faults) = &faults
             && !faults.planned.latency.is_zero()
         {
-            tokio::time::sleep(faults.planned.latency).await;
+            Box::pin(tokio::time::sleep(faults.planned.latency)).await;
         }
         let mut answer_it = || match &mut faults {
             Some(faults) => self.kms.call_with_faults(&call, faults),
             None => self.kms.call(&call),
         };
-        let reply = if makes_a_key(operation) {
+        let reply = if makes_an_rsa_key(operation, &body) {
             // RSA keys take up to a second; other connections of this worker go on.
             tokio::task::block_in_place(answer_it)
         } else {
@@ -273,11 +276,11 @@ impl Edge {
     async fn form(&self, parts: &Parts, incoming: Incoming, arrival: Arrival<'_>) -> Noted {
         let limits = &self.limits;
         let max = limits.form_body_bytes_max;
-        let request_id = arrival.request_id;
+        let request_id = arrival.request_id.as_str();
         let noted = |answer: FormAnswer, action: &str, principal, reason| Noted {
             answer: whole(answer.status, "text/xml", answer.body),
             service: iam::service(action),
-            operation: action.to_owned(),
+            operation: action.to_owned().into(),
             principal,
             reason,
         };
@@ -299,7 +302,7 @@ impl Edge {
         };
         let form = iam::Form::parse(parts.uri.query().unwrap_or_default(), &body);
         let action = form.action();
-        let admitted = match self.gate().admit(Service::Form, parts, &body) {
+        let admitted = match self.gate(arrival.now).admit(Service::Form, parts, &body) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let (code, status, message) = refusal.for_form();
@@ -307,24 +310,24 @@ impl Edge {
                 return noted(answer, action, None, Some(refusal.to_string()));
             }
         };
-        let principal = Some(admitted.identity.principal.arn());
+        let principal = Some(admitted.identity.arn());
         let answer = iam::answer(&self.iam, &admitted.identity, &form, request_id);
         let reason = answer.error.map(str::to_owned);
         noted(answer, action, principal, reason)
     }
 
-    async fn s3(&self, parts: Parts, incoming: Incoming, patience: &Patience) -> Noted {
+    async fn s3(&self, parts: Parts, incoming: Incoming, arrival: Arrival<'_>) -> Noted {
         let limits = &self.limits;
         let operation = format!("{} {}", parts.method, parts.uri.path());
         let refused = |code, status, message, principal, reason: String| Noted {
             answer: s3_answer(s3::error_response(s3::fault(code, status, message))),
             service: "s3",
-            operation: operation.clone(),
+            operation: operation.clone().into(),
             principal,
             reason: Some(reason),
         };
         let max = limits.s3_body_bytes_max;
-        let bounds = Bounds::of(limits, max, patience);
+        let bounds = Bounds::of(limits, max, arrival.patience);
         let body = match body::collect(incoming, expects_continue(&parts), bounds).await {
             Ok(body) => body,
             Err(error) => {
@@ -349,17 +352,19 @@ impl Edge {
                 return noted;
             }
         };
-        let admitted = match self.gate().admit(Service::S3, &parts, &body) {
+        let admitted = match self.gate(arrival.now).admit(Service::S3, &parts, &body) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let (code, status, message) = refusal.for_s3();
                 return refused(code, status, message, None, refusal.to_string());
             }
         };
-        let principal = Some(admitted.identity.principal.arn());
-        let account = admitted.identity.principal.account().to_owned();
-        let region = admitted.region.clone();
-        let (parts, body) = match plain(parts, body, admitted) {
+        let identity = admitted.identity;
+        let principal = Some(identity.arn());
+        let account = identity.principal.account();
+        let region = admitted.region.map(Cow::into_owned);
+        let signer = admitted.signer;
+        let (parts, body) = match plain(parts, body, signer) {
             Ok(plain) => plain,
             Err(error) => {
                 let (code, status, message) = match &error {
@@ -377,11 +382,11 @@ impl Edge {
                 return refused(code, status, message, principal, error.to_string());
             }
         };
-        let answer = s3_answer(self.s3.call(parts, body, &account, region.as_deref()).await);
+        let answer = s3_answer(self.s3.call(parts, body, account, region.as_deref()).await);
         Noted {
             answer,
             service: "s3",
-            operation,
+            operation: operation.into(),
             principal,
             reason: None,
         }
@@ -432,7 +437,7 @@ enum Unwrapping {
 fn plain(
     mut parts: Parts,
     body: Bytes,
-    admitted: Authenticated,
+    signer: Option<Box<ChunkSigner>>,
 ) -> Result<(Parts, Bytes), Unwrapping> {
     let headers = &mut parts.headers;
     let content_sha256 = headers
@@ -442,15 +447,7 @@ fn plain(
     let body = match streaming {
         None => body,
         Some(streaming) => {
-            let signer = admitted.verified.and_then(|(claim, key)| {
-                Some(ChunkSigner {
-                    key: (*key).clone(),
-                    scope: claim.scope.to_string(),
-                    previous: claim.signature?,
-                    amz_date: claim.amz_date,
-                })
-            });
-            let decoded = chunked::decode(&body, streaming, signer)?;
+            let decoded = chunked::decode(&body, streaming, signer.map(|it| *it))?;
             if let Some(announced) = headers.get("x-amz-decoded-content-length") {
                 let announced = announced.to_str().unwrap_or_default();
                 if announced.parse() != Ok(decoded.body.len()) {
@@ -577,32 +574,27 @@ fn is_form(parts: &Parts) -> bool {
     form_body || query.split('&').any(|pair| pair.starts_with("Action="))
 }
 
-/// Operations that may have to make an RSA key.
-fn makes_a_key(operation: &str) -> bool {
-    matches!(
+/// Whether a call may have to make an RSA key.
+fn makes_an_rsa_key(operation: &str, body: &[u8]) -> bool {
+    let makes_keys = matches!(
         operation,
         "CreateKey"
             | "GenerateDataKeyPair"
             | "GenerateDataKeyPairWithoutPlaintext"
             | "GetParametersForImport"
-    )
+    );
+    makes_keys && body.windows(4).any(|word| word == b"RSA_")
 }
 
 fn expects_continue(parts: &Parts) -> bool {
     parts.headers.contains_key(http::header::EXPECT)
 }
 
-fn new_request_id() -> String {
-    let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
-    let mut text = uuid::Uuid::encode_buffer();
-    id.hyphenated().encode_lower(&mut text).to_owned()
-}
-
 fn own(operation: &str, answer: Answer) -> Noted {
     Noted {
         answer,
         service: "drydock",
-        operation: operation.to_owned(),
+        operation: operation.to_owned().into(),
         principal: None,
         reason: None,
     }

@@ -7,8 +7,10 @@
 //! head, the key and the time. Not modelled: SigV4A (asymmetric), SigV2, browser
 //! POST policies.
 
+use std::borrow::Cow;
+
 use aws_lc_rs::{digest, hmac};
-use http::{HeaderMap, Method, request::Parts};
+use http::{HeaderMap, HeaderName, Method, request::Parts};
 use nsm_sim::clock::UnixMillis;
 use subtle::ConstantTimeEq;
 use time::{
@@ -25,42 +27,59 @@ const AUTHORIZATION_BYTES_MAX: usize = 8 * 1024;
 /// More signed headers than any request here may have.
 const SIGNED_HEADERS_MAX: usize = 128;
 
+const AMZ_DATE_HEADER: HeaderName = HeaderName::from_static("x-amz-date");
+const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
+
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const AMZ_DATE: &[BorrowedFormatItem<'_>] =
     format_description!("[year][month][day]T[hour][minute][second]Z");
 
-/// A signature as the request claims it, not yet checked.
+/// A signature as the request claims it, not yet checked. What needs no decoding
+/// is borrowed from the request's head.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Claim {
+pub struct Claim<'a> {
     /// The access key that is said to have signed.
-    pub access_key_id: String,
+    pub access_key_id: Cow<'a, str>,
     /// Date, Region and service it was signed for.
-    pub scope: Scope,
+    pub scope: Scope<'a>,
     /// The headers under the signature.
-    pub signed_headers: SignedHeaders,
+    pub signed_headers: SignedHeaders<'a>,
     /// The signature; `None` if what is there is not 64 hex digits.
     pub signature: Option<[u8; 32]>,
     /// When it was signed.
     pub signed_at: UnixMillis,
     /// `X-Amz-Date` as it was signed.
-    pub amz_date: String,
+    pub amz_date: Cow<'a, str>,
     /// The session token sent along.
-    pub token: Option<String>,
+    pub token: Option<Cow<'a, str>>,
     /// For a presigned URL, how many seconds it lives.
     pub expires_secs: Option<u64>,
 }
 
 /// Lower-case names of headers, in the given order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignedHeaders(String);
+pub struct SignedHeaders<'a>(Cow<'a, str>);
 
-impl SignedHeaders {
-    fn parse(text: &str) -> Result<Self, ClaimError> {
-        let count = text.split(';').count();
-        if count > SIGNED_HEADERS_MAX || text.split(';').any(str::is_empty) {
+impl<'a> SignedHeaders<'a> {
+    fn parse(text: Cow<'a, str>) -> Result<Self, ClaimError> {
+        let (mut count, mut upper, mut last) = (1, false, b';');
+        for byte in text.bytes() {
+            if byte == b';' {
+                count += 1;
+                if last == b';' {
+                    return Err(ClaimError::Malformed("SignedHeaders"));
+                }
+            }
+            upper |= byte.is_ascii_uppercase();
+            last = byte;
+        }
+        if count > SIGNED_HEADERS_MAX || last == b';' {
             return Err(ClaimError::Malformed("SignedHeaders"));
         }
-        Ok(Self(text.to_ascii_lowercase()))
+        if upper {
+            return Ok(Self(text.to_ascii_lowercase().into()));
+        }
+        Ok(Self(text))
     }
 
     /// The names.
@@ -71,16 +90,28 @@ impl SignedHeaders {
 
 /// What a signing key is derived for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
+pub struct Scope<'a> {
     /// `YYYYMMDD`.
-    pub date: String,
+    pub date: Cow<'a, str>,
     /// Region.
-    pub region: String,
+    pub region: Cow<'a, str>,
     /// Service, `kms`.
-    pub service: String,
+    pub service: Cow<'a, str>,
 }
 
-impl std::fmt::Display for Scope {
+impl Scope<'_> {
+    /// The same, to be kept.
+    #[must_use]
+    pub fn into_owned(self) -> Scope<'static> {
+        Scope {
+            date: Cow::Owned(self.date.into_owned()),
+            region: Cow::Owned(self.region.into_owned()),
+            service: Cow::Owned(self.service.into_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Scope<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
@@ -90,7 +121,7 @@ impl std::fmt::Display for Scope {
     }
 }
 
-impl std::fmt::Debug for Claim {
+impl std::fmt::Debug for Claim<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Claim")
             .field("access_key_id", &self.access_key_id)
@@ -146,7 +177,7 @@ pub enum ClaimError {
 ///
 /// # Errors
 /// [`ClaimError`] if there is something that cannot be read as a signature.
-pub fn claim(parts: &Parts) -> Result<Option<Claim>, ClaimError> {
+pub fn claim(parts: &Parts) -> Result<Option<Claim<'_>>, ClaimError> {
     if let Some(value) = parts.headers.get(http::header::AUTHORIZATION) {
         let value = value.to_str().map_err(|_| ClaimError::Algorithm)?;
         if value.starts_with("AWS ") {
@@ -167,17 +198,12 @@ pub fn claim(parts: &Parts) -> Result<Option<Claim>, ClaimError> {
 
 /// The key that signs everything of one scope.
 #[must_use]
-pub fn signing_key(secret: &str, scope: &Scope) -> hmac::Key {
+pub fn signing_key(secret: &str, scope: &Scope<'_>) -> hmac::Key {
     let mut seed = zeroize::Zeroizing::new(Vec::with_capacity(4 + secret.len()));
     seed.extend_from_slice(b"AWS4");
     seed.extend_from_slice(secret.as_bytes());
     let mut key = hmac::Key::new(hmac::HMAC_SHA256, &seed);
-    for part in [
-        scope.date.as_str(),
-        &scope.region,
-        &scope.service,
-        "aws4_request",
-    ] {
+    for part in [&*scope.date, &scope.region, &scope.service, "aws4_request"] {
         let next = hmac::sign(&key, part.as_bytes());
         key = hmac::Key::new(hmac::HMAC_SHA256, next.as_ref());
     }
@@ -212,7 +238,7 @@ pub struct Signed<'a> {
 
 /// Whether the claim's signature is `key`'s over `signed`, in constant time.
 #[must_use]
-pub fn verify(claim: &Claim, signed: &Signed<'_>, key: &hmac::Key) -> bool {
+pub fn verify(claim: &Claim<'_>, signed: &Signed<'_>, key: &hmac::Key) -> bool {
     let Some(signature) = &claim.signature else {
         return false;
     };
@@ -316,19 +342,19 @@ pub(crate) fn uri_decode(text: &str) -> Vec<u8> {
     out
 }
 
-fn claim_from_header(value: &str, headers: &HeaderMap) -> Result<Claim, ClaimError> {
+fn claim_from_header<'a>(value: &'a str, headers: &'a HeaderMap) -> Result<Claim<'a>, ClaimError> {
     let (credential, signed_headers, signature) = authorization_fields(value)?;
     let (amz_date, signed_at) = date_of(headers)?;
     let (access_key_id, scope) = parse_credential(credential, &amz_date)?;
     let token = headers
-        .get("x-amz-security-token")
-        .map(|token| token.to_str().map(str::to_owned))
+        .get(SECURITY_TOKEN)
+        .map(|token| token.to_str().map(Cow::Borrowed))
         .transpose()
         .map_err(|_| ClaimError::Malformed("X-Amz-Security-Token"))?;
     Ok(Claim {
-        access_key_id,
+        access_key_id: access_key_id.into(),
         scope,
-        signed_headers: SignedHeaders::parse(signed_headers)?,
+        signed_headers: SignedHeaders::parse(signed_headers.into())?,
         signature: parse_signature(signature),
         signed_at,
         amz_date,
@@ -368,7 +394,7 @@ fn authorization_fields(value: &str) -> Result<(&str, &str, &str), ClaimError> {
     ))
 }
 
-fn claim_from_query(query: &str) -> Result<Claim, ClaimError> {
+fn claim_from_query(query: &str) -> Result<Claim<'static>, ClaimError> {
     let value_of = |wanted: &'static str| -> Result<String, ClaimError> {
         let value = pairs(query)
             .find(|(name, _)| *name == wanted)
@@ -381,7 +407,8 @@ fn claim_from_query(query: &str) -> Result<Claim, ClaimError> {
     }
     let amz_date = value_of("X-Amz-Date")?;
     let signed_at = parse_amz_date(&amz_date).ok_or(ClaimError::Malformed("X-Amz-Date"))?;
-    let (access_key_id, scope) = parse_credential(&value_of("X-Amz-Credential")?, &amz_date)?;
+    let credential = value_of("X-Amz-Credential")?;
+    let (access_key_id, scope) = parse_credential(&credential, &amz_date)?;
     let expires_secs = match value_of("X-Amz-Expires") {
         Ok(text) => text
             .parse()
@@ -393,23 +420,23 @@ fn claim_from_query(query: &str) -> Result<Claim, ClaimError> {
         return Err(ClaimError::ExpiresTooLong);
     }
     let token = match value_of("X-Amz-Security-Token") {
-        Ok(token) => Some(token),
+        Ok(token) => Some(token.into()),
         Err(ClaimError::Missing(_)) => None,
         Err(error) => return Err(error),
     };
     Ok(Claim {
-        access_key_id,
-        scope,
-        signed_headers: SignedHeaders::parse(&value_of("X-Amz-SignedHeaders")?)?,
+        access_key_id: access_key_id.to_owned().into(),
+        scope: scope.into_owned(),
+        signed_headers: SignedHeaders::parse(value_of("X-Amz-SignedHeaders")?.into())?,
         signature: parse_signature(&value_of("X-Amz-Signature")?),
         signed_at,
-        amz_date,
+        amz_date: amz_date.into(),
         token,
         expires_secs: Some(expires_secs),
     })
 }
 
-fn parse_credential(text: &str, amz_date: &str) -> Result<(String, Scope), ClaimError> {
+fn parse_credential<'a>(text: &'a str, amz_date: &str) -> Result<(&'a str, Scope<'a>), ClaimError> {
     // An access key id never holds a slash, so the scope is the last four parts.
     let mut parts = text.rsplitn(5, '/');
     let mut next = || parts.next().ok_or(ClaimError::Malformed("Credential"));
@@ -425,11 +452,11 @@ fn parse_credential(text: &str, amz_date: &str) -> Result<(String, Scope), Claim
         });
     }
     let scope = Scope {
-        date: date.to_owned(),
-        region: region.to_owned(),
-        service: service.to_owned(),
+        date: date.into(),
+        region: region.into(),
+        service: service.into(),
     };
-    Ok((id.to_owned(), scope))
+    Ok((id, scope))
 }
 
 fn parse_signature(text: &str) -> Option<[u8; 32]> {
@@ -438,20 +465,20 @@ fn parse_signature(text: &str) -> Option<[u8; 32]> {
     Some(signature)
 }
 
-fn date_of(headers: &HeaderMap) -> Result<(String, UnixMillis), ClaimError> {
-    if let Some(value) = headers.get("x-amz-date") {
+fn date_of(headers: &HeaderMap) -> Result<(Cow<'_, str>, UnixMillis), ClaimError> {
+    if let Some(value) = headers.get(AMZ_DATE_HEADER) {
         let text = value
             .to_str()
             .map_err(|_| ClaimError::Malformed("X-Amz-Date"))?;
         let at = parse_amz_date(text).ok_or(ClaimError::Malformed("X-Amz-Date"))?;
-        return Ok((text.to_owned(), at));
+        return Ok((text.into(), at));
     }
     let value = headers.get(http::header::DATE).ok_or(ClaimError::NoDate)?;
     let text = value.to_str().map_err(|_| ClaimError::Malformed("Date"))?;
     let at = parse_amz_date(text)
         .or_else(|| unix_millis(OffsetDateTime::parse(text, &Rfc2822).ok()?))
         .ok_or(ClaimError::Malformed("Date"))?;
-    Ok((format_amz_date(at), at))
+    Ok((format_amz_date(at).into(), at))
 }
 
 fn unix_millis(at: OffsetDateTime) -> Option<UnixMillis> {
@@ -468,7 +495,7 @@ fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-fn canonical_request(claim: &Claim, signed: &Signed<'_>) -> Vec<u8> {
+fn canonical_request(claim: &Claim<'_>, signed: &Signed<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     out.extend_from_slice(signed.method.as_str().as_bytes());
     out.push(b'\n');
@@ -694,7 +721,7 @@ mod tests {
         fn no_authorization_header_makes_the_parser_panic(text in ".{0,300}") {
             let _ = authorization_fields(&text);
             let _ = parse_credential(&text, "20250101T000000Z");
-            let _ = SignedHeaders::parse(&text);
+            let _ = SignedHeaders::parse(text.as_str().into());
             let _ = parse_amz_date(&text);
         }
 
@@ -733,8 +760,9 @@ mod tests {
             let parts = head(Request::get("/")
                 .header("x-amz-date", "20250101T000000Z").header("authorization", header));
             let claim = claim(&parts).unwrap().unwrap();
-            prop_assert_eq!(claim.access_key_id, id);
-            prop_assert_eq!(claim.scope, Scope { date: "20250101".into(), region, service });
+            prop_assert_eq!(&*claim.access_key_id, id);
+            let (region, service) = (region.into(), service.into());
+            prop_assert_eq!(&claim.scope, &Scope { date: "20250101".into(), region, service });
             prop_assert_eq!(claim.signed_headers.names().collect::<Vec<_>>(), names);
             prop_assert_eq!(claim.signature, Some(signature));
         }

@@ -513,7 +513,7 @@ pub(crate) type UseRow = (String, u64, String);
 
 pub(crate) fn use_row(last: &LastUse) -> UseRow {
     let operation = last.operation.to_owned();
-    (operation, last.at.0, last.request_id.clone())
+    (operation, last.at.0, last.request_id.to_string())
 }
 
 /// An alias: target, created, updated.

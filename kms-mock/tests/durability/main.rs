@@ -132,7 +132,7 @@ fn call(mock: &KmsMock, region: Option<&str>, operation: &str, body: &Value) -> 
         body: body.to_string().as_bytes(),
         region,
         caller: &caller,
-        request_id: "a-request",
+        request_id: kms_mock::RequestId::random(),
         user_agent: "test",
     });
     let answer = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);

@@ -37,7 +37,7 @@ impl KmsHandler for Echo {
             "policies": policies,
             "sessionPolicies": call.caller.session_policies.len(),
             "bytes": call.body.len(),
-            "requestId": call.request_id,
+            "requestId": call.request_id.as_str(),
             "userAgent": call.user_agent,
             "tls": call.caller.secure_transport,
             "sourceIp": call.caller.source_ip,

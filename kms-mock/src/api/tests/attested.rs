@@ -191,8 +191,12 @@ fn the_log_tells_who_was_attested_and_why_who_was_denied() {
     let blob = world.encrypt(&key, b"x", json!({ "job": "7" }));
     let body = json!({ "CiphertextBlob": blob, "EncryptionContext": { "job": "7" }, "Recipient": enclave.recipient(START) });
     world.call_as(&app, "Decrypt", body).unwrap();
-    let record = world.kms.audit().find("r").unwrap();
-    assert!(record.attested && record.error_code.is_none());
+    let record = world
+        .kms
+        .audit()
+        .find(&RequestId::from(Uuid::nil()))
+        .unwrap();
+    assert!(record.attested && record.error_code().is_none());
     assert_eq!(record.key_arn.as_deref(), Some(key.as_str()));
     let event = record.event();
     assert_eq!(event["eventName"], "Decrypt");
@@ -211,7 +215,11 @@ fn the_log_tells_who_was_attested_and_why_who_was_denied() {
     world
         .call_as(&app, "Decrypt", json!({ "CiphertextBlob": blob }))
         .unwrap_err();
-    let record = world.kms.audit().find("r").unwrap();
+    let record = world
+        .kms
+        .audit()
+        .find(&RequestId::from(Uuid::nil()))
+        .unwrap();
     assert!(!record.attested);
     let event = record.event();
     assert_eq!(event["errorCode"], "AccessDenied");

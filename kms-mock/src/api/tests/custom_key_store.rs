@@ -98,7 +98,7 @@ fn an_external_key_encrypts_and_decrypts_and_never_sees_plaintext() {
         request["requestMetadata"],
         json!({
             "awsPrincipalArn": format!("arn:aws:iam::{ACCOUNT}:root"),
-            "kmsOperation": "Encrypt", "kmsRequestId": "r", "kmsKeyArn": key,
+            "kmsOperation": "Encrypt", "kmsRequestId": Uuid::nil().to_string(), "kmsKeyArn": key,
         })
     );
     assert_eq!(

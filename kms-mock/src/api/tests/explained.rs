@@ -22,7 +22,11 @@ fn explained(statements: &Value, pcr0: &str) -> String {
     }});
     let app = role(ACCOUNT, "app");
     world.raw(&app, "GenerateDataKey", body.to_string().as_bytes());
-    let record = world.kms.audit().find("r").unwrap();
+    let record = world
+        .kms
+        .audit()
+        .find(&RequestId::from(Uuid::nil()))
+        .unwrap();
     Explanation::of(&record).to_string()
 }
 

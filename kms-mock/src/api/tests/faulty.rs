@@ -35,7 +35,7 @@ impl Weather {
             operation,
             body: body.as_bytes(),
             caller,
-            request_id: "r",
+            request_id: RequestId::random(),
             user_agent: "test",
         };
         let mut planned = self.faults.plan(&Occasion {
@@ -89,8 +89,8 @@ fn an_injected_refusal_has_awss_text_does_no_work_and_is_marked() {
         let mark = format!("injected fault: {spec}");
         assert_eq!(keys.reason.as_deref(), Some(mark.as_str()));
         let record = weather.last();
-        assert_eq!(record.faults, [spec]);
-        assert_eq!(record.error_code.as_deref(), Some(code));
+        assert_eq!(record.faults(), [spec]);
+        assert_eq!(record.error_code(), Some(code));
         assert_eq!(record.event()["errorCode"], code);
         assert_eq!(record.event()["drydock"]["faults"][0], spec);
         assert_eq!(record.explanation()["faults"][0], spec);
@@ -115,7 +115,7 @@ fn each_hostile_answer_is_what_its_name_says() {
             .add(Fault::new(Kind::Answer(hostile)).on(operation).next(1));
         let (reply, json) = weather.attested(operation);
         assert_eq!(reply.status, 200, "{json}");
-        assert_eq!(weather.last().faults, [hostile.name()]);
+        assert_eq!(weather.last().faults(), [hostile.name()]);
         assert!(reply.reason.unwrap().contains(hostile.name()));
         json
     };
@@ -165,7 +165,7 @@ fn a_replay_gives_the_first_answer_again_and_leaves_that_one_honest() {
     assert_eq!(first.reason, None);
     let (_, two) = weather.attested("Decrypt");
     assert_eq!(one["CiphertextForRecipient"], two["CiphertextForRecipient"]);
-    assert_eq!(weather.last().faults, ["replayed-cms"]);
+    assert_eq!(weather.last().faults(), ["replayed-cms"]);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_hostile_answer_waits_when_kms_refuses_anyway() {
     weather.world.clock.advance(Duration::from_secs(600)); // the document is stale
     let (refused, _) = weather.attested("Decrypt");
     assert_eq!(refused.status, 400);
-    assert!(weather.last().faults.is_empty());
+    assert!(weather.last().faults().is_empty());
     assert_eq!(weather.faults.list()[0].hits, 0);
     weather.world.clock.freeze(START);
     let (_, forged) = weather.attested("Decrypt");
@@ -198,7 +198,7 @@ fn young_grants_are_not_seen_without_their_token() {
     let decrypt = json!({ "CiphertextBlob": weather.blob });
     let refused = weather.call_as(&app, "Decrypt", &decrypt);
     assert_eq!(refused.error_type, Some("AccessDeniedException"));
-    assert_eq!(weather.last().faults, ["stale-grants=5000ms"]);
+    assert_eq!(weather.last().faults(), ["stale-grants=5000ms"]);
     let mut with_token = decrypt.clone();
     with_token["GrantTokens"] = json!([grant["GrantToken"]]);
     assert_eq!(weather.call_as(&app, "Decrypt", &with_token).status, 200);

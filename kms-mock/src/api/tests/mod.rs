@@ -26,6 +26,7 @@ use std::collections::BTreeSet;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use nsm_sim::clock::{SettableClock, UnixMillis};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::*;
 use crate::{
@@ -87,7 +88,7 @@ impl World {
             body,
             region,
             caller,
-            request_id: "r",
+            request_id: Uuid::nil().into(),
             user_agent: "test",
         })
     }

@@ -370,7 +370,7 @@ fn the_last_usage_of_a_key_is_told() {
         used,
         json!({
             "Operation": "Encrypt", "Timestamp": START.0 / 1000 + 5,
-            "CloudTrailEventId": "r", "KmsRequestId": "r",
+            "CloudTrailEventId": Uuid::nil().to_string(), "KmsRequestId": Uuid::nil().to_string(),
         })
     );
     // Failures, trials and management do not count.

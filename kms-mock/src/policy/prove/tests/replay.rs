@@ -59,7 +59,7 @@ impl World {
             operation,
             body: body.to_string().as_bytes(),
             caller,
-            request_id: "r",
+            request_id: crate::RequestId::random(),
             user_agent: "test",
         })
     }
