@@ -34,9 +34,8 @@ fn main() -> ExitCode {
         ["instructions"] => count(),
         ["promises"] => check(),
         ["load", options @ ..] => load(options),
-        // Servers of `load`, each a process of its own.
+        // The server beside kms-mock, a process of its own.
         ["floor", work] => floor(work).map(|never| match never {}),
-        ["filled", keys] => filled(keys).map(|never| match never {}),
         ["repeat", name, runs] => repeat(name, runs),
         ["ask", name, runs] => ask(name, runs),
         _ => Err(USAGE.to_owned()),
@@ -106,11 +105,6 @@ fn floor(work: &str) -> Result<Infallible, String> {
         _ => return Err(USAGE.to_owned()),
     };
     load::floor::serve(work, |address| println!("{address}")).map_err(|error| error.to_string())
-}
-
-fn filled(keys: &str) -> Result<Infallible, String> {
-    let keys = usize::try_from(number(keys)?).map_err(|error| error.to_string())?;
-    load::keys::serve(keys)
 }
 
 fn repeat(name: &str, runs: &str) -> Result<bool, String> {

@@ -14,8 +14,10 @@
 pub mod client;
 mod crowd;
 pub mod floor;
-pub mod keys;
+mod keys;
+mod place;
 pub mod server;
+mod signed;
 mod speed;
 mod start;
 
@@ -180,7 +182,7 @@ pub fn check(sections: &[Section], mut print: impl FnMut(&Line)) -> Result<bool,
     for section in sections {
         match section {
             Section::Speed => runtime.block_on(speed::measure(&kms_mock, &mut tell))?,
-            Section::Keys => runtime.block_on(keys::measure(&mut tell))?,
+            Section::Keys => runtime.block_on(keys::measure(&kms_mock, &mut tell))?,
             Section::Crowd => runtime.block_on(crowd::measure(&kms_mock, &mut tell))?,
             Section::Start => runtime.block_on(start::measure(&kms_mock, &mut tell))?,
         }

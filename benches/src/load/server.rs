@@ -44,7 +44,8 @@ pub struct Server {
     program: String,
     child: Child,
     address: SocketAddr,
-    stdout: BufReader<ChildStdout>,
+    /// Kept open: a server that cannot print ends.
+    _stdout: BufReader<ChildStdout>,
 }
 
 impl Server {
@@ -80,25 +81,20 @@ impl Server {
             program,
             child,
             address,
-            stdout,
+            _stdout: stdout,
         })
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// The next line it prints.
-    ///
-    /// # Errors
-    /// [`ServerError::Io`]
-    pub fn line(&mut self) -> Result<String, ServerError> {
-        let mut line = String::new();
-        let read = self.stdout.read_line(&mut line);
-        read.map_err(|source| self.failed(source))?;
-        Ok(line.trim_end().to_owned())
     }
 
     /// Processor time it has used so far, in user and kernel mode.

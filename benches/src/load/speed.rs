@@ -19,10 +19,12 @@ use super::{
     client::{Load, Requests},
     kms_request, median, own_server, rsa_public_key, serve_command,
     server::Server,
-    text,
+    signed, text,
 };
 use crate::promises::{Limit, Promise};
 
+/// 32 bytes, as a wrapped key has.
+const PLAINTEXT: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const CONNECTIONS: usize = 16;
 const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(1000);
@@ -48,6 +50,15 @@ pub(super) async fn measure(kms_mock: &Path, tell: &mut impl FnMut(Line)) -> Res
         let floor = own_server("floor", case.floor)?;
         compare(&case, &kms, &floor, tell).await?;
     }
+    let strict = signed::server(kms_mock)?;
+    let case = Case {
+        name: "Encrypt, signature verified, by a grant",
+        request: signed::encrypt(&strict, PLAINTEXT).await?,
+        floor: "plain",
+        per_second_at_least: None,
+        cpu_at_most: None,
+    };
+    compare(&case, &strict, &own_server("floor", case.floor)?, tell).await?;
     Ok(())
 }
 
@@ -67,8 +78,7 @@ async fn cases(kms: &Server, seed: &WorldSeed) -> Result<Vec<Case>, LoadError> {
         &call(address, "CreateKey", signing).await?,
         "/KeyMetadata/KeyId",
     )?;
-    // 32 bytes, as a wrapped key has.
-    let plaintext = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let plaintext = PLAINTEXT;
     let encrypt = json!({"KeyId": symmetric, "Plaintext": plaintext});
     let blob = text(
         &call(address, "Encrypt", encrypt.clone()).await?,
