@@ -692,6 +692,20 @@ mod tests {
     }
 
     #[test]
+    fn signed_headers_have_names_and_not_too_many() {
+        let many = vec!["a"; SIGNED_HEADERS_MAX].join(";");
+        for good in ["host", "Host;X-Amz-Date", &many] {
+            let names = SignedHeaders::parse(good.into()).unwrap();
+            assert_eq!(names.0, good.to_ascii_lowercase());
+        }
+        let too_many = format!("{many};a");
+        for bad in ["", ";", "host;", ";host", "host;;range", &too_many] {
+            let refused = Err(ClaimError::Malformed("SignedHeaders"));
+            assert_eq!(SignedHeaders::parse(bad.into()), refused, "{bad}");
+        }
+    }
+
+    #[test]
     fn an_unsigned_request_claims_nothing() {
         assert_eq!(
             claim(&head(Request::get("/bucket/key?X-Amz-Meta=1"))),
