@@ -9,7 +9,8 @@ use kms_mock::{
     iam::{AssumeRole, Credentials, Identity, NewRole},
 };
 use support::{
-    ACCOUNT, NOW, NOW_TEXT, Signing, builder, kms_answer, kms_request, sha256_hex, user,
+    ACCOUNT, NOW, NOW_TEXT, Signing, builder, kms_answer, kms_request, sha256_hex, signed_post,
+    user,
 };
 
 const TRUST_ACCOUNT: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
@@ -249,14 +250,7 @@ async fn sts_and_iam_answer_signed_forms() {
             ],
             payload_hash: sha256_hex(body.as_bytes()),
         };
-        let mut request = reqwest::Client::new()
-            .post(mock.url())
-            .header("authorization", signing.sign().authorization)
-            .body(body);
-        for (name, value) in &signing.headers {
-            request = request.header(*name, value);
-        }
-        let response = request.send().await.unwrap();
+        let response = signed_post(&mock, &signing, body).send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     };
     let who = "Action=GetCallerIdentity&Version=2011-06-15";

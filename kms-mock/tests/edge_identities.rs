@@ -14,7 +14,7 @@ use kms_mock::{
 };
 use nsm_sim::clock::SettableClock;
 use serde_json::{Value, json};
-use support::{ACCOUNT, NOW, NOW_TEXT, Signing, kms_call, sha256_hex};
+use support::{ACCOUNT, NOW, NOW_TEXT, Signing, kms_call, sha256_hex, signed_post};
 
 fn builder() -> Builder {
     KmsMock::builder()
@@ -61,14 +61,7 @@ async fn form(
         headers,
         payload_hash: sha256_hex(body.as_bytes()),
     };
-    let mut request = reqwest::Client::new()
-        .post(mock.url())
-        .header("authorization", signing.sign().authorization)
-        .body(body);
-    for (name, value) in &signing.headers {
-        request = request.header(*name, value);
-    }
-    let response = request.send().await.unwrap();
+    let response = signed_post(mock, &signing, body).send().await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
 }
 

@@ -177,14 +177,23 @@ pub(crate) fn kms_call(
         headers,
         payload_hash: sha256_hex(body.as_bytes()),
     };
-    let mut request = reqwest::Client::new()
+    signed_post(mock, &signing, body.to_owned())
+}
+
+/// A POST to the endpoint's root with the headers that `signing` signs.
+pub(crate) fn signed_post(
+    mock: &KmsMock,
+    signing: &Signing<'_>,
+    body: String,
+) -> reqwest::RequestBuilder {
+    let request = reqwest::Client::new()
         .post(mock.url())
         .header("authorization", signing.sign().authorization)
-        .body(body.to_owned());
-    for (name, value) in &signing.headers {
-        request = request.header(*name, value);
-    }
-    request
+        .body(body);
+    let headers = signing.headers.iter();
+    headers.fold(request, |request, (name, value)| {
+        request.header(*name, value)
+    })
 }
 
 /// A signed S3 request with a body of which the hash is signed.
