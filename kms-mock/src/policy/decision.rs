@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
-use super::document::{Effect, Policy};
+use super::{document::Effect, own::OwnPolicy};
 
 /// The answer to a [`Request`](super::Request), with its reasons.
 #[derive(Clone, Debug)]
@@ -102,7 +102,7 @@ pub struct PolicyTrace {
     pub source: PolicySource,
     /// One for each statement, in order.
     pub statements: SmallVec<[StatementTrace; 1]>,
-    pub(super) policy: Arc<Policy>,
+    pub(super) policy: OwnPolicy,
 }
 
 /// What became of a statement.

@@ -33,6 +33,7 @@ use super::{
     },
     document::{Effect, Naming, Policy, Statement},
     grant::Grant,
+    own::OwnPolicy,
     request::Request,
 };
 use crate::principal::Principal;
@@ -202,7 +203,7 @@ fn trace_policy(policy: &Arc<Policy>, request: &Request<'_>, source: PolicySourc
             .iter()
             .map(|statement| trace_statement(statement, request, source))
             .collect(),
-        policy: Arc::clone(policy),
+        policy: OwnPolicy::of(policy),
     }
 }
 

@@ -20,6 +20,7 @@ mod json;
 mod lint;
 #[cfg(test)]
 mod oracle;
+mod own;
 pub mod prove;
 mod question;
 mod request;
