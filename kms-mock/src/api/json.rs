@@ -158,8 +158,9 @@ impl Answered {
     /// A member that is text.
     pub(crate) fn text(mut self, name: &'static str, value: &str) -> Self {
         self.name(name);
-        let is_plain = |b: u8| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\';
-        if value.bytes().all(is_plain) {
+        let is_plain = |b: u8| (b' '..=b'~').contains(&b) & (b != b'"') & (b != b'\\');
+        // Every byte is looked at, many at a time; `all` would stop at the first.
+        if value.bytes().fold(true, |plain, b| plain & is_plain(b)) {
             self.0.push('"');
             self.0.push_str(value);
             self.0.push('"');

@@ -10,14 +10,14 @@
 //!
 //! Does not model the older headers, and cannot open AWS's blobs.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
     digest, hkdf, hmac,
 };
 use smallvec::SmallVec;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     policy::EncryptionContext,
@@ -130,7 +130,7 @@ impl SymmetricMaterial {
         plaintext: &[u8],
         nonces: &[u8; 28],
     ) -> Option<Vec<u8>> {
-        let (kdf_nonce, gcm_nonce) = nonces.split_at(16);
+        let (kdf_nonce, gcm_nonce) = nonces.split_last_chunk::<GCM_NONCE_BYTES>()?;
         let inner_bytes = PLAINTEXT_MARK.len() + 4 + plaintext.len();
         let mut blob = Vec::with_capacity(HEADER_BYTES + inner_bytes + 128);
         blob.extend([1, 2, maker as u8, 0, 0x78]);
@@ -145,18 +145,20 @@ impl SymmetricMaterial {
                 .to_be_bytes(),
         );
         blob.extend_from_slice(&prefix);
-        let aad = associated_data(&blob, context);
-
-        let mut inner = Zeroizing::new(Vec::with_capacity(ciphertext_bytes));
-        inner.extend_from_slice(PLAINTEXT_MARK);
-        inner.extend_from_slice(&u32::try_from(plaintext.len()).ok()?.to_be_bytes());
-        inner.extend_from_slice(plaintext);
-        let nonce = Nonce::try_assume_unique_for_key(gcm_nonce).ok()?;
+        let before_bytes = blob.len();
+        let length = u32::try_from(plaintext.len()).ok()?.to_be_bytes();
         let key = self.message_key(kdf_nonce)?;
-        let tag = key
-            .seal_in_place_separate_tag(nonce, Aad::from(aad), &mut inner)
-            .ok()?;
-        blob.extend_from_slice(&inner);
+
+        blob.extend_from_slice(PLAINTEXT_MARK);
+        blob.extend_from_slice(&length);
+        blob.extend_from_slice(plaintext);
+        let (before, inner) = blob.split_at_mut(before_bytes);
+        let aad = Aad::from(associated_data(before, context));
+        let nonce = Nonce::assume_unique_for_key(*gcm_nonce);
+        let Ok(tag) = key.seal_in_place_separate_tag(nonce, aad, inner) else {
+            inner.zeroize();
+            return None;
+        };
         blob.extend_from_slice(tag.as_ref());
         Some(blob)
     }
@@ -186,7 +188,7 @@ pub(crate) struct Blob<'a> {
     pub(crate) handle: &'a Handle,
     before_ciphertext: &'a [u8],
     kdf_nonce: &'a [u8],
-    gcm_nonce: &'a [u8],
+    gcm_nonce: &'a [u8; GCM_NONCE_BYTES],
     ciphertext: &'a [u8],
 }
 
@@ -212,15 +214,18 @@ impl<'a> Blob<'a> {
         if *one != 1 || usize::try_from(u32::from_be_bytes(*length)) != Ok(data.len()) {
             return None;
         }
-        // The prefix is a function of nonce and ciphertext length alone: try the
-        // three widths that the last length can have and compare.
-        let nonce_at = nonce_position(data)?;
-        let gcm_nonce = data.get(nonce_at..nonce_at + GCM_NONCE_BYTES)?;
-        let ciphertext = (1..=3).find_map(|length_bytes| {
-            let prefix_bytes = nonce_at + GCM_NONCE_BYTES + TAG_LENGTH_16.len() + 1 + length_bytes;
-            let (prefix, ciphertext) = data.split_at_checked(prefix_bytes)?;
-            (*encrypted_data_prefix(gcm_nonce, ciphertext.len()) == *prefix).then_some(ciphertext)
-        })?;
+        // The prefix is a function of nonce and ciphertext length alone, and that of
+        // the whole length.
+        let (prefix_bytes, ciphertext_bytes) = (PREFIX_BYTES_MIN..=PREFIX_BYTES_MAX)
+            .filter_map(|prefix_bytes| Some((prefix_bytes, data.len().checked_sub(prefix_bytes)?)))
+            .find(|(prefix, ciphertext)| Lengths::around(*ciphertext).prefix() == *prefix)?;
+        let (prefix, ciphertext) = data.split_at_checked(prefix_bytes)?;
+        let after_nonce = TAG_LENGTH_16.len() + header_bytes(ciphertext_bytes);
+        let (before, _) = prefix.split_at_checked(prefix_bytes - after_nonce)?;
+        let (_, gcm_nonce) = before.split_last_chunk::<GCM_NONCE_BYTES>()?;
+        if *encrypted_data_prefix(gcm_nonce, ciphertext_bytes) != *prefix {
+            return None;
+        }
         Some(Self {
             handle,
             before_ciphertext: blob.get(..blob.len() - ciphertext.len())?,
@@ -238,12 +243,13 @@ impl<'a> Blob<'a> {
     ) -> Result<Zeroizing<Vec<u8>>, BlobError> {
         let wrong = BlobError::Authentication;
         let key = material.message_key(self.kdf_nonce).ok_or(wrong)?;
-        let nonce = Nonce::try_assume_unique_for_key(self.gcm_nonce).map_err(|_| wrong)?;
+        let nonce = Nonce::assume_unique_for_key(*self.gcm_nonce);
         let aad = associated_data(self.before_ciphertext, context);
         let mut inner = Zeroizing::new(self.ciphertext.to_vec());
         let opened = key
             .open_in_place(nonce, Aad::from(aad), &mut inner)
             .map_err(|_| wrong)?;
+        let opened_bytes = opened.len();
         let (mark, rest) = opened.split_at_checked(PLAINTEXT_MARK.len()).ok_or(wrong)?;
         let (length, plaintext) = rest.split_first_chunk::<4>().ok_or(wrong)?;
         if mark != PLAINTEXT_MARK
@@ -251,7 +257,10 @@ impl<'a> Blob<'a> {
         {
             return Err(wrong);
         }
-        Ok(Zeroizing::new(plaintext.to_vec()))
+        let before = opened_bytes - plaintext.len();
+        inner.truncate(opened_bytes);
+        inner.drain(..before);
+        Ok(inner)
     }
 }
 
@@ -264,46 +273,68 @@ const VERSION_0: &[u8] = b"\x02\x01\x00";
 /// AlgorithmIdentifier of AES-256-GCM with a nonce of 12 bytes, up to the nonce.
 const AES256_GCM: &[u8] = b"\x30\x1e\x06\x09\x60\x86\x48\x01\x65\x03\x04\x01\x2e\
     \x30\x11\x04\x0c";
-/// The longest prefix there is.
-const PREFIX_BYTES_MAX: usize = 96;
+/// The shortest and the longest prefix there are.
+const PREFIX_BYTES_MIN: usize = Lengths::around(0).prefix();
+const PREFIX_BYTES_MAX: usize = Lengths::around(BLOB_BYTES_MAX).prefix();
 type Prefix = SmallVec<[u8; PREFIX_BYTES_MAX]>;
 
+/// What the headers of an encryptedData count, from the inside out: each what
+/// comes after it.
+struct Lengths {
+    ciphertext: usize,
+    content: usize,
+    encrypted: usize,
+    explicit: usize,
+    whole: usize,
+}
+
+impl Lengths {
+    const fn around(ciphertext: usize) -> Self {
+        const fn element(length: usize) -> usize {
+            header_bytes(length) + length
+        }
+        let algorithm = AES256_GCM.len() + GCM_NONCE_BYTES + TAG_LENGTH_16.len();
+        let content = DATA.len() + algorithm + element(ciphertext);
+        let encrypted = VERSION_0.len() + element(content);
+        let explicit = element(encrypted);
+        Self {
+            ciphertext,
+            content,
+            encrypted,
+            explicit,
+            whole: ENCRYPTED_DATA.len() + element(explicit),
+        }
+    }
+
+    /// Bytes up to the ciphertext's first.
+    const fn prefix(&self) -> usize {
+        header_bytes(self.whole) + self.whole - self.ciphertext
+    }
+}
+
 /// The DER of PKCS #7 encryptedData up to the ciphertext's first byte.
-fn encrypted_data_prefix(gcm_nonce: &[u8], ciphertext_bytes: usize) -> Prefix {
-    let element_bytes = |length| header_bytes(length) + length;
-    // From the inside out: each length counts what comes after its header.
-    let algorithm = AES256_GCM.len() + gcm_nonce.len() + TAG_LENGTH_16.len();
-    let content = DATA.len() + algorithm + element_bytes(ciphertext_bytes);
-    let encrypted = VERSION_0.len() + element_bytes(content);
-    let explicit = element_bytes(encrypted);
-    let whole = ENCRYPTED_DATA.len() + element_bytes(explicit);
+fn encrypted_data_prefix(gcm_nonce: &[u8; GCM_NONCE_BYTES], ciphertext_bytes: usize) -> Prefix {
+    let lengths = Lengths::around(ciphertext_bytes);
     let mut out = Prefix::new();
-    push_header(&mut out, 0x30, whole);
+    push_header(&mut out, 0x30, lengths.whole);
     out.extend_from_slice(ENCRYPTED_DATA);
-    push_header(&mut out, 0xa0, explicit);
-    push_header(&mut out, 0x30, encrypted);
+    push_header(&mut out, 0xa0, lengths.explicit);
+    push_header(&mut out, 0x30, lengths.encrypted);
     out.extend_from_slice(VERSION_0);
-    push_header(&mut out, 0x30, content);
+    push_header(&mut out, 0x30, lengths.content);
     out.extend_from_slice(DATA);
     out.extend_from_slice(AES256_GCM);
     out.extend_from_slice(gcm_nonce);
     out.extend_from_slice(TAG_LENGTH_16);
-    push_header(&mut out, 0x80, ciphertext_bytes);
+    push_header(&mut out, 0x80, lengths.ciphertext);
     out
 }
 
-/// Where the nonce starts: after its OCTET STRING header, which stands within
-/// the first bytes of the structure.
-fn nonce_position(data: &[u8]) -> Option<usize> {
-    let start = data.get(..data.len().min(64))?;
-    start
-        .windows(4)
-        .position(|w| w == [0x30, 0x11, 0x04, 0x0c])
-        .map(|at| at + 4)
-}
-
 /// Header and encryption context, each part with its length, keys sorted.
-fn associated_data(before_ciphertext: &[u8], context: &EncryptionContext) -> Vec<u8> {
+fn associated_data<'a>(before_ciphertext: &'a [u8], context: &EncryptionContext) -> Cow<'a, [u8]> {
+    if context.is_empty() {
+        return before_ciphertext.into();
+    }
     let pairs: usize = context.iter().map(|(k, v)| k.len() + v.len() + 16).sum();
     let mut out = Vec::with_capacity(before_ciphertext.len() + pairs);
     out.extend_from_slice(before_ciphertext);
@@ -313,7 +344,7 @@ fn associated_data(before_ciphertext: &[u8], context: &EncryptionContext) -> Vec
             out.extend_from_slice(part.as_bytes());
         }
     }
-    out
+    out.into()
 }
 
 #[cfg(test)]

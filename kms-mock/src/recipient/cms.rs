@@ -184,7 +184,7 @@ pub(crate) fn push_header(out: &mut impl Extend<u8>, tag: u8, length: usize) {
 }
 
 /// Bytes of tag and definite length.
-pub(crate) fn header_bytes(length: usize) -> usize {
+pub(crate) const fn header_bytes(length: usize) -> usize {
     match length {
         0..0x80 => 2,
         _ => 2 + usize::BITS.div_ceil(8) as usize - length.leading_zeros() as usize / 8,
