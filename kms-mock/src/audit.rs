@@ -49,6 +49,7 @@ pub struct AuditRecord {
     pub attested: bool,
     /// Every decision of the call, in order; two for `ReEncrypt`.
     pub decisions: SmallVec<[Decision; 1]>,
+    pub(crate) number: u64,
     pub(crate) rare: Option<Box<Rare>>,
     pub(crate) details: Details,
 }
@@ -346,9 +347,14 @@ impl AuditLog {
         }
     }
 
+    /// The number of the next call.
+    pub(crate) fn number(&self) -> u64 {
+        self.records.number()
+    }
+
     pub(crate) fn push(&self, record: AuditRecord) {
         self.write(&record);
-        self.records.push(Arc::new(record));
+        self.records.push(record.number, Arc::new(record));
     }
 
     /// All records kept, oldest first.

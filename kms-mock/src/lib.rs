@@ -16,6 +16,7 @@ mod explain;
 pub mod faults;
 pub mod iam;
 mod keys;
+mod lane;
 pub mod policy;
 pub mod principal;
 pub mod recipient;

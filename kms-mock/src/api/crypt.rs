@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{
     custom_key_store,
-    error::{Failure, Invalid, RefusedResource},
+    error::{Failure, Invalid},
     fields::{Fields, KEY_ID},
     grant,
     json::Answered,
@@ -22,13 +22,12 @@ use super::{
 };
 use crate::{
     keys::{
-        arn::region_of,
         material::{BLOB_BYTES_MAX, Blob, BlobError, Maker, SymmetricMaterial},
         oaep::OaepKey,
         secret::Works,
         spec::{EncryptionAlgorithm, KeyUsage},
     },
-    policy::{Denial, EncryptionContext, Facts},
+    policy::{EncryptionContext, Facts},
 };
 
 const PLAINTEXT_BYTES_MAX: usize = 4096;
@@ -197,6 +196,9 @@ struct Ciphertext {
     dry_run: bool,
 }
 
+/// A ciphertext as a blob; `None` when it is ignored or RSA's.
+type Parsed<'a> = Option<Result<Blob<'a>, BlobError>>;
+
 /// What a ciphertext held, and the material it was under; RSA keys have no
 /// `KeyMaterialId`.
 struct Opened<'a> {
@@ -232,12 +234,19 @@ impl Ciphertext {
         Ok(self)
     }
 
+    /// The blob, if that is what it has to be.
+    fn parsed(&self, algorithm: EncryptionAlgorithm) -> Parsed<'_> {
+        let blob = self.blob.as_deref();
+        blob.filter(|_| algorithm == EncryptionAlgorithm::SymmetricDefault)
+            .map(Blob::parse)
+    }
+
     /// The key: as named, or as the ciphertext tells.
     fn find_key(
-        &self,
         op: &mut Op<'_>,
         key_id: Option<&str>,
         algorithm: EncryptionAlgorithm,
+        blob: Parsed<'_>,
     ) -> Result<Found, Failure> {
         if let Some(key_id) = key_id {
             return op.find(key_id, Aliases::Accepted);
@@ -245,51 +254,39 @@ impl Ciphertext {
         if algorithm != EncryptionAlgorithm::SymmetricDefault {
             return Err(Failure::Invalid(Invalid::KeyIdRequired));
         }
-        let Some(blob) = &self.blob else {
+        let Some(blob) = blob else {
             return Err(Failure::Invalid(Invalid::CiphertextRequired));
         };
-        let blob = Blob::parse(blob).map_err(unopened)?;
-        let unknown = || unopened(BlobError::UnknownMaterial);
-        let store = op.store();
-        let arn = store
-            .arn_by_handle_in(blob.handle, op.region())
-            .ok_or_else(unknown)?;
-        if region_of(&arn) != op.region() {
-            let named = RefusedResource::Ciphertext(arn.to_string());
-            return Err(op.refuse(Denial::OtherAccount, op.action(), named));
-        }
-        op.find_by_ciphertext(&arn)?.ok_or_else(unknown)
+        let blob = blob.map_err(unopened)?;
+        op.find_by_ciphertext(blob.handle)?
+            .ok_or_else(|| unopened(BlobError::UnknownMaterial))
     }
 
     /// Refuses a ciphertext of another key before anything is said of the key
     /// that was named. Recorded: Decrypt with an HMAC key, and ReEncrypt from one.
-    fn must_be_of(
-        &self,
-        op: &Op<'_>,
-        found: &Found,
-        algorithm: EncryptionAlgorithm,
-    ) -> Result<(), Failure> {
-        if algorithm != EncryptionAlgorithm::SymmetricDefault {
-            return Ok(());
-        }
-        let blob = self.blob.as_deref().map(Blob::parse);
+    fn must_be_of(op: &Op<'_>, found: &Found, blob: Parsed<'_>) -> Result<(), Failure> {
         let Some(Ok(blob)) = blob else { return Ok(()) };
         if found.record.by_handle(blob.handle).is_some() {
             return Ok(());
         }
-        match op.store().arn_by_handle(blob.handle) {
+        match op.store().key_by_handle(blob.handle) {
             Some(_) => Err(Failure::IncorrectKey),
             None => Ok(()),
         }
     }
 
     /// Opens it with `cipher`; `None` when it shall be ignored.
-    fn open<'f>(&self, op: &Op<'_>, cipher: &Cipher<'f>) -> Result<Option<Opened<'f>>, Failure> {
-        let Some(blob) = &self.blob else {
+    fn open<'f>(
+        &self,
+        op: &Op<'_>,
+        cipher: &Cipher<'f>,
+        blob: Parsed<'_>,
+    ) -> Result<Option<Opened<'f>>, Failure> {
+        let Some(whole) = &self.blob else {
             return Ok(None);
         };
         if let By::Rsa(key) = cipher.by {
-            let plaintext = key.decrypt(cipher.algorithm, blob);
+            let plaintext = key.decrypt(cipher.algorithm, whole);
             return Ok(Some(Opened {
                 plaintext: plaintext.ok_or(Failure::InvalidCiphertext {
                     cause: "the ciphertext was not made with the RSA key and algorithm",
@@ -297,7 +294,7 @@ impl Ciphertext {
                 material_id: None,
             }));
         }
-        let blob = Blob::parse(blob).map_err(unopened)?;
+        let blob = blob.ok_or(Failure::Internal)?.map_err(unopened)?;
         let Some(material) = cipher.found.record.by_handle(blob.handle) else {
             // Nobody's: another key's was refused already.
             return Err(unopened(BlobError::UnknownMaterial));
@@ -335,7 +332,8 @@ pub(crate) fn decrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let ciphertext = ciphertext.check(ignored)?;
     op.note_context(&context);
     let recipient = op.admit(recipient)?;
-    let found = ciphertext.find_key(op, key_id.as_deref(), algorithm)?;
+    let blob = ciphertext.parsed(algorithm);
+    let found = Ciphertext::find_key(op, key_id.as_deref(), algorithm, blob)?;
     let facts = Facts {
         encryption_context: Some(&context),
         encryption_algorithm: Some(algorithm.name()),
@@ -344,9 +342,9 @@ pub(crate) fn decrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     };
     op.authorize(&found, facts)?;
     found.must_be_enabled()?;
-    ciphertext.must_be_of(op, &found, algorithm)?;
+    Ciphertext::must_be_of(op, &found, blob)?;
     let cipher = Cipher::of(&found, algorithm, &context, "Decrypt")?;
-    let opened = ciphertext.open(op, &cipher)?;
+    let opened = ciphertext.open(op, &cipher, blob)?;
     let Some(Opened {
         plaintext,
         material_id,
@@ -388,7 +386,8 @@ pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     grant::check_tokens(tokens)?;
     let ciphertext = ciphertext.check(ignored)?;
     op.note_context(&source_context);
-    let source = ciphertext.find_key(op, source_id.as_deref(), source_algorithm)?;
+    let blob = ciphertext.parsed(source_algorithm);
+    let source = Ciphertext::find_key(op, source_id.as_deref(), source_algorithm, blob)?;
     let destination = op.find(&destination_id, Aliases::Accepted)?;
     let on_same_key = Some(source.key.arn == destination.key.arn);
     let facts = |context, algorithm: EncryptionAlgorithm| Facts {
@@ -409,7 +408,7 @@ pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     )?;
     source.must_be_enabled()?;
     destination.must_be_enabled()?;
-    ciphertext.must_be_of(op, &source, source_algorithm)?;
+    Ciphertext::must_be_of(op, &source, blob)?;
     let from = Cipher::of(&source, source_algorithm, &source_context, "ReEncrypt")?;
     let to = Cipher::of(
         &destination,
@@ -417,7 +416,7 @@ pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         &destination_context,
         "ReEncrypt",
     )?;
-    let opened = ciphertext.open(op, &from)?;
+    let opened = ciphertext.open(op, &from, blob)?;
     if let Some(opened) = &opened {
         to.must_fit(&opened.plaintext)?;
     }
@@ -428,9 +427,9 @@ pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     else {
         return Err(Failure::DryRun);
     };
-    let blob = to.encrypt(op, &plaintext)?;
+    let sealed = to.encrypt(op, &plaintext)?;
     Ok(Answered::with_capacity(ANSWER_BYTES)
-        .blob("CiphertextBlob", &blob)
+        .blob("CiphertextBlob", &sealed)
         .text("SourceKeyId", &source.key.arn)
         .text("KeyId", &destination.key.arn)
         .text("SourceEncryptionAlgorithm", source_algorithm.name())

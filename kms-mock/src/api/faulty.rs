@@ -26,7 +26,9 @@ impl Kms {
                 let op = Op::new(self, call, operation, Conditions::default());
                 let region = op.region();
                 let message = Some(injected.message.to_owned());
-                let record = record(call, operation, region, op.into_trail(), &reply, message);
+                let number = self.audit.number();
+                let trail = op.into_trail();
+                let record = record(number, call, operation, region, trail, &reply, message);
                 (reply, record)
             }
             None => self.perform(call, planned.conditions()),

@@ -302,8 +302,8 @@ pub(crate) fn list_retirable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let prefix = crate::keys::arn::key_arn(op.region(), op.account(), "");
     let mut grants: Vec<(Arc<str>, Arc<Grant>)> = Vec::new();
     for arn in op.store().key_arns(&prefix, None, usize::MAX) {
-        if let Some((key, _)) = op.store().key(&arn, op.now, op.entropy())? {
-            let retirable = key.grants().into_iter().filter(|grant| {
+        if let Some(known) = op.store().key(&arn, op.now, op.entropy())? {
+            let retirable = known.key.grants().into_iter().filter(|grant| {
                 grant
                     .retiring
                     .as_ref()

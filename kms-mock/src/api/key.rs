@@ -21,6 +21,7 @@ use crate::{
         arn::{is_key_id, key_arn},
         key::{Key, KeyState, NewKey, Record, days_after},
         multi_region::Family,
+        recent::Known,
         spec::{KeySpec, KeyUsage, Origin},
     },
     policy::Facts,
@@ -112,10 +113,8 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         tags,
     };
     let key = Arc::new(Key::new(new, op.entropy()).ok_or(Failure::Internal)?);
-    let record = key.record();
     let found = Found {
-        key,
-        record,
+        known: Known::of(key),
         request_alias: None,
         by_ciphertext: false,
     };

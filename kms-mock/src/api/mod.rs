@@ -75,8 +75,8 @@ use crate::{
     audit::{AuditLog, AuditRecord, Common, Details, Rare},
     faults::Conditions,
     keys::{
-        custom_store::CustomKeyStores, entropy::Entropy, import::TokenKey, store::Store,
-        xks::XksClient,
+        custom_store::CustomKeyStores, entropy::Entropy, import::TokenKey, key::LastUse,
+        store::Store, xks::XksClient,
     },
     principal::Caller,
     recipient::DocumentVerifier,
@@ -212,14 +212,20 @@ impl Kms {
         };
         let region = op.region();
         let trail = op.into_trail();
+        let number = self.audit.number();
         if reply.error_type.is_none()
             && let Some(operation) = operation.filter(|it| last_usage::is_tracked(*it))
         {
-            for key in &trail.keys {
-                key.note_use(operation.name(), trail.now, call.request_id);
+            for known in &trail.keys {
+                known.key.note_use(LastUse {
+                    operation: operation.name(),
+                    at: trail.now,
+                    request_id: call.request_id,
+                    number,
+                });
             }
         }
-        let record = record(call, operation, region, trail, &reply, message);
+        let record = record(number, call, operation, region, trail, &reply, message);
         (reply, record)
     }
 
@@ -237,6 +243,7 @@ impl Kms {
 }
 
 fn record(
+    number: u64,
     call: &Call<'_>,
     operation: Option<Operation>,
     region: &str,
@@ -246,6 +253,7 @@ fn record(
 ) -> AuditRecord {
     let user_agent = beginning(call.user_agent, 256);
     AuditRecord {
+        number,
         request_id: call.request_id,
         time: trail.now,
         operation: match operation {

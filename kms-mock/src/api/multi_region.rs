@@ -25,6 +25,7 @@ use crate::{
         arn::key_arn,
         key::{Key, KeyState, NewKey},
         multi_region::Family,
+        recent::Known,
         store::put_primary,
     },
     policy::Facts,
@@ -42,15 +43,12 @@ const REGION: Text = Text {
 
 /// Whether a text has the form of a Region's name.
 pub(crate) fn is_region_name(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let Some((number, words)) = parts.split_last() else {
-        return false;
-    };
-    let all =
-        |part: &str, fits: fn(&u8) -> bool| !part.is_empty() && part.bytes().all(|b| fits(&b));
+    let all = |part: &[u8], fits: fn(&u8) -> bool| !part.is_empty() && part.iter().all(fits);
+    let mut parts = text.as_bytes().split(|b| *b == b'-');
+    let number = parts.next_back().unwrap_or_default();
     text.len() <= 32
-        && matches!(words.len(), 2 | 3)
-        && words.iter().all(|word| all(word, u8::is_ascii_lowercase))
+        && matches!(parts.clone().count(), 2 | 3)
+        && parts.all(|word| all(word, u8::is_ascii_lowercase))
         && all(number, u8::is_ascii_digit)
 }
 
@@ -112,15 +110,13 @@ pub(crate) fn replicate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         &[],
         |primary, _, batch| {
             let replica = Arc::new(Key::replica(new, primary));
-            let record = replica.record();
             let made = Found {
-                key: Arc::clone(&replica),
-                record: Arc::clone(&record),
+                known: Known::of(Arc::clone(&replica)),
                 request_alias: None,
                 by_ciphertext: false,
             };
             if policy_text.is_some() && !bypass {
-                key_policy::must_not_lock_out(op, &made, &record)?;
+                key_policy::must_not_lock_out(op, &made, &made.record)?;
             }
             let is_there = op.store().as_it_is(&arn).is_some();
             if is_there || family.members().all().any(|member| *member == arn) {
@@ -128,7 +124,7 @@ pub(crate) fn replicate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
                     arn: arn.to_string(),
                 });
             }
-            rows::put_key(batch, &replica, &record);
+            rows::put_key(batch, &replica, &made.record);
             Ok(replica)
         },
         |replica| {

@@ -7,7 +7,7 @@
 //! Unknown and chosen: an operation that takes no alias answers one like any
 //! other text that is no key id.
 
-use std::{cell::OnceCell, sync::Arc, time::Duration};
+use std::{cell::OnceCell, ops::Deref, sync::Arc, time::Duration};
 
 use nsm_sim::clock::UnixMillis;
 use serde_json::Value;
@@ -30,6 +30,8 @@ use crate::{
         custom_store::CustomKeyStores,
         entropy::Entropy,
         key::{Key, KeyState, Record},
+        material::Handle,
+        recent::Known,
         store::Store,
     },
     policy::{
@@ -67,7 +69,7 @@ pub(crate) struct Trail {
     pub(crate) now: UnixMillis,
     pub(crate) key_arn: Option<Arc<str>>,
     /// The keys that were found.
-    pub(crate) keys: SmallVec<[Arc<Key>; 1]>,
+    pub(crate) keys: SmallVec<[Arc<Known>; 1]>,
     pub(crate) document: Option<VerifiedDocument>,
     pub(crate) encryption_context: Option<EncryptionContext>,
     pub(crate) decisions: SmallVec<[Decision; 1]>,
@@ -76,12 +78,19 @@ pub(crate) struct Trail {
 /// A key that was found, as it is at the time of the call.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
-    pub(crate) key: Arc<Key>,
-    pub(crate) record: Arc<Record>,
+    pub(crate) known: Arc<Known>,
     /// The alias it was named by, `alias/…`.
     pub(crate) request_alias: Option<String>,
     /// Whether a ciphertext told the key.
     pub(crate) by_ciphertext: bool,
+}
+
+impl Deref for Found {
+    type Target = Known;
+
+    fn deref(&self) -> &Known {
+        &self.known
+    }
 }
 
 /// Whether an operation takes an alias for a key.
@@ -253,13 +262,13 @@ impl<'a> Op<'a> {
     pub(crate) fn note_key(&mut self, found: &Found) {
         self.trail
             .key_arn
-            .get_or_insert_with(|| Arc::clone(&found.key.arn));
+            .get_or_insert_with(|| Arc::clone(&found.arn));
     }
 
-    fn note(&mut self, key: &Arc<Key>) {
-        let arn = || Arc::clone(&key.arn);
+    fn note(&mut self, known: &Arc<Known>) {
+        let arn = || Arc::clone(&known.arn);
         self.trail.key_arn.get_or_insert_with(arn);
-        self.trail.keys.push(Arc::clone(key));
+        self.trail.keys.push(Arc::clone(known));
     }
 
     /// Keeps the encryption context for the log.
@@ -286,27 +295,31 @@ impl<'a> Op<'a> {
                 (alias.target.to_string(), name)
             }
         };
-        let Some((key, record)) = self.store().key(&arn, self.now, self.entropy())? else {
+        let Some(known) = self.store().key(&arn, self.now, self.entropy())? else {
             return Err(self.nothing_there(&arn, |arn| NotFound::Key { arn }));
         };
-        self.note(&key);
+        self.note(&known);
         Ok(Found {
-            key,
-            record,
+            known,
             request_alias,
             by_ciphertext: false,
         })
     }
 
-    /// Finds the key of a ciphertext.
-    pub(crate) fn find_by_ciphertext(&mut self, arn: &str) -> Result<Option<Found>, Failure> {
-        let Some((key, record)) = self.store().key(arn, self.now, self.entropy())? else {
+    /// Finds the key of a ciphertext by what it says of its material; `None` if it
+    /// is nobody's.
+    pub(crate) fn find_by_ciphertext(&mut self, handle: &Handle) -> Result<Option<Found>, Failure> {
+        let (store, region) = (self.store(), self.region());
+        let Some(known) = store.key_of_blob(handle, region, self.now, self.entropy())? else {
             return Ok(None);
         };
-        self.note(&key);
+        if known.key.region() != region {
+            let named = RefusedResource::Ciphertext(known.arn.to_string());
+            return Err(self.refuse(Denial::OtherAccount, self.action(), named));
+        }
+        self.note(&known);
         Ok(Some(Found {
-            key,
-            record,
+            known,
             request_alias: None,
             by_ciphertext: true,
         }))
@@ -315,9 +328,8 @@ impl<'a> Op<'a> {
     /// Finds a key by an ARN that no request named, whatever its Region.
     pub(crate) fn find_related(&self, arn: &str) -> Result<Option<Found>, Failure> {
         let found = self.store().key(arn, self.now, self.entropy())?;
-        Ok(found.map(|(key, record)| Found {
-            key,
-            record,
+        Ok(found.map(|known| Found {
+            known,
             request_alias: None,
             by_ciphertext: false,
         }))

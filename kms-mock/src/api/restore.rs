@@ -88,6 +88,7 @@ impl Kms {
             operation: operation.name(),
             at: UnixMillis(at),
             request_id,
+            number: 0,
         });
         Ok(())
     }

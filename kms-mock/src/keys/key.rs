@@ -9,7 +9,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, LazyLock, Mutex, OnceLock, PoisonError, RwLock, RwLockWriteGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -27,6 +27,7 @@ use super::{
     spec::{KeySpec, KeyUsage, Origin, RotationType},
 };
 use crate::{
+    lane::lane,
     policy::{Grant, KeyFacts, Policy},
     request_id::RequestId,
     store::{Batch, Journal, Row, Table, Unwritten, rows},
@@ -56,7 +57,9 @@ pub(crate) struct Key {
     /// Where changes go once the key is in its store.
     journal: OnceLock<Journal>,
     grants: RwLock<BTreeMap<String, Arc<Grant>>>,
-    last_use: Mutex<Option<Box<LastUse>>>,
+    /// Moved on by every change of the record.
+    version: AtomicU64,
+    uses: Uses,
     /// Whether the journal knows that there is a last use to write.
     is_use_noted: AtomicBool,
 }
@@ -67,6 +70,42 @@ pub(crate) struct LastUse {
     pub(crate) operation: &'static str,
     pub(crate) at: UnixMillis,
     pub(crate) request_id: RequestId,
+    /// Tells which of two calls of one millisecond was later.
+    pub(crate) number: u64,
+}
+
+/// How many threads note uses without waiting for each other.
+const LANES: usize = 4;
+
+/// The last use that each thread has noted.
+#[derive(Debug, Default)]
+struct Uses([OnceLock<Box<Mutex<LastUse>>>; LANES]);
+
+impl Uses {
+    fn note(&self, next: LastUse) {
+        let Some(place) = self.0.get(lane(LANES)) else {
+            return;
+        };
+        let last = place.get_or_init(|| Box::new(Mutex::new(next.clone())));
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.when() < next.when() {
+            *last = next;
+        }
+    }
+
+    fn last(&self) -> Option<LastUse> {
+        let noted = self.0.iter().filter_map(|place| {
+            let last = place.get()?.lock().unwrap_or_else(PoisonError::into_inner);
+            Some(last.clone())
+        });
+        noted.max_by_key(LastUse::when)
+    }
+}
+
+impl LastUse {
+    fn when(&self) -> (UnixMillis, u64) {
+        (self.at, self.number)
+    }
 }
 
 /// What changes during a key's life.
@@ -243,7 +282,8 @@ impl Key {
             is_gone: AtomicBool::new(false),
             journal: OnceLock::new(),
             grants: RwLock::new(BTreeMap::new()),
-            last_use: Mutex::new(None),
+            version: AtomicU64::new(0),
+            uses: Uses::default(),
             is_use_noted: AtomicBool::new(false),
         }
     }
@@ -312,34 +352,14 @@ impl Key {
     }
 
     pub(crate) fn last_use(&self) -> Option<LastUse> {
-        let last = self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_deref().cloned()
+        self.uses.last()
     }
 
-    pub(crate) fn note_use(
-        self: &Arc<Self>,
-        operation: &'static str,
-        at: UnixMillis,
-        request_id: RequestId,
-    ) {
-        let mut last = self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *last {
-            Some(last) if last.at > at => return,
-            Some(last) => {
-                last.operation = operation;
-                last.at = at;
-                last.request_id = request_id;
-            }
-            None => {
-                *last = Some(Box::new(LastUse {
-                    operation,
-                    at,
-                    request_id,
-                }));
-            }
-        }
+    pub(crate) fn note_use(self: &Arc<Self>, use_: LastUse) {
+        self.uses.note(use_);
         if let Some(journal) = self.journal.get()
             && journal.is_kept()
+            && !self.is_use_noted.load(Ordering::SeqCst)
             && !self.is_use_noted.swap(true, Ordering::SeqCst)
         {
             journal.note_use(self);
@@ -348,15 +368,15 @@ impl Key {
 
     /// The row of the last use, which then counts as written.
     pub(crate) fn take_note(&self) -> Option<Row> {
-        let last = self.last_use.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before it is read: a use that is noted meanwhile is written once more.
         self.is_use_noted.store(false, Ordering::SeqCst);
-        let row = rows::encode(&rows::use_row(last.as_ref()?));
+        let row = rows::encode(&rows::use_row(&self.uses.last()?));
         Some(Row::Put(Table::Uses, self.arn.as_bytes().to_vec(), row))
     }
 
     /// A last use that the data directory has already.
     pub(crate) fn restore_use(&self, use_: LastUse) {
-        *self.last_use.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(use_));
+        self.uses.note(use_);
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -364,14 +384,24 @@ impl Key {
     }
 
     pub(crate) fn account(&self) -> &str {
-        // ids have 36 characters, accounts 12
-        let before = self.arn.len().saturating_sub(53);
-        let account = self.arn.get(before..before + 12);
+        let account = self.arn.get(self.account_at()..self.account_at() + 12);
         account.unwrap_or_else(|| account_of(&self.arn))
     }
 
     pub(crate) fn region(&self) -> &str {
-        region_of(&self.arn)
+        let end = self.account_at().saturating_sub(1);
+        let region = self.arn.get("arn:aws:kms:".len()..end);
+        region.unwrap_or_else(|| region_of(&self.arn))
+    }
+
+    /// Ids have 36 characters, accounts 12; only the Region's length varies.
+    fn account_at(&self) -> usize {
+        self.arn.len().saturating_sub(12 + ":key/".len() + 36)
+    }
+
+    /// Another one after each change of the record.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
     }
 
     /// The key as it is now.
@@ -381,6 +411,7 @@ impl Key {
 
     fn put(&self, record: Record) {
         *self.record.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(record);
+        self.version.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Changes the record unless `change` refuses or it cannot be written.
@@ -445,9 +476,8 @@ impl Key {
         }
     }
 
-    /// What the calendar asks for now.
-    pub(crate) fn due(&self, now: UnixMillis) -> Option<Due> {
-        let record = self.record();
+    /// What the calendar asks for at `now` of a key with that record.
+    pub(crate) fn due(&self, record: &Record, now: UnixMillis) -> Option<Due> {
         match record.state {
             KeyState::PendingDeletion { at, .. } if now >= at => return Some(Due::Deletion),
             KeyState::PendingDeletion { .. } => return None,

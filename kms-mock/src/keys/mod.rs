@@ -7,7 +7,7 @@
 //! key's, with `pair`, `signing`, `prehash`, `oaep`, `agreement`, `kem` and `mac`), `import`
 //! (material from outside), `multi_region` (keys of several Regions that are one),
 //! `custom_store` and `xks` (keys elsewhere), `arn` (how requests name it), `store`
-//! (where all of them live), `entropy`.
+//! (where all of them live) with `recent`, `entropy`.
 
 pub(crate) mod agreement;
 pub(crate) mod arn;
@@ -22,6 +22,7 @@ pub(crate) mod multi_region;
 pub(crate) mod oaep;
 pub(crate) mod pair;
 pub(crate) mod prehash;
+pub(crate) mod recent;
 pub(crate) mod secret;
 pub(crate) mod signing;
 pub(crate) mod spec;

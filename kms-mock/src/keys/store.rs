@@ -21,6 +21,7 @@ use super::{
     key::{Due, Key, KeyState, Record, days_after},
     material::{Handle, SymmetricMaterial},
     multi_region::Family,
+    recent::{self, Known},
 };
 use crate::{
     policy::Policy,
@@ -35,11 +36,13 @@ const RETRY_MS: u64 = 1000;
 /// All keys and aliases of all accounts and Regions.
 #[derive(Debug)]
 pub(crate) struct Store {
+    /// Tells it from every other store of this process.
+    number: u64,
     keys: Shards<Arc<str>, Arc<Key>>,
     aliases: Shards<Arc<str>, Alias>,
     /// The key that each generation of material belongs to, by what is unique of
     /// its handle.
-    handles: Shards<[u8; 16], Arc<str>>,
+    handles: Shards<[u8; 16], Arc<Key>>,
     /// ARNs in order, for lists.
     key_index: RwLock<BTreeSet<Arc<str>>>,
     alias_index: RwLock<BTreeSet<Arc<str>>>,
@@ -56,9 +59,6 @@ pub(crate) struct Store {
     default_policies: RwLock<BTreeMap<String, Arc<Policy>>>,
 }
 
-/// A key and its record at some time.
-type KeyNow = (Arc<Key>, Arc<Record>);
-
 /// An alias.
 #[derive(Clone, Debug)]
 pub(crate) struct Alias {
@@ -70,7 +70,9 @@ pub(crate) struct Alias {
 impl Store {
     /// Empty; changes go by `journal`.
     pub(crate) fn new(journal: Journal) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             keys: Shards::new(),
             aliases: Shards::new(),
             handles: Shards::new(),
@@ -150,13 +152,62 @@ impl Store {
         arn: &str,
         now: UnixMillis,
         entropy: &Entropy,
-    ) -> Result<Option<KeyNow>, Unwritten> {
+    ) -> Result<Option<Arc<Known>>, Unwritten> {
+        if let Some(known) = recent::by_arn(self.number, arn, now) {
+            return Ok(Some(known));
+        }
         let Some(key) = self.keys.get(arn) else {
             return Ok(None);
         };
+        let known = self.as_of(key, now, entropy)?;
+        if let Some(known) = &known {
+            recent::remember(self.number, known);
+        }
+        Ok(known)
+    }
+
+    /// The key whose material a blob's handle names, with its record at `now`: the
+    /// related key of `region`, or else the key itself.
+    pub(crate) fn key_of_blob(
+        &self,
+        handle: &Handle,
+        region: &str,
+        now: UnixMillis,
+        entropy: &Entropy,
+    ) -> Result<Option<Arc<Known>>, Unwritten> {
+        let Some(unique) = SymmetricMaterial::unique_part(handle) else {
+            return Ok(None);
+        };
+        if let Some(known) = recent::by_material(self.number, unique, now) {
+            return Ok(Some(known));
+        }
+        let Some(mut key) = self.handles.get(&unique) else {
+            return Ok(None);
+        };
+        if key.region() != region
+            && let Some(family) = &key.family
+            && let Some(arn) = family.members().in_region(region)
+            && let Some(related) = self.keys.get(&**arn)
+        {
+            key = related;
+        }
+        let known = self.as_of(key, now, entropy)?;
+        if let Some(known) = &known {
+            recent::remember_material(self.number, unique, known);
+        }
+        Ok(known)
+    }
+
+    /// A key with its record at `now`, unless its deletion was due by then.
+    fn as_of(
+        &self,
+        key: Arc<Key>,
+        now: UnixMillis,
+        entropy: &Entropy,
+    ) -> Result<Option<Arc<Known>>, Unwritten> {
         // What the calendar does to a primary key reaches its replicas.
         if let Some(family) = &key.family
-            && !family.is_primary(arn)
+            && !family.is_primary(&key.arn)
             && let Some(primary) = self.keys.get(&family.members().primary)
         {
             self.settle(&primary, now, entropy)?;
@@ -164,8 +215,7 @@ impl Store {
         if !self.settle(&key, now, entropy)? {
             return Ok(None);
         }
-        let record = key.record();
-        Ok(Some((key, record)))
+        Ok(Some(Known::of(key)))
     }
 
     /// Lets the calendar act on a key; whether there still is one. What it does
@@ -178,7 +228,7 @@ impl Store {
         entropy: &Entropy,
     ) -> Result<bool, Unwritten> {
         while !key.is_gone()
-            && let Some(due) = key.due(now)
+            && let Some(due) = key.due(&key.record(), now)
         {
             let done = match due {
                 Due::Upkeep => key.change(|record| {
@@ -256,28 +306,15 @@ impl Store {
     }
 
     /// Makes new material of a key findable from a blob.
-    pub(crate) fn know_handle(&self, handle: Handle, key: &Key) {
+    pub(crate) fn know_handle(&self, handle: Handle, key: &Arc<Key>) {
         if let Some(unique) = SymmetricMaterial::unique_part(&handle) {
-            self.handles.insert(unique, Arc::clone(&key.arn));
+            self.handles.insert(unique, Arc::clone(key));
         }
     }
 
-    /// The ARN of the key that a blob's handle belongs to.
-    pub(crate) fn arn_by_handle(&self, handle: &Handle) -> Option<Arc<str>> {
+    /// The key that a blob's handle belongs to.
+    pub(crate) fn key_by_handle(&self, handle: &Handle) -> Option<Arc<Key>> {
         self.handles.get(&SymmetricMaterial::unique_part(handle)?)
-    }
-
-    /// The same for a Region: the related key there, or else the key itself.
-    pub(crate) fn arn_by_handle_in(&self, handle: &Handle, region: &str) -> Option<Arc<str>> {
-        let arn = self.arn_by_handle(handle)?;
-        if super::arn::region_of(&arn) == region {
-            return Some(arn);
-        }
-        let related = self.keys.get(&*arn).and_then(|key| {
-            let members = key.family.as_ref()?.members();
-            members.in_region(region).cloned()
-        });
-        Some(related.unwrap_or(arn))
     }
 
     /// Remembers when a key is to be deleted. A deletion that was cancelled
@@ -543,9 +580,14 @@ impl<K: Hash + Eq, V: Clone> Shards<K, V> {
 
 /// Below SHARDS.
 fn shard_of<Q: Hash + ?Sized>(key: &Q) -> usize {
+    usize::try_from(spread(key) % SHARDS as u64).unwrap_or(0)
+}
+
+/// A number that names seldom share.
+pub(super) fn spread<Q: Hash + ?Sized>(key: &Q) -> u64 {
     let mut spread = Spread::default();
     key.hash(&mut spread);
-    usize::try_from(spread.finish() % SHARDS as u64).unwrap_or(0)
+    spread.finish()
 }
 
 /// Chooses a shard. Quick, and open to whoever wants all names in one shard: that

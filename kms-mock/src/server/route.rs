@@ -109,7 +109,8 @@ impl Edge {
             reason,
         } = noted;
         if !self.received.is_useless() {
-            self.received.push(Received {
+            let number = self.received.number();
+            let received = Received {
                 request_id,
                 at: now,
                 service,
@@ -118,7 +119,8 @@ impl Edge {
                 status,
                 reason,
                 tls: origin.tls,
-            });
+            };
+            self.received.push(number, received);
         }
         cut::apply(answer)
     }

@@ -259,3 +259,76 @@ fn tags_are_set_listed_and_removed() {
     let tags = world.ok("ListResourceTags", json!({ "KeyId": key }));
     assert_eq!(tags["Tags"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn a_thread_that_remembers_a_key_sees_what_others_have_changed_since() {
+    let world = World::new();
+    let key = world.key();
+    let sealed = world.ok("Encrypt", json!({ "KeyId": key, "Plaintext": "eHl6" }));
+    let decrypt = || {
+        let blob = &sealed["CiphertextBlob"];
+        let answer = world.call("Decrypt", json!({ "CiphertextBlob": blob }))?;
+        assert_eq!(answer["Plaintext"], "eHl6");
+        Ok(())
+    };
+    let elsewhere = |operation: &'static str, body: Value| {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| world.ok(operation, body));
+            thread.join().unwrap()
+        })
+    };
+    let id = || json!({ "KeyId": key });
+    let code = |refused: Result<(), Refused>| refused.unwrap_err().code;
+    decrypt().unwrap();
+    elsewhere("DisableKey", id());
+    assert_eq!(code(decrypt()), "DisabledException");
+    elsewhere("EnableKey", id());
+    decrypt().unwrap();
+    let before = world.ok("GetKeyPolicy", id())["Policy"].clone();
+    let closed = text(&before).replace("kms:*", "kms:PutKeyPolicy");
+    let put = |policy: Value| json!({ "KeyId": key, "Policy": policy, "BypassPolicyLockoutSafetyCheck": true });
+    elsewhere("PutKeyPolicy", put(closed.into()));
+    assert_eq!(code(decrypt()), "AccessDeniedException");
+    elsewhere("PutKeyPolicy", put(before));
+    decrypt().unwrap();
+    elsewhere("RotateKeyOnDemand", id());
+    decrypt().unwrap();
+    elsewhere("ScheduleKeyDeletion", id());
+    assert_eq!(code(decrypt()), "KMSInvalidStateException");
+    world.clock.advance(Duration::from_secs(31 * 24 * 3600));
+    // Deleted by the calendar: the blob is nobody's.
+    assert_eq!(code(decrypt()), "InvalidCiphertextException");
+    let gone = world.call("DescribeKey", id());
+    assert_eq!(gone.unwrap_err().code, "NotFoundException");
+}
+
+#[test]
+fn two_worlds_of_one_thread_keep_their_keys_apart() {
+    let seed = || Some(WorldSeed::from_u64(1));
+    let (first, second) = (World::seeded(seed()), World::seeded(seed()));
+    let (key, same) = (first.key(), second.key());
+    assert_eq!(key, same);
+    first.ok("Encrypt", json!({ "KeyId": key, "Plaintext": "eHl6" }));
+    second.ok("DisableKey", json!({ "KeyId": key }));
+    first.ok("Encrypt", json!({ "KeyId": key, "Plaintext": "eHl6" }));
+    let refused = second.call("Encrypt", json!({ "KeyId": key, "Plaintext": "eHl6" }));
+    assert_eq!(refused.unwrap_err().code, "DisabledException");
+}
+
+#[test]
+fn the_last_usage_is_the_last_of_all_threads() {
+    let world = World::new();
+    let key = world.key();
+    let usage = || world.ok("GetKeyLastUsage", json!({ "KeyId": key }))["KeyLastUsage"].clone();
+    assert_eq!(usage(), json!({}));
+    // All within one millisecond, by threads of different lanes.
+    for operation in ["Encrypt", "GenerateDataKeyWithoutPlaintext"].repeat(4) {
+        let mut body = json!({ "KeyId": key });
+        match operation {
+            "Encrypt" => body["Plaintext"] = "eHl6".into(),
+            _ => body["KeySpec"] = "AES_256".into(),
+        }
+        std::thread::scope(|scope| scope.spawn(|| world.ok(operation, body)).join().unwrap());
+        assert_eq!(usage()["Operation"], operation);
+    }
+}
