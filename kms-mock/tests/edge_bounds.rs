@@ -39,6 +39,26 @@ async fn a_connection_that_says_nothing_is_closed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_idle_after_its_answer_is_closed() {
+    let mock = builder().limits(limits()).start().await.unwrap();
+    let request = b"GET /_localstack/health HTTP/1.1\r\nhost: x\r\n\r\n";
+    let (answer, took) = raw(&mock, request, false).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(!answer.contains("connection: close"), "{answer}");
+    assert!(took < BOUND, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_side_after_the_request_is_answered() {
+    let mock = builder().limits(limits()).start().await.unwrap();
+    let mut request = kms_head(2);
+    request.extend_from_slice(b"{}");
+    let (answer, _) = raw(&mock, &request, true).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains(r#""operation":"Decrypt""#), "{answer}");
+}
+
+#[tokio::test]
 async fn headers_that_never_end_are_closed() {
     let mock = builder().limits(limits()).start().await.unwrap();
     let (_, took) = raw(&mock, b"POST / HTTP/1.1\r\nhost: x\r\nx-slow: 1\r\n", false).await;

@@ -15,8 +15,8 @@ pub struct Limits {
     /// From accepting a connection to its first byte, and from there to the end
     /// of a TLS handshake.
     pub handshake_timeout: Duration,
-    /// From the first wish to read a request to the end of its headers. It also
-    /// ends idle keep-alive connections.
+    /// From the last byte of an answer, or the beginning of the connection, to the
+    /// end of the next request's headers. It also ends idle keep-alive connections.
     pub header_timeout: Duration,
     /// Longest silence within a body.
     pub body_idle_timeout: Duration,

@@ -186,17 +186,19 @@ where
     let patience = Patience::default();
     let mut builder = http1::Builder::new();
     builder
-        .timer(patience.clone())
         .auto_date_header(false) // the world's time, not the machine's
-        .header_read_timeout(limits.header_timeout)
+        .header_read_timeout(None) // `Stall` bounds it
+        // A call that has come is answered, whether or not its client has gone: else
+        // hyper makes room to read again for every request, to see it go.
+        .half_close(true)
         .max_buf_size(limits.head_bytes_max);
     // hyper makes room for its own default on the stack, for any other number in a
     // loop at every request.
     if limits.headers_max != Limits::HEADERS_MAX {
         builder.max_headers(limits.headers_max);
     }
-    let service = service_fn(|request| edge.answer(request, origin, &patience));
-    let stream = TokioIo::new(Stall::new(stream, limits.write_timeout));
+    let service = service_fn(|request| edge.answer(request, origin, patience.answering()));
+    let stream = TokioIo::new(Stall::new(stream, limits, patience.clone()));
     let served = builder.serve_connection(stream, service);
     let mut served = std::pin::pin!(served);
     let stopping = std::pin::pin!(stop.changed());

@@ -1,9 +1,9 @@
 //! One timer for all the waits of a connection.
 //!
-//! A request waits for its head and then for each part of its body, nearly
-//! always for microseconds, and each wait is bounded. A timer of the runtime for
-//! each would be entered into its wheel and taken out again under a lock that
-//! all connections share. So a connection has one such timer, set to the
+//! A connection waits for the head of a request and then for each part of its
+//! body, nearly always for microseconds, and each wait is bounded. A timer of the
+//! runtime for each would be entered into its wheel and taken out again under a
+//! lock that all connections share. So a connection has one such timer, set to the
 //! earliest moment that anybody waited for; when it rings early, because that
 //! wait ended long ago, it is set to the next.
 
@@ -11,22 +11,58 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
-    time::Duration,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
 };
 
-use hyper::rt::{Sleep, Timer};
-use tokio::time::{Instant, Sleep as TokioSleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The timer of a connection. All who wait by it are polled by the connection's
 /// task, one at a time.
 #[derive(Clone, Default)]
 pub(crate) struct Patience {
-    alarm: Arc<Mutex<Option<Pin<Box<TokioSleep>>>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    alarm: Mutex<Option<Alarm>>,
+    is_answering: AtomicBool,
+}
+
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    /// Whom it wakes, as it is set now.
+    task: Waker,
+}
+
+/// While it lives a request is being answered, and the next one is not waited for.
+pub(crate) struct Answering<'a> {
+    pub(crate) patience: &'a Patience,
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        let shared = &self.patience.shared;
+        shared.is_answering.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Patience {
+    /// Tells that a request has come whole up to its body.
+    pub(crate) fn answering(&self) -> Answering<'_> {
+        self.shared.is_answering.store(true, Ordering::Relaxed);
+        Answering { patience: self }
+    }
+
+    /// Whether what is read now belongs to a request that has begun.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.shared.is_answering.load(Ordering::Relaxed)
+    }
+
     /// What `poll` becomes, or `None` if `deadline` passes before.
     pub(crate) async fn wait_until<T>(
         &self,
@@ -41,20 +77,35 @@ impl Patience {
     }
 
     /// Ready when `deadline` has passed.
-    fn poll_until(&self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
-        let mut alarm = self.alarm.lock().unwrap_or_else(PoisonError::into_inner);
-        let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if alarm.deadline() > deadline {
-            alarm.as_mut().reset(deadline);
+    pub(crate) fn poll_until(&self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let mut alarm = self
+            .shared
+            .alarm
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let alarm = alarm.get_or_insert_with(|| Alarm {
+            sleep: Box::pin(sleep_until(deadline)),
+            task: Waker::noop().clone(),
+        });
+        // Set already, for this task, early enough: the runtime need not be asked.
+        if alarm.sleep.deadline() <= deadline
+            && alarm.task.will_wake(context.waker())
+            && !alarm.sleep.is_elapsed()
+        {
+            return Poll::Pending;
+        }
+        alarm.task.clone_from(context.waker());
+        if alarm.sleep.deadline() > deadline {
+            alarm.sleep.as_mut().reset(deadline);
         }
         loop {
-            if alarm.as_mut().poll(context).is_pending() {
+            if alarm.sleep.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
-            if alarm.deadline() >= deadline {
+            if alarm.sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
-            alarm.as_mut().reset(deadline); // it rang for a wait that is over
+            alarm.sleep.as_mut().reset(deadline); // it rang for a wait that is over
         }
     }
 }
@@ -65,41 +116,10 @@ impl fmt::Debug for Patience {
     }
 }
 
-/// A wait of hyper's: for the end of a request's head.
-struct Wait {
-    patience: Patience,
-    deadline: Instant,
-}
-
-impl Future for Wait {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.patience.poll_until(self.deadline, context)
-    }
-}
-
-impl Sleep for Wait {}
-
-impl Timer for Patience {
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
-        self.sleep_until(self.now() + duration)
-    }
-
-    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(Wait {
-            patience: self.clone(),
-            deadline: Instant::from_std(deadline),
-        })
-    }
-
-    fn now(&self) -> std::time::Instant {
-        Instant::now().into_std()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const LONG: Duration = Duration::from_secs(3600);
@@ -117,7 +137,7 @@ mod tests {
         let now = Instant::now();
         let ready = patience.wait_until(now, |_| Poll::Ready(7)).await;
         assert_eq!(ready, Some(7));
-        assert!(patience.alarm.lock().unwrap().is_none());
+        assert!(patience.shared.alarm.lock().unwrap().is_none());
         // A long wait that is given up leaves its alarm; a shorter one moves it.
         let short = Duration::from_millis(5);
         tokio::select! {
@@ -133,16 +153,5 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(never(&patience, short).await, None);
         assert!(begun.elapsed() >= short);
-    }
-
-    #[tokio::test]
-    async fn hypers_waits_end_by_the_same_alarm() {
-        let patience = Patience::default();
-        let long = patience.sleep(LONG);
-        let short = patience.sleep(Duration::from_millis(5));
-        tokio::select! {
-            () = long => unreachable!("an hour has not passed"),
-            () = short => {}
-        }
     }
 }

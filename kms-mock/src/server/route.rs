@@ -24,7 +24,7 @@ use super::{
     body::{self, BodyError, Bounds},
     chunked::{self, ChunkError, ChunkSigner, Streaming},
     cut::{self, Dropped},
-    patience::Patience,
+    patience::{Answering, Patience},
 };
 use crate::{
     api::{Call, static_name},
@@ -69,13 +69,13 @@ impl Edge {
         &self,
         request: Request<Incoming>,
         origin: Origin,
-        patience: &Patience,
+        answering: Answering<'_>,
     ) -> Result<Answer, Dropped> {
         let request_id = RequestId::random();
         let now = self.clock.now();
         let arrival = Arrival {
             origin,
-            patience,
+            patience: answering.patience,
             request_id,
             now,
         };

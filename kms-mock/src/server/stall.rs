@@ -1,11 +1,10 @@
-//! A stream that gives up on a peer that takes nothing.
+//! A stream that gives up on a peer that says or takes nothing.
 //!
-//! Reading is bounded elsewhere (headers by hyper, bodies by their collector);
-//! this bounds the other direction: a client that asks for a large object and
-//! never reads it would hold its connection for ever.
+//! Bodies are bounded by their collector. This bounds the two other waits: for the
+//! head of a request, which is also what ends an idle connection, and for a client
+//! that asks for a large object and never reads it.
 
 use std::{
-    future::Future,
     io,
     pin::Pin,
     task::{Context, Poll},
@@ -14,44 +13,80 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    time::Instant,
 };
 
-/// A stream whose writes fail once the peer has taken nothing for a while.
+use super::{limits::Limits, patience::Patience};
+
+/// A stream that fails once the peer has kept it waiting.
 pub(crate) struct Stall<S> {
     inner: S,
-    patience: Duration,
-    waiting: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
+    header_timeout: Duration,
+    write_timeout: Duration,
+    /// When the head of the next request must have come.
+    head_due: Option<Instant>,
+    /// When the peer must have taken something; `None` while it takes.
+    write_due: Option<Instant>,
 }
 
 impl<S> Stall<S> {
-    pub(crate) fn new(inner: S, patience: Duration) -> Self {
+    /// Waits by `patience`, as long as `limits` say.
+    pub(crate) fn new(inner: S, limits: &Limits, patience: Patience) -> Self {
         Self {
             inner,
             patience,
-            waiting: None,
+            header_timeout: limits.header_timeout,
+            write_timeout: limits.write_timeout,
+            head_due: None,
+            write_due: None,
         }
     }
 
+    /// Fails if the head of a request is awaited for too long.
+    fn bound_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.patience.is_answering() {
+            return Poll::Pending;
+        }
+        let from_now = || Instant::now() + self.header_timeout;
+        let due = *self.head_due.get_or_insert_with(from_now);
+        self.patience.poll_until(due, context).map(|()| timed_out())
+    }
+
     /// Passes `polled` on, unless it has been pending for too long.
-    fn bound<T>(
+    fn bound_write<T>(
         &mut self,
         polled: Poll<io::Result<T>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.waiting = None;
+            self.write_due = None;
             return polled;
         }
-        let patience = self.patience;
-        let waiting = self
-            .waiting
-            .get_or_insert_with(|| Box::pin(sleep(patience)));
-        match waiting.as_mut().poll(context) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-        }
+        let from_now = || Instant::now() + self.write_timeout;
+        let due = *self.write_due.get_or_insert_with(from_now);
+        self.patience.poll_until(due, context).map(|()| timed_out())
     }
+
+    /// After each part of an answer the head of the next request has its whole time
+    /// again: a large answer may take longer than that.
+    fn wrote(
+        &mut self,
+        polled: Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if polled.is_ready() && !self.patience.is_answering() {
+            let due = Instant::now() + self.header_timeout;
+            self.head_due = Some(due);
+            // Nobody need read again before something comes, so the alarm is set here.
+            let _ = self.patience.poll_until(due, context);
+        }
+        self.bound_write(polled, context)
+    }
+}
+
+fn timed_out<T>() -> io::Result<T> {
+    Err(io::ErrorKind::TimedOut.into())
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Stall<S> {
@@ -60,7 +95,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stall<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, buffer)
+        match Pin::new(&mut self.inner).poll_read(context, buffer) {
+            Poll::Pending => self.bound_read(context),
+            ready @ Poll::Ready(_) => ready,
+        }
     }
 }
 
@@ -71,7 +109,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.bound(polled, context)
+        self.wrote(polled, context)
     }
 
     fn poll_write_vectored(
@@ -80,7 +118,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
-        self.bound(polled, context)
+        self.wrote(polled, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -89,11 +127,82 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.inner).poll_flush(context);
-        self.bound(polled, context)
+        self.bound_write(polled, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.inner).poll_shutdown(context);
-        self.bound(polled, context)
+        self.bound_write(polled, context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    fn impatient() -> Limits {
+        Limits {
+            header_timeout: Duration::from_millis(5),
+            write_timeout: Duration::from_millis(5),
+            ..Limits::default()
+        }
+    }
+
+    fn is_timeout<T>(result: io::Result<T>) -> bool {
+        result.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut)
+    }
+
+    #[tokio::test]
+    async fn a_silent_peer_ends_the_wait_for_a_head_and_only_that() {
+        let (near, mut far) = duplex(64);
+        let patience = Patience::default();
+        let mut stream = Stall::new(near, &impatient(), patience.clone());
+        // While a request is answered, its body's own bounds count.
+        let answering = patience.answering();
+        let long_after = Instant::now() + Duration::from_millis(50);
+        let other = Patience::default();
+        let mut buffer = [0; 8];
+        let silent = async { is_timeout(stream.read(&mut buffer).await) };
+        let passed = other.wait_until(long_after, |_| Poll::<()>::Pending);
+        tokio::select! {
+            biased;
+            _ = silent => unreachable!("nothing has come, and nothing is due"),
+            passed = passed => assert_eq!(passed, None),
+        }
+        drop(answering);
+        assert!(is_timeout(stream.read(&mut buffer).await));
+        // An answer begins the wait anew.
+        stream.write_all(b"answer").await.unwrap();
+        far.write_all(b"next").await.unwrap();
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 4);
+        assert!(is_timeout(stream.read(&mut buffer).await));
+    }
+
+    #[tokio::test]
+    async fn a_head_in_drops_has_no_more_time_than_a_whole_one() {
+        let (near, mut far) = duplex(64);
+        let mut stream = Stall::new(near, &Limits::default(), Patience::default());
+        let mut buffer = [0; 8];
+        let mut due = None;
+        for _ in 0..3 {
+            tokio::select! {
+                biased;
+                _ = stream.read(&mut buffer) => unreachable!("nothing has come"),
+                () = std::future::ready(()) => {}
+            }
+            assert!(stream.head_due.is_some());
+            assert_eq!(*due.get_or_insert(stream.head_due), stream.head_due);
+            far.write_all(b"x").await.unwrap();
+            assert_eq!(stream.read(&mut buffer).await.unwrap(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_ends_a_write() {
+        let (near, _far) = duplex(64);
+        let mut stream = Stall::new(near, &impatient(), Patience::default());
+        assert!(is_timeout(stream.write_all(&[0; 65]).await));
     }
 }
