@@ -102,6 +102,7 @@ fn floor(work: &str) -> Result<Infallible, String> {
     let work = match work {
         "plain" => Work::None,
         "attested" => Work::Attested,
+        "signing" => Work::Signing,
         _ => return Err(USAGE.to_owned()),
     };
     load::floor::serve(work, |address| println!("{address}")).map_err(|error| error.to_string())

@@ -2,18 +2,21 @@
 //! nothing else. It collects the body, reads it into borrowed text and answers
 //! 300 bytes of JSON.
 //!
-//! For attested calls there is a second floor, the same server with the
-//! cryptography that such a call cannot do without (see [`Crypto`]) done once a
-//! request. So the sum of the floors is measured under the same load, on the
-//! same cores and by the same clock as the KMS beside it.
+//! For attested calls and for signatures there are floors of their own, the same
+//! server with the cryptography that such a call cannot do without (see
+//! [`Crypto`]) done once a request. So the sum of the floors is measured under the
+//! same load, on the same cores and by the same clock as the KMS beside it.
 
 use std::{borrow::Cow, convert::Infallible, hint::black_box, io, net::SocketAddr, sync::Arc};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
     cipher::{AES_256, PaddedBlockEncryptingKey, UnboundCipherKey},
+    digest::{Digest, SHA256},
     rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey},
-    signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey},
+    signature::{
+        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_FIXED, EcdsaKeyPair, UnparsedPublicKey,
+    },
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -41,6 +44,8 @@ pub enum Work {
     None,
     /// The cryptography of an attested Decrypt.
     Attested,
+    /// An ECDSA P-256 signature over a digest.
+    Signing,
 }
 
 /// The members of the requests measured, borrowed from the body.
@@ -74,7 +79,10 @@ struct Recipient<'a> {
 /// Not in it, though every implementation has to do them: base64, CBOR, the
 /// derivation of the blob's key, the certificates' digest for the cache, the
 /// envelope's encoding.
+///
+/// And beside them what `Sign` does: one ECDSA P-256 signature over 32 bytes.
 pub struct Crypto {
+    signing: EcdsaKeyPair,
     public: UnparsedPublicKey<Vec<u8>>,
     signed: Vec<u8>,
     signature: Vec<u8>,
@@ -102,7 +110,9 @@ impl Crypto {
         gcm()
             .seal_in_place_append_tag(nonce(), Aad::empty(), &mut sealed)
             .expect("32 bytes are sealed");
+        let signing = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING);
         Self {
+            signing: signing.expect("the library makes P-256 keys"),
             public: UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point.as_bytes().to_vec()),
             signed,
             signature: signature.to_bytes().to_vec(),
@@ -111,11 +121,22 @@ impl Crypto {
         }
     }
 
-    /// Does each of the operations once.
+    /// Does the work of a request.
     ///
     /// # Panics
-    /// Never: what they work on was made for them.
-    pub fn run(&self) {
+    /// Never: what it works on was made for it.
+    pub fn run(&self, work: Work) {
+        match work {
+            Work::None => {}
+            Work::Attested => self.decrypt(),
+            Work::Signing => {
+                let digest = Digest::import_less_safe(black_box(&KEY), &SHA256).expect("32 bytes");
+                black_box(self.signing.sign_digest(&digest).expect("it signs"));
+            }
+        }
+    }
+
+    fn decrypt(&self) {
         self.public
             .verify(black_box(&self.signed), &self.signature)
             .expect("it verifies");
@@ -213,9 +234,7 @@ async fn answer(
     black_box((&asked.key_id, &asked.plaintext));
     black_box((&asked.ciphertext, &asked.message));
     black_box(asked.recipient.as_ref().map(|it| &it.document));
-    if shared.work == Work::Attested {
-        shared.crypto.run();
-    }
+    shared.crypto.run(shared.work);
     let mut response = Response::new(Full::new(shared.answer.clone()));
     let json = HeaderValue::from_static("application/x-amz-json-1.1");
     response.headers_mut().insert(CONTENT_TYPE, json);
@@ -227,8 +246,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_floors_of_an_attested_call_can_be_done() {
-        Crypto::new().run();
+    fn the_cryptography_of_the_floors_can_be_done() {
+        let crypto = Crypto::new();
+        for work in [Work::None, Work::Attested, Work::Signing] {
+            crypto.run(work);
+        }
     }
 
     #[test]
