@@ -170,6 +170,22 @@ async fn too_many_or_too_large_headers_are_refused() {
 }
 
 #[tokio::test]
+async fn another_number_of_headers_is_what_is_taken() {
+    for headers_max in [3, 120] {
+        let mut limits = limits();
+        limits.headers_max = headers_max;
+        let mock = builder().limits(limits).start().await.unwrap();
+        for (count, status) in [(headers_max, "200"), (headers_max + 1, "431")] {
+            let headers: String = (1..count).map(|n| format!("x-{n}: 1\r\n")).collect();
+            let request = format!("GET /_localstack/health HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
+            let (answer, _) = raw(&mock, request.as_bytes(), true).await;
+            let expected = format!("HTTP/1.1 {status}");
+            assert!(answer.starts_with(&expected), "{count}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_http_are_refused_and_the_server_goes_on() {
     let mock = builder().limits(limits()).start().await.unwrap();
     let garbage: [&[u8]; 4] = [
