@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kms_mock::builder::Limits;
 use support::{builder, raw};
@@ -243,6 +243,31 @@ async fn a_client_that_does_not_read_its_answer_loses_its_connection() {
         .unwrap();
     assert_eq!(health.status(), 200);
     drop(deaf);
+}
+
+#[tokio::test]
+async fn an_answer_may_take_longer_than_a_head() {
+    let mock = builder().limits(limits()).start().await.unwrap();
+    let client = reqwest::Client::new();
+    let object = format!("{}/b-1/k", mock.url());
+    let size = 64 * 1024 * 1024;
+    for (url, size) in [(format!("{}/b-1", mock.url()), 0), (object.clone(), size)] {
+        let put = client.put(url).body(vec![0; size]).send().await.unwrap();
+        assert_eq!(put.status(), 200);
+    }
+    let mut answer = client.get(object).send().await.unwrap();
+    let (begun, mut received) = (Instant::now(), 0);
+    let enough = 3 * limits().header_timeout;
+    while let Some(part) = answer.chunk().await.unwrap() {
+        received += part.len();
+        // Something else in between, so that it takes its time without a sleep.
+        if begun.elapsed() < enough {
+            let health = format!("{}/_localstack/health", mock.url());
+            assert_eq!(reqwest::get(health).await.unwrap().status(), 200);
+        }
+    }
+    assert_eq!(received, size);
+    assert!(begun.elapsed() >= enough, "the object is too small");
 }
 
 #[tokio::test]
