@@ -146,7 +146,7 @@ pub(crate) fn seal(
     if let Some(backing) = &key.found.key.backing {
         return custom_key_store::seal(op, key, backing, maker, context, plaintext);
     }
-    let nonces = op.entropy().public();
+    let nonces = op.entropy().array();
     key.current
         .seal(maker, context, plaintext, &nonces)
         .ok_or(Failure::Internal)

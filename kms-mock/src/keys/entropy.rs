@@ -1,7 +1,7 @@
 //! Where keys, nonces and identifiers come from.
 //!
 //! Models nothing of AWS. Without a seed it is the cryptographic library's
-//! generator, one for each thread; with a seed it is one stream of the world's
+//! generator, one for each thread and a little drawn ahead; with a seed it is one stream of the world's
 //! seed, so that a world that is driven in order repeats. RSA-OAEP padding is
 //! drawn inside the cryptographic library and does not repeat.
 
@@ -14,6 +14,7 @@ use std::{
 use aws_lc_rs::rand;
 use nsm_sim::seed::WorldSeed;
 use rand_chacha::{ChaCha20Rng, rand_core::RngCore};
+use zeroize::{Zeroize, Zeroizing};
 
 /// A source of random bytes.
 pub(crate) enum Entropy {
@@ -21,21 +22,40 @@ pub(crate) enum Entropy {
     Seeded(Box<Mutex<ChaCha20Rng>>),
 }
 
+/// The longest request that is served from what was drawn ahead.
+const SMALL: usize = 64;
+
 thread_local! {
-    static AHEAD: RefCell<Ahead> = const { RefCell::new(Ahead { bytes: [0; 1024], used: 1024 }) };
+    static AHEAD: RefCell<Ahead> = RefCell::new(Ahead::default());
 }
 
-/// Random bytes of which none is given twice.
+/// Random bytes of which none is given twice, nor kept once it is given: what is
+/// left here tells nothing of earlier keys.
 struct Ahead {
-    bytes: [u8; 1024],
+    bytes: Zeroizing<[u8; 1024]>,
     used: usize,
 }
 
+impl Default for Ahead {
+    fn default() -> Self {
+        Self {
+            bytes: Zeroizing::new([0; 1024]),
+            used: 1024,
+        }
+    }
+}
+
 impl Ahead {
-    fn next_chunk<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let chunk = *self.bytes.get(self.used..)?.first_chunk::<N>()?;
-        self.used += N;
-        Some(chunk)
+    /// Fills `out` if there is enough left.
+    fn give(&mut self, out: &mut [u8]) -> bool {
+        let end = self.used + out.len();
+        let Some(next) = self.bytes.get_mut(self.used..end) else {
+            return false;
+        };
+        out.copy_from_slice(next);
+        next.zeroize();
+        self.used = end;
+        true
     }
 }
 
@@ -68,13 +88,24 @@ impl Entropy {
         Self::Seeded(Box::new(Mutex::new(seed.stream(&label))))
     }
 
-    /// Fills `out`.
+    /// Fills `out`. The library's generator takes as long for a few bytes as for
+    /// many, so a thread draws ahead what it gives in small parts.
     ///
     /// # Panics
     /// If the operating system has no randomness to give.
     pub(crate) fn fill(&self, out: &mut [u8]) {
         match self {
-            Self::System => rand::fill(out).expect("the cryptographic library gives random bytes"),
+            Self::System if out.len() <= SMALL => AHEAD.with_borrow_mut(|ahead| {
+                if ahead.give(out) {
+                    return;
+                }
+                draw(&mut *ahead.bytes);
+                ahead.used = 0;
+                if !ahead.give(out) {
+                    draw(out);
+                }
+            }),
+            Self::System => draw(out),
             Self::Seeded(stream) => {
                 stream
                     .lock()
@@ -84,25 +115,62 @@ impl Entropy {
         }
     }
 
-    /// Random bytes that are no secret: nonces. The library's generator takes as
-    /// long for a few bytes as for many, so a thread draws them ahead.
-    pub(crate) fn public<const N: usize>(&self) -> [u8; N] {
-        match self {
-            Self::System => AHEAD.with_borrow_mut(|ahead| {
-                let drawn = ahead.next_chunk();
-                drawn.unwrap_or_else(|| {
-                    self.fill(&mut ahead.bytes);
-                    ahead.used = 0;
-                    ahead.next_chunk().unwrap_or_else(|| self.array())
-                })
-            }),
-            Self::Seeded(_) => self.array(),
-        }
-    }
-
     pub(crate) fn array<const N: usize>(&self) -> [u8; N] {
         let mut out = [0; N];
         self.fill(&mut out);
         out
+    }
+}
+
+fn draw(out: &mut [u8]) {
+    rand::fill(out).expect("the cryptographic library gives random bytes");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_bytes_are_given_twice_by_any_thread() {
+        let draw_many = || -> Vec<[u8; 16]> {
+            let entropy = Entropy::system();
+            (0..1000).map(|_| entropy.array()).collect()
+        };
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(draw_many)).collect();
+        let drawn = threads.into_iter().flat_map(|it| it.join().unwrap());
+        let drawn: BTreeSet<[u8; 16]> = drawn.chain(draw_many()).collect();
+        assert_eq!(drawn.len(), 5000);
+        assert!(!drawn.contains(&[0; 16]));
+    }
+
+    #[test]
+    fn what_was_given_is_not_kept() {
+        let mut ahead = Ahead {
+            bytes: Zeroizing::new([7; 1024]),
+            used: 0,
+        };
+        let mut out = [0; 40];
+        for given in 1..=25 {
+            assert!(ahead.give(&mut out));
+            assert_eq!(out, [7; 40]);
+            assert!(ahead.bytes.iter().take(given * 40).all(|b| *b == 0));
+            assert!(ahead.bytes.iter().skip(given * 40).all(|b| *b == 7));
+        }
+        // 24 are left, which is not enough: nothing is given.
+        out = [1; 40];
+        assert!(!ahead.give(&mut out));
+        assert_eq!(out, [1; 40]);
+    }
+
+    #[test]
+    fn long_requests_are_filled_whole() {
+        for bytes in [0, 1, SMALL, SMALL + 1, 4096] {
+            let mut out = vec![0; bytes];
+            Entropy::system().fill(&mut out);
+            let mut parts = out.chunks_exact(16);
+            assert!(parts.all(|part| part.iter().any(|b| *b != 0)));
+        }
     }
 }
