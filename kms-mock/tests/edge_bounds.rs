@@ -247,7 +247,10 @@ async fn a_client_that_does_not_read_its_answer_loses_its_connection() {
 
 #[tokio::test]
 async fn an_answer_may_take_longer_than_a_head() {
-    let mock = builder().limits(limits()).start().await.unwrap();
+    let mut limits = limits();
+    limits.write_timeout = Duration::from_secs(60);
+    let enough = 3 * limits.header_timeout;
+    let mock = builder().limits(limits).start().await.unwrap();
     let client = reqwest::Client::new();
     let object = format!("{}/b-1/k", mock.url());
     let size = 64 * 1024 * 1024;
@@ -256,18 +259,17 @@ async fn an_answer_may_take_longer_than_a_head() {
         assert_eq!(put.status(), 200);
     }
     let mut answer = client.get(object).send().await.unwrap();
-    let (begun, mut received) = (Instant::now(), 0);
-    let enough = 3 * limits().header_timeout;
+    let begun = Instant::now();
+    let mut received = answer.chunk().await.unwrap().unwrap().len();
+    // The rest waits while others are answered.
+    while begun.elapsed() < enough {
+        let health = format!("{}/_localstack/health", mock.url());
+        assert_eq!(reqwest::get(health).await.unwrap().status(), 200);
+    }
     while let Some(part) = answer.chunk().await.unwrap() {
         received += part.len();
-        // Something else in between, so that it takes its time without a sleep.
-        if begun.elapsed() < enough {
-            let health = format!("{}/_localstack/health", mock.url());
-            assert_eq!(reqwest::get(health).await.unwrap().status(), 200);
-        }
     }
     assert_eq!(received, size);
-    assert!(begun.elapsed() >= enough, "the object is too small");
 }
 
 #[tokio::test]

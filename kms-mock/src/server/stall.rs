@@ -43,9 +43,11 @@ impl<S> Stall<S> {
         }
     }
 
-    /// Fails if the head of a request is awaited for too long.
+    /// Fails if the head of a request is awaited for too long; not while one is
+    /// answered.
     fn bound_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.patience.is_answering() {
+        // A peer that has yet to take an answer is bounded by `bound_write`.
+        if self.patience.is_answering() || self.write_due.is_some() {
             return Poll::Pending;
         }
         let from_now = || Instant::now() + self.header_timeout;
@@ -197,6 +199,30 @@ mod tests {
             far.write_all(b"x").await.unwrap();
             assert_eq!(stream.read(&mut buffer).await.unwrap(), 1);
         }
+    }
+
+    #[tokio::test]
+    async fn no_head_is_awaited_of_a_peer_that_has_yet_to_take_an_answer() {
+        let (near, mut far) = duplex(64);
+        let limits = Limits {
+            header_timeout: Duration::ZERO,
+            ..Limits::default()
+        };
+        let mut stream = Stall::new(near, &limits, Patience::default());
+        let mut buffer = [0; 65];
+        tokio::select! {
+            biased;
+            _ = stream.write_all(&[0; 65]) => unreachable!("there is room for 64"),
+            () = std::future::ready(()) => {}
+        }
+        tokio::select! {
+            biased;
+            _ = stream.read(&mut buffer) => unreachable!("nothing has come, and nothing is due"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(far.read(&mut buffer).await.unwrap(), 64);
+        stream.write_all(&[0; 1]).await.unwrap();
+        assert!(is_timeout(stream.read(&mut buffer).await));
     }
 
     #[tokio::test]
