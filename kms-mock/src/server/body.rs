@@ -79,7 +79,7 @@ pub(crate) async fn collect(
     let announced = body.size_hint().lower();
     if announced > max as u64 {
         if !expects_continue {
-            discard(body).await;
+            Box::pin(discard(body)).await;
         }
         return Err(BodyError::TooLarge { max });
     }
@@ -99,7 +99,7 @@ pub(crate) async fn collect(
             return Ok(data); // the usual body: one frame, taken without a copy
         }
         if first.len() + rest.len() + data.len() > max {
-            discard(body).await;
+            Box::pin(discard(body)).await;
             return Err(BodyError::TooLarge { max });
         }
         if first.is_empty() && rest.is_empty() {

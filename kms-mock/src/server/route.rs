@@ -79,7 +79,14 @@ impl Edge {
             request_id,
             now,
         };
-        let mut noted = self.route(request, arrival).await;
+        let (parts, incoming) = request.into_parts();
+        let mut noted = if let Some(target) = parts.headers.get(TARGET) {
+            let target = target.to_str().unwrap_or_default();
+            self.kms(target, &parts, incoming, arrival).await
+        } else {
+            // Boxed: the future of every call is else as large as the largest.
+            Box::pin(self.route(parts, incoming, arrival)).await
+        };
         let headers = noted.answer.headers_mut();
         headers.insert(DATE, date(now));
         if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
@@ -125,12 +132,8 @@ impl Edge {
         cut::apply(answer)
     }
 
-    async fn route(&self, request: Request<Incoming>, arrival: Arrival<'_>) -> Noted {
-        let (parts, incoming) = request.into_parts();
-        if let Some(target) = parts.headers.get(TARGET) {
-            let target = target.to_str().unwrap_or_default();
-            return self.kms(target, &parts, incoming, arrival).await;
-        }
+    /// What is no call of KMS.
+    async fn route(&self, parts: Parts, incoming: Incoming, arrival: Arrival<'_>) -> Noted {
         match parts.uri.path() {
             "/_localstack/health" => return self.health(),
             "/_localstack/info" => return info(),
@@ -140,10 +143,9 @@ impl Edge {
             _ => {}
         }
         if is_form(&parts) {
-            // Boxed: the future of every request is else as large as the largest.
-            return Box::pin(self.form(&parts, incoming, arrival)).await;
+            return self.form(&parts, incoming, arrival).await;
         }
-        Box::pin(self.s3(parts, incoming, arrival)).await
+        self.s3(parts, incoming, arrival).await
     }
 
     fn ca_certificate(&self) -> Answer {
