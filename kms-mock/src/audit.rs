@@ -165,11 +165,14 @@ impl AuditRecord {
         self.rare.as_ref()?.document.as_ref()
     }
 
-    /// Notes what was injected, and the reason as it was answered.
-    pub(crate) fn note_faults(&mut self, reason: Option<String>, faults: Vec<String>) {
-        let rare = self.rare.get_or_insert_default();
-        rare.reason = reason;
-        rare.faults = faults;
+    /// Notes what was injected, and the reason as it was answered. Only before the
+    /// record is in the log, where others have it too.
+    pub(crate) fn note_faults(self: &mut Arc<Self>, reason: Option<String>, faults: Vec<String>) {
+        if let Some(record) = Arc::get_mut(self) {
+            let rare = record.rare.get_or_insert_default();
+            rare.reason = reason;
+            rare.faults = faults;
+        }
     }
 
     /// The record in the shape of a CloudTrail event.
@@ -352,9 +355,9 @@ impl AuditLog {
         self.records.number()
     }
 
-    pub(crate) fn push(&self, record: AuditRecord) {
+    pub(crate) fn push(&self, record: Arc<AuditRecord>) {
         self.write(&record);
-        self.records.push(record.number, Arc::new(record));
+        self.records.push(record.number, record);
     }
 
     /// All records kept, oldest first.

@@ -23,11 +23,11 @@ impl Kms {
             Some(injected) => {
                 let reply = injected_reply(&injected);
                 let operation = Operation::parse(call.operation);
-                let op = Op::new(self, call, operation, Conditions::default());
+                let mut op = Op::new(self, call, operation, Conditions::default());
                 let region = op.region();
                 let message = Some(injected.message.to_owned());
                 let number = self.audit.number();
-                let trail = op.into_trail();
+                let trail = op.trail();
                 let record = record(number, call, operation, region, trail, &reply, message);
                 (reply, record)
             }

@@ -183,7 +183,7 @@ impl Kms {
     }
 
     /// Answers a call; the record is the caller's to keep.
-    fn perform(&self, call: &Call<'_>, conditions: Conditions) -> (Reply, AuditRecord) {
+    fn perform(&self, call: &Call<'_>, conditions: Conditions) -> (Reply, Arc<AuditRecord>) {
         let operation = Operation::parse(call.operation);
         let mut op = Op::new(self, call, operation, conditions);
         let result = match operation {
@@ -211,7 +211,7 @@ impl Kms {
             }
         };
         let region = op.region();
-        let trail = op.into_trail();
+        let trail = op.trail();
         let number = self.audit.number();
         if reply.error_type.is_none()
             && let Some(operation) = operation.filter(|it| last_usage::is_tracked(*it))
@@ -247,12 +247,12 @@ fn record(
     call: &Call<'_>,
     operation: Option<Operation>,
     region: &str,
-    trail: Trail,
+    trail: &mut Trail,
     reply: &Reply,
     error_message: Option<String>,
-) -> AuditRecord {
+) -> Arc<AuditRecord> {
     let user_agent = beginning(call.user_agent, 256);
-    AuditRecord {
+    Arc::new(AuditRecord {
         number,
         request_id: call.request_id,
         time: trail.now,
@@ -260,17 +260,17 @@ fn record(
             Some(operation) => operation.name().into(),
             None => Cow::Owned(beginning(call.operation, 64).to_owned()),
         },
-        key_arn: trail.key_arn,
+        key_arn: trail.key_arn.take(),
         attested: trail.document.is_some(),
-        rare: Rare::of(reply, error_message, trail.document),
-        decisions: trail.decisions,
+        rare: Rare::of(reply, error_message, trail.document.take()),
+        decisions: std::mem::take(&mut trail.decisions),
         details: Details {
             common: Common::of(&call.caller.principal, region, user_agent),
             source_ip: call.caller.source_ip,
             read_only: operation.is_some_and(Operation::is_read_only),
-            encryption_context: trail.encryption_context,
+            encryption_context: trail.encryption_context.take(),
         },
-    }
+    })
 }
 
 /// The name of an operation, borrowed if there is such an operation.

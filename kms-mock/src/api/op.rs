@@ -205,8 +205,9 @@ impl<'a> Op<'a> {
         }
     }
 
-    pub(crate) fn into_trail(self) -> Trail {
-        self.trail
+    /// What there is to log, when the call is over.
+    pub(crate) fn trail(&mut self) -> &mut Trail {
+        &mut self.trail
     }
 
     /// The most telling remark about the decision that refused the call.
