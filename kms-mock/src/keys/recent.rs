@@ -5,7 +5,8 @@
 //!
 //! What is remembered is good for one version of the key: whoever changes it moves
 //! the version on before the change is acknowledged, so a call that comes after a
-//! change never sees what was before.
+//! change never sees what was before. A deleted key is not found by it, though its
+//! memory is freed only when another key takes its place.
 
 use std::{cell::RefCell, sync::Arc};
 

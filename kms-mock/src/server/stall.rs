@@ -176,7 +176,9 @@ mod tests {
         drop(answering);
         assert!(is_timeout(stream.read(&mut buffer).await));
         // An answer begins the wait anew.
+        let before = stream.head_due;
         stream.write_all(b"answer").await.unwrap();
+        assert!(stream.head_due > before);
         far.write_all(b"next").await.unwrap();
         assert_eq!(stream.read(&mut buffer).await.unwrap(), 4);
         assert!(is_timeout(stream.read(&mut buffer).await));
@@ -215,10 +217,14 @@ mod tests {
             _ = stream.write_all(&[0; 65]) => unreachable!("there is room for 64"),
             () = std::future::ready(()) => {}
         }
+        let long_after = Instant::now() + Duration::from_millis(50);
+        let other = Patience::default();
+        let silent = async { is_timeout(stream.read(&mut buffer).await) };
+        let passed = other.wait_until(long_after, |_| Poll::<()>::Pending);
         tokio::select! {
             biased;
-            _ = stream.read(&mut buffer) => unreachable!("nothing has come, and nothing is due"),
-            () = std::future::ready(()) => {}
+            _ = silent => unreachable!("nothing has come, and nothing is due"),
+            passed = passed => assert_eq!(passed, None),
         }
         assert_eq!(far.read(&mut buffer).await.unwrap(), 64);
         stream.write_all(&[0; 1]).await.unwrap();
