@@ -23,12 +23,11 @@ use serde_json::{Value, json};
 use smallvec::SmallVec;
 
 use crate::{
-    api::Reply,
+    kms::Reply,
     policy::{Decision, EncryptionContext},
-    principal::Principal,
     recipient::VerifiedDocument,
-    request_id::RequestId,
-    ring::Ring,
+    threads::ring::Ring,
+    world::{principal::Principal, request_id::RequestId},
 };
 
 /// Records kept: enough for any test, some tens of megabytes at most.
@@ -199,7 +198,7 @@ impl AuditRecord {
             "eventID": self.request_id.as_str(),
             "readOnly": details.read_only,
             "resources": self.key_arn.iter().map(|arn| json!({
-                "accountId": crate::keys::arn::account_of(arn),
+                "accountId": crate::world::arn::account_of(arn),
                 "type": "AWS::KMS::Key",
                 "ARN": &**arn,
             })).collect::<Vec<_>>(),
@@ -240,13 +239,13 @@ impl AuditRecord {
             }),
             Principal::User { path_name, .. } => json!({
                 "type": "IAMUser", "arn": arn, "accountId": account,
-                "userName": crate::principal::name_of(path_name),
+                "userName": crate::world::principal::name_of(path_name),
             }),
             Principal::AssumedRole { role_path_name, .. } => json!({
                 "type": "AssumedRole", "arn": arn, "accountId": account,
                 "sessionContext": { "sessionIssuer": {
                     "type": "Role", "arn": principal.role_arn(), "accountId": account,
-                    "userName": crate::principal::name_of(role_path_name),
+                    "userName": crate::world::principal::name_of(role_path_name),
                 } },
             }),
             Principal::FederatedUser { name, by, .. } => json!({
@@ -256,7 +255,7 @@ impl AuditRecord {
                     Some(path_name) => json!({
                         "type": "IAMUser", "accountId": account,
                         "arn": format!("arn:aws:iam::{account}:user/{path_name}"),
-                        "userName": crate::principal::name_of(path_name),
+                        "userName": crate::world::principal::name_of(path_name),
                     }),
                     None => json!({
                         "type": "Root", "accountId": account,

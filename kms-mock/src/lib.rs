@@ -2,35 +2,35 @@
 //! `Recipient` calls included; S3, STS and IAM beside it on one
 //! LocalStack-compatible endpoint.
 //!
-//! Reading order: [`builder`] (a running server in a test), [`server`] (the
-//! HTTP edge: TLS, signatures, routing), [`iam`] and [`principal`] (who calls),
-//! [`policy`] (may they), [`recipient`] (from inside which enclave), `keys` (with
-//! what), [`api`] (the operations), [`audit`] (what happened and why), [`s3`] (the
-//! object store), `store` (what a data directory keeps of all that).
+//! A call goes one way, through rooms that import only what stands before them:
+//! `threads` (memory that threads do not fight for), `model` (the service model as
+//! data), [`world`] (what things are called by), `journal` (the file behind a data
+//! directory), [`recipient`] (from inside which enclave), [`policy`] (may they),
+//! `keys` (with what), [`iam`] (who calls), [`s3`] (the object store), [`faults`],
+//! [`audit`] (what happened and why), [`kms`] (the operations), [`edge`] (HTTP, TLS,
+//! signatures, routing), [`mock`] (a running server in a test).
 
-pub mod api;
 pub mod audit;
-pub mod builder;
-mod expect;
-mod explain;
+pub mod edge;
 pub mod faults;
 pub mod iam;
+mod journal;
 mod keys;
-mod lane;
+pub mod kms;
+pub mod mock;
+mod model;
 pub mod policy;
-pub mod principal;
 pub mod recipient;
-mod request_id;
-mod ring;
 pub mod s3;
-pub mod seed;
-pub mod server;
-mod store;
+mod threads;
+pub mod world;
 mod xml;
 
-pub use builder::{Auth, Builder, KmsMock, Received, StartError};
-pub use expect::{Expectation, Unmet};
-pub use explain::Explanation;
 pub use faults::{Fault, Hostile};
-pub use request_id::RequestId;
-pub use store::{DataDirError, Unwritten};
+pub use journal::{DataDirError, Unwritten};
+pub use mock::{
+    builder::{Auth, Builder, KmsMock, Received, StartError},
+    expect::{Expectation, Unmet},
+    explain::Explanation,
+};
+pub use world::RequestId;

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use kms_mock::builder::Limits;
+use kms_mock::mock::builder::Limits;
 use support::{builder, raw};
 use tokio::io::AsyncWriteExt;
 

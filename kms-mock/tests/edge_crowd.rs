@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use kms_mock::builder::Limits;
+use kms_mock::mock::builder::Limits;
 use support::{builder, raw};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use kms_mock::{
     Auth,
-    builder::{Builder, KmsMock},
     iam::{Credentials, Who},
+    mock::builder::{Builder, KmsMock},
 };
 use nsm_sim::clock::SettableClock;
 use serde_json::{Value, json};

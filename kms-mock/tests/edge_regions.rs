@@ -7,7 +7,7 @@ use std::net::TcpListener;
 
 use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use kms_mock::builder::KmsMock;
+use kms_mock::mock::builder::KmsMock;
 use serde_json::{Value, json};
 
 /// A call that is signed for a Region by somebody unknown.

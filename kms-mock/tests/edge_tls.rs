@@ -4,7 +4,7 @@
 
 mod support;
 
-use kms_mock::server::tls::Authority;
+use kms_mock::edge::tls::Authority;
 use reqwest::{Certificate, Client};
 use support::builder;
 

@@ -2,7 +2,7 @@
 //! drip, stop short or send too much: each is refused within its bound while
 //! the others are answered, and the memory of it all is bounded.
 //!
-//! The server's own bounds are those of `kms_mock::server::Limits`; the slowest
+//! The server's own bounds are those of `kms_mock::edge::Limits`; the slowest
 //! of them is a minute, so this takes a little longer than that.
 
 use std::{

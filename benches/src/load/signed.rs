@@ -6,7 +6,7 @@
 use std::{fs, path::Path};
 
 use aws_lc_rs::{digest, hmac};
-use kms_mock::server::sigv4::{Scope, signing_key};
+use kms_mock::edge::sigv4::{Scope, signing_key};
 use nsm_sim::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use kms_mock::{KmsMock, builder::Limits};
+use kms_mock::{KmsMock, mock::builder::Limits};
 use nsm_sim::{
     clock::{SettableClock, UnixMillis},
     seed::WorldSeed,

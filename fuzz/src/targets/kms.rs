@@ -4,12 +4,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use kms_mock::{
-    KmsMock,
-    api::{Call, Kms, Reply, Settings, XksSettings},
-    principal::{Caller, Principal},
-    seed::SeedFile,
-};
+use kms_mock::{KmsMock, kms::{Call, Kms, Reply, Settings, XksSettings}, policy::Caller, world::principal::Principal, mock::seed::SeedFile};
 use nsm_sim::{
     attestation::verify::Verifier,
     clock::{SettableClock, UnixMillis},

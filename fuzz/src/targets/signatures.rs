@@ -2,7 +2,7 @@
 
 use aws_lc_rs::hmac;
 use http::{Request, request::Parts};
-use kms_mock::server::sigv4::{self, PathEncoding, Signed};
+use kms_mock::edge::sigv4::{self, PathEncoding, Signed};
 
 use super::{Corpus, Mutating, Target, Verdict};
 use crate::mutate;

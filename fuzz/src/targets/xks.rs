@@ -14,10 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use kms_mock::{
-    api::{Call, Kms, Reply, Settings, XksSettings},
-    principal::{Caller, Principal},
-};
+use kms_mock::{kms::{Call, Kms, Reply, Settings, XksSettings}, policy::Caller, world::principal::Principal};
 use nsm_sim::{
     attestation::verify::Verifier,
     clock::{SettableClock, UnixMillis},

@@ -6,7 +6,7 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
-use kms_mock::{Auth, Fault, KmsMock, server::tls::Authority};
+use kms_mock::{Auth, Fault, KmsMock, edge::tls::Authority};
 use nsm_sim::seed::WorldSeed;
 
 /// Options of `kms-mock serve`.

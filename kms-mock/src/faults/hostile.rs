@@ -10,12 +10,10 @@ use zeroize::Zeroizing;
 
 use super::der;
 use crate::{
-    keys::{
-        entropy::Entropy,
-        material::{Maker, SymmetricMaterial},
-    },
+    keys::material::{Maker, SymmetricMaterial},
     policy::EncryptionContext,
     recipient::{Recipient, cms::Oaep},
+    world::entropy::Entropy,
 };
 
 /// The key that the attacker knows: the content of forged answers.

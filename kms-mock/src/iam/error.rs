@@ -3,7 +3,7 @@
 //! Source of truth: AWS IAM and STS API references, "Errors" of each operation.
 
 use super::document::DocumentError;
-use crate::store::Unwritten;
+use crate::journal::Unwritten;
 
 /// Why IAM or STS refused. The variants are AWS's error codes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -15,7 +15,7 @@ use super::{
     session::{check_at_least_15_minutes, check_policy_length},
     terms::{Asked, SessionTags, Terms},
 };
-use crate::principal::{Principal, name_of};
+use crate::world::principal::{Principal, name_of};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

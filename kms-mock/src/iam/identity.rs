@@ -11,8 +11,10 @@ use super::{
     terms::{SessionTags, Terms},
 };
 use crate::{
-    policy::{Decision, Denial, Facts, Outcome, Policy, PolicySource, Request, Resource, decide},
-    principal::{Caller, Principal},
+    policy::{
+        Caller, Decision, Denial, Facts, Outcome, Policy, PolicySource, Request, Resource, decide,
+    },
+    world::principal::Principal,
 };
 
 /// An authenticated caller with its policy documents.

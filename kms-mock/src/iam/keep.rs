@@ -1,6 +1,6 @@
 //! Identities as rows of the data directory, and back.
 //!
-//! Source of truth: `crate::store::rows`. Policies are kept as their texts and
+//! Source of truth: `crate::keys::keep`. Policies are kept as their texts and
 //! read again by the readers that accepted them.
 
 use std::{
@@ -22,9 +22,9 @@ use super::{
     state::Change,
     terms::{SessionTags, Terms},
 };
-use crate::store::{
-    Batch, Table, key_of,
-    rows::{
+use crate::{
+    journal::{Batch, Table, key_of},
+    keys::keep::{
         AccessKeyRow, BadRow, EntityRow, GroupRow, HolderRow, ManagedPolicyRow, RoleRow, StatusRow,
         UserRow,
     },

@@ -60,10 +60,9 @@ pub(crate) use self::{
     query::{Form, FormAnswer, answer, refusal, service},
     recent::{Known, caller, root},
 };
-
 use crate::{
-    keys::entropy::stream_of,
-    store::{Journal, Unwritten},
+    journal::{Journal, Unwritten},
+    world::entropy::stream_of,
 };
 
 /// The identities of all accounts of one world.

@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{Iam, Identity, credentials::AccessKey};
-use crate::principal::Caller;
+use crate::policy::Caller;
 
 /// Keys that a thread remembers; a power of two.
 const PLACES: usize = 16;

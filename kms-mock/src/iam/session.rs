@@ -20,7 +20,7 @@ use super::{
     terms::{Asked, SessionTags, Terms},
     users::KEYS_MAX,
 };
-use crate::principal::Principal;
+use crate::world::principal::Principal;
 
 /// What AssumeRole asks for.
 #[derive(Clone, Debug)]

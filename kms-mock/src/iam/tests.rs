@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use nsm_sim::clock::SettableClock;
 
 use super::*;
-use crate::principal::Principal;
+use crate::world::principal::Principal;
 
 const ACCOUNT: &str = "111122223333";
 

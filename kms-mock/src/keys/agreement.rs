@@ -10,7 +10,7 @@ use std::fmt;
 use aws_lc_rs::agreement::{self, ECDH_P256, ECDH_P384, ECDH_P521, PrivateKey, UnparsedPublicKey};
 use zeroize::Zeroizing;
 
-use super::spec::KeySpec;
+use crate::model::spec::KeySpec;
 
 /// A private key that agrees.
 pub(crate) struct AgreementKey {

@@ -11,8 +11,8 @@ use std::{
 
 use nsm_sim::clock::UnixMillis;
 
-use super::xks::Proxy;
-use crate::store::{Journal, Table, Unwritten, rows};
+use super::{keep, xks::Proxy};
+use crate::journal::{Journal, Table, Unwritten};
 
 /// A custom key store.
 #[derive(Clone, Debug)]
@@ -128,7 +128,7 @@ impl CustomKeyStores {
     pub(crate) fn put(&self, store: CustomKeyStore) -> Result<(), Unwritten> {
         self.journal.change(
             |batch| {
-                rows::put_key_store(batch, &store);
+                keep::put_key_store(batch, &store);
                 Ok(())
             },
             |()| self.restore(store.clone()),
@@ -153,7 +153,7 @@ impl CustomKeyStores {
                 let store = self.get(id).map(|store| {
                     let mut store = (*store).clone();
                     change(&mut store);
-                    rows::put_key_store(batch, &store);
+                    keep::put_key_store(batch, &store);
                     store
                 });
                 Ok::<_, Unwritten>((alone, store))

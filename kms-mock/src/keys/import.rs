@@ -32,11 +32,13 @@ use nsm_sim::clock::UnixMillis;
 use zeroize::Zeroizing;
 
 use super::{
-    entropy::Entropy,
     key::{Generation, KeyState, Record},
     material::{Handle, SymmetricMaterial, identify},
     secret::Secret,
-    spec::{KeySpec, KeyUsage, RotationType},
+};
+use crate::{
+    model::spec::{KeySpec, KeyUsage, RotationType},
+    world::entropy::Entropy,
 };
 
 /// The longest token and the longest wrapped material of the service model.

@@ -10,7 +10,8 @@ use std::fmt;
 use aws_lc_rs::kem::{Ciphertext, DecapsulationKey, EncapsulationKey};
 use zeroize::Zeroizing;
 
-use super::{pair::MlKem, spec::KeySpec};
+use super::pair::MlKem;
+use crate::model::spec::KeySpec;
 
 /// A key pair that encapsulates and decapsulates.
 pub(crate) struct KemKey {

@@ -17,20 +17,23 @@ use nsm_sim::clock::UnixMillis;
 use zeroize::Zeroizing;
 
 use super::{
-    arn::{account_of, region_of},
     custom_store::Backing,
-    entropy::Entropy,
     import::Import,
+    keep,
     material::{Handle, SymmetricMaterial},
     multi_region::Family,
     secret::Secret,
-    spec::{KeySpec, KeyUsage, Origin, RotationType},
 };
 use crate::{
-    lane::lane,
+    journal::{Batch, Journal, Row, Table, Unwritten},
+    model::spec::{KeySpec, KeyUsage, Origin, RotationType},
     policy::{Grant, KeyFacts, Policy},
-    request_id::RequestId,
-    store::{Batch, Journal, Row, Table, Unwritten, rows},
+    threads::lane::lane,
+    world::{
+        arn::{account_of, region_of},
+        entropy::Entropy,
+        request_id::RequestId,
+    },
 };
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -370,7 +373,7 @@ impl Key {
     pub(crate) fn take_note(&self) -> Option<Row> {
         // Before it is read: a use that is noted meanwhile is written once more.
         self.is_use_noted.store(false, Ordering::SeqCst);
-        let row = rows::encode(&rows::use_row(&self.uses.last()?));
+        let row = keep::encode(&keep::use_row(&self.uses.last()?));
         Some(Row::Put(Table::Uses, self.arn.as_bytes().to_vec(), row))
     }
 
@@ -450,10 +453,10 @@ impl Key {
                 // their rows.
                 let mut later = batch.another();
                 let result = change(&mut record, &mut records, &mut later)?;
-                rows::put_key(batch, key, &record);
+                keep::put_key(batch, key, &record);
                 for (other, record) in others.iter().zip(&records) {
                     if !other.is_gone.load(Ordering::SeqCst) {
-                        rows::put_key(batch, other, record);
+                        keep::put_key(batch, other, record);
                     }
                 }
                 batch.append(later);
@@ -521,7 +524,7 @@ impl Key {
 
     pub(crate) fn add_grant(&self, grant: &Arc<Grant>) -> Result<(), Unwritten> {
         self.change_grants(
-            |batch| rows::put_grant(batch, self, grant),
+            |batch| keep::put_grant(batch, self, grant),
             |grants| {
                 grants.insert(grant.id.clone(), Arc::clone(grant));
             },
@@ -531,7 +534,7 @@ impl Key {
     /// That it was not there is no error.
     pub(crate) fn remove_grant(&self, id: &str) -> Result<(), Unwritten> {
         self.change_grants(
-            |batch| batch.delete(Table::Grants, rows::grant_key(self, id)),
+            |batch| batch.delete(Table::Grants, keep::grant_key(self, id)),
             |grants| {
                 grants.remove(id);
             },

@@ -8,7 +8,7 @@ use std::fmt;
 use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
-use super::{entropy::Entropy, spec::KeySpec};
+use crate::{model::spec::KeySpec, world::entropy::Entropy};
 
 /// An HMAC key with its pads computed.
 pub(crate) struct MacKey(Box<hmac::Key>);

@@ -10,10 +10,9 @@
 //! (where all of them live) with `recent`, `entropy`.
 
 pub(crate) mod agreement;
-pub(crate) mod arn;
 pub(crate) mod custom_store;
-pub(crate) mod entropy;
 pub(crate) mod import;
+pub(crate) mod keep;
 pub(crate) mod kem;
 pub(crate) mod key;
 pub(crate) mod mac;
@@ -25,6 +24,5 @@ pub(crate) mod prehash;
 pub(crate) mod recent;
 pub(crate) mod secret;
 pub(crate) mod signing;
-pub(crate) mod spec;
 pub(crate) mod store;
 pub(crate) mod xks;

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::arn::region_of;
+use crate::world::arn::region_of;
 
 /// A primary key and its replicas.
 #[derive(Debug)]

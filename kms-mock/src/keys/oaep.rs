@@ -11,7 +11,7 @@ use aws_lc_rs::rsa::{
 };
 use zeroize::Zeroizing;
 
-use super::spec::EncryptionAlgorithm;
+use crate::model::spec::EncryptionAlgorithm;
 
 /// A private key that decrypts, and its public half.
 pub(crate) struct OaepKey {

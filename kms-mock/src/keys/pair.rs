@@ -30,8 +30,7 @@ use aws_lc_rs::{
 use ml_kem::{DecapsulationKey512, DecapsulationKey768, DecapsulationKey1024, Seed};
 use zeroize::Zeroizing;
 
-use super::{entropy::Entropy, spec::KeySpec};
-use crate::recipient::cms::element;
+use crate::{model::spec::KeySpec, recipient::cms::element, world::entropy::Entropy};
 
 /// A key pair in the encodings of KMS.
 pub(crate) struct NewPair {

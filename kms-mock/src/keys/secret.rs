@@ -9,14 +9,12 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use super::{
-    agreement::AgreementKey,
-    entropy::Entropy,
-    kem::KemKey,
-    mac::MacKey,
-    oaep::OaepKey,
-    pair::NewPair,
+    agreement::AgreementKey, kem::KemKey, mac::MacKey, oaep::OaepKey, pair::NewPair,
     signing::SigningKey,
-    spec::{KeySpec, KeyUsage},
+};
+use crate::{
+    model::spec::{KeySpec, KeyUsage},
+    world::entropy::Entropy,
 };
 
 /// Key material of every spec but `SYMMETRIC_DEFAULT`.

@@ -25,8 +25,8 @@ use aws_lc_rs::{
 use super::{
     pair::{Curve, ml_dsa, ml_dsa_seed},
     prehash::{self, MU_BYTES, MlDsaSet},
-    spec::{KeySpec, SigningAlgorithm},
 };
+use crate::model::spec::{KeySpec, SigningAlgorithm};
 
 /// A private key that signs, with its public half parsed for verifying.
 pub(crate) enum SigningKey {

@@ -1,6 +1,6 @@
 //! Where keys and aliases live: in memory, in shards, so that a call waits for
 //! nobody but a writer of its own shard. With a data directory a change is on
-//! disk before it is here; see `crate::store`.
+//! disk before it is here; see `crate::journal`.
 //!
 //! Source of truth: none of AWS's; its answers are in `api`. Does not model
 //! eventual consistency: a change is seen by the next call.
@@ -17,15 +17,16 @@ use std::{
 use nsm_sim::clock::UnixMillis;
 
 use super::{
-    entropy::Entropy,
+    keep,
     key::{Due, Key, KeyState, Record, days_after},
     material::{Handle, SymmetricMaterial},
     multi_region::Family,
     recent::{self, Known},
 };
 use crate::{
+    journal::{Batch, Journal, Table, Unwritten},
     policy::Policy,
-    store::{Batch, Journal, Table, Unwritten, rows},
+    world::entropy::Entropy,
 };
 
 /// Enough that sixteen busy connections rarely meet in one.
@@ -99,12 +100,12 @@ impl Store {
     ) -> Result<(), Unwritten> {
         self.journal.change(
             |batch| {
-                rows::put_key(batch, key, &key.record());
+                keep::put_key(batch, key, &key.record());
                 if let Some(family) = &key.family {
                     put_primary(batch, family, &family.members().primary);
                 }
                 for (arn, alias) in aliases {
-                    rows::put_alias(batch, arn, alias);
+                    keep::put_alias(batch, arn, alias);
                 }
                 Ok(())
             },
@@ -376,7 +377,7 @@ impl Store {
                 batch.delete(Table::Uses, key.arn.as_bytes());
                 batch.delete_all_of(Table::Grants, &key.arn);
                 for name in record.aliases.iter() {
-                    let arn = super::arn::alias_arn(key.region(), key.account(), name);
+                    let arn = crate::world::arn::alias_arn(key.region(), key.account(), name);
                     batch.delete(Table::Aliases, arn);
                 }
                 if relatives.is_empty()
@@ -424,7 +425,7 @@ impl Store {
             }
         }
         for name in record.aliases.iter() {
-            let arn = super::arn::alias_arn(key.region(), key.account(), name);
+            let arn = crate::world::arn::alias_arn(key.region(), key.account(), name);
             self.aliases.remove(arn.as_str());
             write(&self.alias_index).remove(arn.as_str());
         }

@@ -15,7 +15,7 @@ use super::{
     json::Json,
     template::{Case, Template, glob},
 };
-use crate::principal::{Principal, is_account_id, name_of};
+use crate::world::principal::{Principal, is_account_id, name_of};
 
 /// The longest key policy KMS stores, in bytes.
 pub const KEY_POLICY_BYTES_MAX: usize = 32_768;

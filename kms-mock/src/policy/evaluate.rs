@@ -36,7 +36,7 @@ use super::{
     own::OwnPolicy,
     request::Request,
 };
-use crate::principal::Principal;
+use crate::world::principal::Principal;
 
 /// Decides a request. `resource_policy` is the key policy when the resource is a
 /// key, or a role's trust policy when the role is to be assumed; `grants` is asked for the key's grants to the caller only when nothing

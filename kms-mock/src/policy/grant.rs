@@ -12,7 +12,7 @@ use super::{
     document::{Naming, PrincipalEntry},
     request::{EncryptionContext, Request},
 };
-use crate::principal::Principal;
+use crate::world::principal::Principal;
 
 /// Every operation a grant can allow, as `CreateGrant` names it.
 pub const GRANT_OPERATIONS: [&str; 19] = [

@@ -22,7 +22,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use super::{Policy, PolicyKind, Question, QuestionKey};
-use crate::principal::Principal;
+use crate::world::principal::Principal;
 
 const CASES_DEFAULT: usize = 4000;
 const ONE: &str = "aws:OneValue";

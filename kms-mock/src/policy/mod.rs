@@ -9,6 +9,7 @@
 //! [`prove`](mod@prove) (is any way to the key open), [`lint()`] (what a policy's author
 //! may not have meant).
 
+mod caller;
 mod condition;
 mod decision;
 mod document;
@@ -28,6 +29,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub use caller::Caller;
 pub use decision::{
     AllowedBy, Because, ConditionTrace, Decision, Denial, GrantTrace, GrantVerdict, Named, Outcome,
     PolicySource, PolicyTrace, StatementTrace, Verdict,

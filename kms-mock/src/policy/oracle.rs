@@ -11,10 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    principal::{Caller, Principal},
-    recipient::VerifiedDocument,
-};
+use crate::{recipient::VerifiedDocument, world::principal::Principal};
 
 const OWNER: &str = "111122223333";
 const OTHER: &str = "444455556666";

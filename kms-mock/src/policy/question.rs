@@ -17,12 +17,9 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Decision, EncryptionContext, Facts, GRANT_OPERATIONS, Grant, KeyFacts, Policy, PolicyError,
-    PolicyKind, Request, Resource, decide,
+    PolicyKind, Request, Resource, caller::Caller, decide,
 };
-use crate::{
-    principal::{Caller, Principal},
-    recipient::VerifiedDocument,
-};
+use crate::{recipient::VerifiedDocument, world::principal::Principal};
 
 /// The session of a role when a question names none.
 const SESSION_DEFAULT: &str = "session";
@@ -339,7 +336,7 @@ pub(super) fn parse_principal(arn: &str, session: &str) -> Option<Principal> {
         .strip_prefix("arn:aws:iam::")
         .and_then(|rest| rest.split_once(":role/"))
     {
-        let is_role = crate::principal::is_account_id(account) && !path_name.is_empty();
+        let is_role = crate::world::principal::is_account_id(account) && !path_name.is_empty();
         return is_role.then(|| Principal::AssumedRole {
             account: account.to_owned(),
             role_path_name: path_name.to_owned(),

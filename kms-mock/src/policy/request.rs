@@ -14,10 +14,8 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use nsm_sim::clock::UnixMillis;
 
-use crate::{
-    principal::{Caller, Principal},
-    recipient::VerifiedDocument,
-};
+use super::caller::Caller;
+use crate::{recipient::VerifiedDocument, world::principal::Principal};
 
 /// The encryption context of a call.
 pub type EncryptionContext = BTreeMap<String, String>;
@@ -377,7 +375,9 @@ impl<'a> Request<'a> {
             "multifactorauthpresent" => caller.token_issued.and_then(|_| truth(false)),
             "principalisawsservice" | "viaawsservice" => truth(false),
             "username" => match &caller.principal {
-                Principal::User { path_name, .. } => one(crate::principal::name_of(path_name)),
+                Principal::User { path_name, .. } => {
+                    one(crate::world::principal::name_of(path_name))
+                }
                 _ => None,
             },
             "resourceaccount" => {

@@ -20,7 +20,7 @@ use aws_lc_rs::{
 use nsm_sim::clock::UnixMillis;
 use zeroize::Zeroizing;
 
-use crate::keys::entropy::Entropy;
+use crate::world::entropy::Entropy;
 
 /// Verifies attestation documents: syntax, certificate chain (valid at `now`)
 /// and signature. Freshness is not its business.

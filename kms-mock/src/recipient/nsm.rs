@@ -35,8 +35,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        keys::entropy::Entropy,
         recipient::{Recipient, RecipientError, Rules, tests::EnclaveKey},
+        world::entropy::Entropy,
     };
 
     /// A document of a simulated enclave, by the bytes an enclave would send.

@@ -1,6 +1,6 @@
 //! Buckets, versions and uploads as rows of the data directory, and back.
 //!
-//! Source of truth: `crate::store` (which tables there are). The types of `store`
+//! Source of truth: `crate::journal` (which tables there are). The types of `store`
 //! are their own rows: a member that is added to one needs `#[serde(default)]`.
 //! An object's bytes stand in its row, so that one transaction has them all; tags
 //! and marks that are set later stand apart, so that they do not move the bytes
@@ -19,10 +19,10 @@ use super::{
     },
     tags::Tags,
 };
-use crate::store::{
-    Batch, Table, key_of,
-    load::{AnyError, Snapshot},
-    rows::BadRow,
+use crate::{
+    journal::{Batch, Table, key_of},
+    keys::keep::BadRow,
+    mock::load::{AnyError, Snapshot},
 };
 
 #[derive(Serialize, Deserialize)]

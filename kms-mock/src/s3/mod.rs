@@ -48,7 +48,7 @@ use self::{
     metadata::{UserMetadata, take_metadata},
     store::{Settings, Store, StoreError},
 };
-use crate::store::{Journal, Unwritten};
+use crate::journal::{Journal, Unwritten};
 
 /// The object store of one world, behind the S3 protocol.
 pub struct ObjectStore {

@@ -29,7 +29,7 @@ pub(crate) use self::{
 };
 use self::{page::page, state::cost};
 use super::{keep, lock::BucketLock, tags::Tags};
-use crate::store::{Journal, Unwritten};
+use crate::journal::{Journal, Unwritten};
 
 /// All buckets of one world.
 #[derive(Debug)]

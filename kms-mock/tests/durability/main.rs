@@ -17,10 +17,7 @@ use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use kms_mock::{
-    KmsMock,
-    api::Call,
-    builder::Builder,
-    principal::{Caller, Principal},
+    KmsMock, kms::Call, mock::builder::Builder, policy::Caller, world::principal::Principal,
 };
 use nsm_sim::clock::{Clock, SettableClock, UnixMillis};
 use serde_json::{Value, json};

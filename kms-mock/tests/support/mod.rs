@@ -11,9 +11,9 @@ use std::{
 
 use aws_lc_rs::{digest, hmac};
 use kms_mock::{
-    api::{Call, Reply},
-    builder::{Builder, KmsHandler, KmsMock},
     iam::Credentials,
+    kms::{Call, Reply},
+    mock::builder::{Builder, KmsHandler, KmsMock},
 };
 use nsm_sim::clock::{SettableClock, UnixMillis};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

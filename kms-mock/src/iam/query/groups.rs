@@ -1,9 +1,7 @@
 //! IAM: groups and their members. Their policies are answered as those of users.
 
-use super::{
-    super::{Iam, Who},
-    Call, IAM, IamError, iam, write,
-};
+use super::{Call, IAM, IamError, iam, write};
+use crate::iam::{Iam, Who};
 
 /// Whether an action is about groups alone.
 pub(super) fn knows(action: &str) -> bool {

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use super::{
-    super::{
+use super::{Call, IAM, IamError, kind_of, write};
+use crate::{
+    iam::{
         EntityKind, NewRole, NewUser, Who, credentials::Status, managed::NewPolicy, names::Tags,
     },
-    Call, IAM, IamError, kind_of, write,
+    world::principal::Principal,
 };
-use crate::principal::Principal;
 
 pub(super) fn answer(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
     let (iam, form, account) = (call.iam, call.form, call.account());

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{
-    super::{AssumeRole, terms::Asked},
-    Call, IamError, STS, write,
+use super::{Call, IamError, STS, write};
+use crate::{
+    iam::{AssumeRole, terms::Asked},
+    world::principal::Principal,
 };
-use crate::principal::Principal;
 
 /// Whether an action is one of STS's.
 pub(super) fn knows(action: &str) -> bool {

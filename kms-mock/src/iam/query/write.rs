@@ -2,12 +2,14 @@
 
 use nsm_sim::clock::UnixMillis;
 
-use super::super::{
-    Credentials, Document, Entity, Group, Iam, Identity, ManagedPolicy, Role, User,
-    managed::{PolicyVersion, version_name},
-    names::Tags,
+use crate::{
+    iam::{
+        Credentials, Document, Entity, Group, Iam, Identity, ManagedPolicy, Role, User,
+        managed::{PolicyVersion, version_name},
+        names::Tags,
+    },
+    xml::Xml,
 };
-use crate::xml::Xml;
 
 pub(super) fn credentials(xml: &mut Xml, credentials: &Credentials) {
     xml.element("Credentials", |xml| {

@@ -325,7 +325,7 @@ mod tests {
             assert!(error.to_string().contains(said), "{error}");
         }
         assert!(settings.roots.is_empty());
-        let authority = crate::server::tls::Authority::generate().unwrap();
+        let authority = crate::edge::tls::Authority::generate().unwrap();
         settings.add_root_pem(authority.cert_pem()).unwrap();
         assert_eq!(settings.roots.len(), 1);
     }

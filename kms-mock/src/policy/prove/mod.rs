@@ -31,7 +31,7 @@ use nsm_sim::clock::UnixMillis;
 use serde_json::{Value, json};
 
 use super::{Grant, Lint, Policy, Question};
-use crate::principal::Principal;
+use crate::world::principal::Principal;
 
 /// What is to be proved.
 #[derive(Clone, Debug)]

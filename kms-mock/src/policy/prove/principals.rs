@@ -14,7 +14,7 @@ use crate::{
         Policy, Question, condition::Test, document::PrincipalEntry, question::parse_principal,
         request::ConditionKey, template::Character,
     },
-    principal::{Principal, name_of},
+    world::principal::{Principal, name_of},
 };
 
 /// Callers to look at. More would take minutes.

@@ -21,7 +21,7 @@ use crate::{
         question::parse_principal,
         request::ConditionKey,
     },
-    principal::{Principal, is_account_id},
+    world::principal::{Principal, is_account_id},
 };
 
 /// Requests decided for one principal and one permission.

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     policy::{Constraint, Decision, LintKind, PolicyKind, QuestionKey, Recipient, lint},
-    principal::is_account_id,
     recipient::tests::corpus,
+    world::principal::is_account_id,
 };
 
 const OWNER: &str = "111122223333";

@@ -7,10 +7,7 @@ use std::sync::Arc;
 use nsm_sim::clock::UnixMillis;
 
 use super::*;
-use crate::{
-    principal::{Caller, Principal},
-    recipient::VerifiedDocument,
-};
+use crate::{recipient::VerifiedDocument, world::principal::Principal};
 
 const OWNER: &str = "111122223333";
 const OTHER: &str = "444455556666";

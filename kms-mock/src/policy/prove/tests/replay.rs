@@ -9,8 +9,8 @@ use nsm_sim::clock::SettableClock;
 
 use super::*;
 use crate::{
-    api::{Call, Kms, Reply, Settings, XksSettings},
-    principal::Caller,
+    kms::{Call, Kms, Reply, Settings, XksSettings},
+    policy::Caller,
     recipient::tests::{EnclaveKey, JsonVerifier, json_document},
 };
 

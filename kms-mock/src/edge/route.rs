@@ -1,0 +1,738 @@
+//! One request: which service it is for, who sends it, what the answer looks
+//! like.
+//!
+//! Source of truth: AWS JSON 1.1 and query protocols (Smithy specifications);
+//! LocalStack's `/_localstack/health` and `/_localstack/info`. `X-Amz-Target` is KMS, a form with
+//! `Action` is STS or IAM, everything else is S3.
+
+use std::{borrow::Cow, cell::RefCell, sync::Arc};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, USER_AGENT},
+    request::Parts,
+};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use nsm_sim::clock::UnixMillis;
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+
+use super::{
+    CallFaults, Edge, Origin, Received,
+    authenticate::{Gate, Refusal, Service},
+    body::{self, BodyError, Bounds},
+    chunked::{self, ChunkError, ChunkSigner, Streaming},
+    cut::{self, Dropped},
+    patience::{Answering, Patience},
+};
+use crate::{
+    faults::Occasion,
+    iam::{self, FormAnswer},
+    kms::{Call, static_name},
+    s3,
+    world::request_id::RequestId,
+};
+
+/// Bodies of answers: whole, or as the S3 protocol makes them.
+pub(crate) type AnswerBody = Either<Full<Bytes>, s3s::Body>;
+type Answer = Response<AnswerBody>;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const S3_REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+const REASON: HeaderName = HeaderName::from_static("x-drydock-reason");
+const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
+/// Longest reason in a header: it may quote what the client sent.
+const REASON_BYTES_MAX: usize = 1024;
+
+/// A request that has come, beside what it says.
+#[derive(Clone, Copy)]
+struct Arrival<'a> {
+    origin: Origin,
+    patience: &'a Patience,
+    request_id: RequestId,
+    now: UnixMillis,
+}
+
+/// What is noted of a request beside the answer itself.
+struct Noted {
+    answer: Answer,
+    service: &'static str,
+    operation: Cow<'static, str>,
+    principal: Option<Arc<str>>,
+    reason: Option<String>,
+}
+
+impl Edge {
+    /// Answers a request. It never fails: every refusal is an answer.
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        origin: Origin,
+        answering: Answering<'_>,
+    ) -> Result<Answer, Dropped> {
+        let request_id = RequestId::random();
+        let now = self.clock.now();
+        let arrival = Arrival {
+            origin,
+            patience: answering.patience,
+            request_id,
+            now,
+        };
+        let (parts, incoming) = request.into_parts();
+        let mut noted = if let Some(target) = parts.headers.get(TARGET) {
+            let target = target.to_str().unwrap_or_default();
+            self.kms(target, &parts, incoming, arrival).await
+        } else {
+            // Boxed: the future of every call is else as large as the largest.
+            Box::pin(self.route(parts, incoming, arrival)).await
+        };
+        let headers = noted.answer.headers_mut();
+        headers.insert(DATE, date(now));
+        if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
+            if noted.service == "s3" {
+                headers.insert(S3_REQUEST_ID, id.clone());
+            }
+            headers.insert(REQUEST_ID, id);
+        }
+        if let Some(reason) = noted.reason.as_deref().and_then(reason_header) {
+            headers.insert(REASON, reason);
+        }
+        let status = noted.answer.status().as_u16();
+        tracing::debug!(
+            target: "request",
+            id = request_id.as_str(),
+            service = noted.service,
+            operation = &*noted.operation,
+            principal = noted.principal.as_deref(),
+            status,
+            reason = noted.reason,
+        );
+        let Noted {
+            answer,
+            service,
+            operation,
+            principal,
+            reason,
+        } = noted;
+        if !self.received.is_useless() {
+            let number = self.received.number();
+            let received = Received {
+                request_id,
+                at: now,
+                service,
+                operation,
+                principal,
+                status,
+                reason,
+                tls: origin.tls,
+            };
+            self.received.push(number, received);
+        }
+        cut::apply(answer)
+    }
+
+    /// What is no call of KMS.
+    async fn route(&self, parts: Parts, incoming: Incoming, arrival: Arrival<'_>) -> Noted {
+        match parts.uri.path() {
+            "/_localstack/health" => return self.health(),
+            "/_localstack/info" => return info(),
+            "/_drydock/ca.pem" => {
+                return own("CA certificate", self.ca_certificate());
+            }
+            _ => {}
+        }
+        if is_form(&parts) {
+            return self.form(&parts, incoming, arrival).await;
+        }
+        self.s3(parts, incoming, arrival).await
+    }
+
+    fn ca_certificate(&self) -> Answer {
+        match self.tls.ca_pem() {
+            Ok(pem) => whole(200, "application/x-pem-file", pem.as_bytes().to_vec()),
+            Err(error) => whole(500, "text/plain", error.to_string().into_bytes()),
+        }
+    }
+
+    fn gate(&self, now: UnixMillis) -> Gate<'_> {
+        Gate {
+            iam: &self.iam,
+            auth: self.auth,
+            account: &self.account,
+            region: &self.region,
+            now,
+        }
+    }
+
+    async fn kms(
+        &self,
+        target: &str,
+        parts: &Parts,
+        incoming: Incoming,
+        arrival: Arrival<'_>,
+    ) -> Noted {
+        let operation = target.strip_prefix("TrentService.");
+        let noted = |answer, principal, reason| Noted {
+            answer,
+            service: "kms",
+            operation: static_name(operation.unwrap_or(target)),
+            principal,
+            reason,
+        };
+        let limits = &self.limits;
+        let max = limits.kms_body_bytes_max;
+        let bounds = Bounds::of(limits, max, arrival.patience);
+        let body = match body::collect(incoming, expects_continue(parts), bounds).await {
+            Ok(body) => body,
+            Err(error) => {
+                // AWS's own words for these are not published.
+                let (status, code) = match error {
+                    BodyError::TooLarge { .. } => (413, "RequestEntityTooLargeException"),
+                    BodyError::Truncated => (400, "SerializationException"),
+                    BodyError::TooSlow { .. } => (408, "RequestTimeoutException"),
+                };
+                let reason = error.to_string();
+                return noted(
+                    closing(json_error(status, code, &reason)),
+                    None,
+                    Some(reason),
+                );
+            }
+        };
+        let admitted = match self.gate(arrival.now).admit(Service::Kms, parts, &body) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                let (code, message) = refusal.for_kms();
+                return noted(
+                    json_error(400, code, &message),
+                    None,
+                    Some(refusal.to_string()),
+                );
+            }
+        };
+        let principal = Some(admitted.identity.arn());
+        let Some(operation) = operation.filter(|_| parts.method == Method::POST) else {
+            let reason = format!("{} {target} is no KMS operation", parts.method);
+            let answer = whole(
+                400,
+                "application/x-amz-json-1.1",
+                br#"{"__type":"UnknownOperationException"}"#.to_vec(),
+            );
+            return noted(answer, principal, Some(reason));
+        };
+        let region = admitted.region;
+        let origin = arrival.origin;
+        let caller = iam::caller(&admitted.identity, origin.peer.ip(), origin.tls);
+        let user_agent = parts
+            .headers
+            .get(USER_AGENT)
+            .and_then(|it| it.to_str().ok());
+        let call = Call {
+            operation,
+            body: &body,
+            region: region.as_deref(),
+            caller: &caller,
+            request_id: arrival.request_id,
+            user_agent: user_agent.unwrap_or_default(),
+        };
+        let mut faults = self.faults_of(&call);
+        if let Some(faults) = &faults
+            && !faults.planned.latency.is_zero()
+        {
+            Box::pin(tokio::time::sleep(faults.planned.latency)).await;
+        }
+        let mut answer_it = || match &mut faults {
+            Some(faults) => self.kms.call_with_faults(&call, faults),
+            None => self.kms.call(&call),
+        };
+        let reply = if makes_an_rsa_key(operation, &body) {
+            // RSA keys take up to a second; other connections of this worker go on.
+            tokio::task::block_in_place(answer_it)
+        } else {
+            answer_it()
+        };
+        let mut answer = whole(reply.status, "application/x-amz-json-1.1", reply.body);
+        if let Some(wire) = faults.and_then(|faults| faults.planned.wire()) {
+            answer.extensions_mut().insert(wire);
+        }
+        noted(answer, principal, reply.reason)
+    }
+
+    /// The faults that meet a call; `None` for nearly all.
+    fn faults_of(&self, call: &Call<'_>) -> Option<CallFaults<'_>> {
+        if !self.faults.any() {
+            return None;
+        }
+        let principal = &call.caller.principal;
+        let planned = self.faults.plan(&Occasion {
+            operation: call.operation,
+            principal_arn: &principal.arn(),
+            role_arn: &principal.role_arn(),
+            attested: call.body.windows(11).any(|word| word == b"\"Recipient\""),
+        });
+        (!planned.is_empty()).then_some(CallFaults {
+            faults: &self.faults,
+            planned,
+        })
+    }
+
+    async fn form(&self, parts: &Parts, incoming: Incoming, arrival: Arrival<'_>) -> Noted {
+        let limits = &self.limits;
+        let max = limits.form_body_bytes_max;
+        let request_id = arrival.request_id.as_str();
+        let noted = |answer: FormAnswer, action: &str, principal, reason| Noted {
+            answer: whole(answer.status, "text/xml", answer.body),
+            service: iam::service(action),
+            operation: action.to_owned().into(),
+            principal,
+            reason,
+        };
+        let bounds = Bounds::of(limits, max, arrival.patience);
+        let body = match body::collect(incoming, expects_continue(parts), bounds).await {
+            Ok(body) => body,
+            Err(error) => {
+                let status = match error {
+                    BodyError::TooLarge { .. } => 413,
+                    BodyError::Truncated => 400,
+                    BodyError::TooSlow { .. } => 408,
+                };
+                let reason = error.to_string();
+                let answer = iam::refusal("", "MalformedInput", status, &reason, request_id);
+                let mut noted = noted(answer, "", None, Some(reason));
+                noted.answer = closing(noted.answer);
+                return noted;
+            }
+        };
+        let form = iam::Form::parse(parts.uri.query().unwrap_or_default(), &body);
+        let action = form.action();
+        let admitted = match self.gate(arrival.now).admit(Service::Form, parts, &body) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                let (code, status, message) = refusal.for_form();
+                let answer = iam::refusal(action, code, status, &message, request_id);
+                return noted(answer, action, None, Some(refusal.to_string()));
+            }
+        };
+        let principal = Some(admitted.identity.arn());
+        let answer = iam::answer(&self.iam, &admitted.identity, &form, request_id);
+        let reason = answer.error.map(str::to_owned);
+        noted(answer, action, principal, reason)
+    }
+
+    async fn s3(&self, parts: Parts, incoming: Incoming, arrival: Arrival<'_>) -> Noted {
+        let limits = &self.limits;
+        let operation = format!("{} {}", parts.method, parts.uri.path());
+        let refused = |code, status, message, principal, reason: String| Noted {
+            answer: s3_answer(s3::error_response(s3::fault(code, status, message))),
+            service: "s3",
+            operation: operation.clone().into(),
+            principal,
+            reason: Some(reason),
+        };
+        let max = limits.s3_body_bytes_max;
+        let bounds = Bounds::of(limits, max, arrival.patience);
+        let body = match body::collect(incoming, expects_continue(&parts), bounds).await {
+            Ok(body) => body,
+            Err(error) => {
+                let (code, message) = match error {
+                    BodyError::TooLarge { .. } => (
+                        "EntityTooLarge",
+                        "Your proposed upload exceeds the maximum allowed size",
+                    ),
+                    BodyError::Truncated => (
+                        "IncompleteBody",
+                        "You did not provide the number of bytes specified by the Content-Length \
+                         HTTP header",
+                    ),
+                    BodyError::TooSlow { .. } => (
+                        "RequestTimeout",
+                        "Your socket connection to the server was not read from or written to \
+                         within the timeout period. Idle connections will be closed.",
+                    ),
+                };
+                let mut noted = refused(code, 400, message.to_owned(), None, error.to_string());
+                noted.answer = closing(noted.answer);
+                return noted;
+            }
+        };
+        let admitted = match self.gate(arrival.now).admit(Service::S3, &parts, &body) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                let (code, status, message) = refusal.for_s3();
+                return refused(code, status, message, None, refusal.to_string());
+            }
+        };
+        let identity = admitted.identity;
+        let principal = Some(identity.arn());
+        let account = identity.principal.account();
+        let region = admitted.region.map(Cow::into_owned);
+        let signer = admitted.signer;
+        let (parts, body) = match plain(parts, body, signer) {
+            Ok(plain) => plain,
+            Err(error) => {
+                let (code, status, message) = match &error {
+                    Unwrapping::Chunk(ChunkError::Signature { .. }) => Refusal::Mismatch.for_s3(),
+                    Unwrapping::Chunk(_) | Unwrapping::Length { .. } => {
+                        let text = "The request body terminated unexpectedly";
+                        ("IncompleteBody", 400, text.to_owned())
+                    }
+                    Unwrapping::Uri => (
+                        "InvalidURI",
+                        400,
+                        "Couldn't parse the specified URI.".to_owned(),
+                    ),
+                };
+                return refused(code, status, message, principal, error.to_string());
+            }
+        };
+        let answer = s3_answer(self.s3.call(parts, body, account, region.as_deref()).await);
+        Noted {
+            answer,
+            service: "s3",
+            operation: operation.into(),
+            principal,
+            reason: None,
+        }
+    }
+
+    fn health(&self) -> Noted {
+        let health = serde_json::json!({
+            "services": {"iam": "running", "kms": "running", "s3": "running", "sts": "running"},
+            "edition": "drydock",
+            "version": env!("CARGO_PKG_VERSION"),
+            "region": self.region,
+            "simulated": true,
+        });
+        own(
+            "health",
+            whole(200, "application/json", health.to_string().into_bytes()),
+        )
+    }
+}
+
+/// What LocalStack tells of itself, as far as it applies.
+fn info() -> Noted {
+    let info = serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "edition": "drydock",
+        "is_license_activated": false,
+        "is_docker": false,
+    });
+    own(
+        "info",
+        whole(200, "application/json", info.to_string().into_bytes()),
+    )
+}
+
+/// Why an authenticated S3 request could not be taken out of its wrapping.
+#[derive(Debug, thiserror::Error)]
+enum Unwrapping {
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+    #[error("x-amz-decoded-content-length says {announced}, the chunks hold {found} bytes")]
+    Length { announced: String, found: usize },
+    #[error("the path cannot be written as a URI")]
+    Uri,
+}
+
+/// Takes signature and chunking off an S3 request and puts the bucket of a
+/// virtual-hosted request into its path.
+fn plain(
+    mut parts: Parts,
+    body: Bytes,
+    signer: Option<Box<ChunkSigner>>,
+) -> Result<(Parts, Bytes), Unwrapping> {
+    let headers = &mut parts.headers;
+    let content_sha256 = headers
+        .get("x-amz-content-sha256")
+        .and_then(|it| it.to_str().ok());
+    let streaming = content_sha256.and_then(Streaming::parse);
+    let body = match streaming {
+        None => body,
+        Some(streaming) => {
+            let decoded = chunked::decode(&body, streaming, signer.map(|it| *it))?;
+            if let Some(announced) = headers.get("x-amz-decoded-content-length") {
+                let announced = announced.to_str().unwrap_or_default();
+                if announced.parse() != Ok(decoded.body.len()) {
+                    let (announced, found) = (announced.to_owned(), decoded.body.len());
+                    return Err(Unwrapping::Length { announced, found });
+                }
+            }
+            for (name, value) in decoded.trailers {
+                let name = HeaderName::from_bytes(name.as_bytes());
+                // Checksums only: nothing else may come after the body.
+                if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&value))
+                    && name.as_str().starts_with("x-amz-checksum-")
+                {
+                    headers.insert(name, value);
+                }
+            }
+            drop_aws_chunked(headers);
+            decoded.body
+        }
+    };
+    for name in [
+        "authorization",
+        "x-amz-security-token",
+        "x-amz-content-sha256",
+        "x-amz-decoded-content-length",
+        "x-amz-trailer",
+        "transfer-encoding",
+    ] {
+        headers.remove(name);
+    }
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    parts.uri = unsigned_uri(&parts.uri, virtual_bucket(&parts.headers))?;
+    Ok((parts, body))
+}
+
+/// `aws-chunked,gzip` becomes `gzip`, `aws-chunked` nothing.
+fn drop_aws_chunked(headers: &mut HeaderMap) {
+    let Some(value) = headers.remove(CONTENT_ENCODING) else {
+        return;
+    };
+    let rest: Vec<&str> = value
+        .to_str()
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|coding| !coding.is_empty() && *coding != "aws-chunked")
+        .collect();
+    if let Ok(rest) = HeaderValue::from_str(&rest.join(","))
+        && !rest.is_empty()
+    {
+        headers.insert(CONTENT_ENCODING, rest);
+    }
+}
+
+/// The bucket in `bucket.s3.eu-west-1.amazonaws.com`, `bucket.localhost`, or
+/// `bucket.s3.localhost.localstack.cloud`, a name of this machine.
+fn virtual_bucket(headers: &HeaderMap) -> Option<&str> {
+    let host = headers.get(HOST)?.to_str().ok()?;
+    let host = host.rsplit_once(':').map_or(host, |(host, _port)| host);
+    let host = host.strip_suffix(".localstack.cloud").unwrap_or(host);
+    let bucket = match host.strip_suffix(".localhost") {
+        Some(before) => match before.rsplit_once(".s3") {
+            // `s3` itself, or with a Region after it.
+            Some((bucket, region)) if region.is_empty() || region.starts_with('.') => bucket,
+            _ => before,
+        },
+        None => host.strip_suffix(".amazonaws.com")?.rsplit_once(".s3")?.0,
+    };
+    let is_service = bucket == "s3" || bucket.starts_with("s3.");
+    (!bucket.is_empty() && !is_service).then_some(bucket)
+}
+
+/// The URI without presigning parameters and with the bucket in its path.
+fn unsigned_uri(uri: &Uri, bucket: Option<&str>) -> Result<Uri, Unwrapping> {
+    const PRESIGNING: [&str; 7] = [
+        "X-Amz-Algorithm",
+        "X-Amz-Credential",
+        "X-Amz-Date",
+        "X-Amz-Expires",
+        "X-Amz-SignedHeaders",
+        "X-Amz-Signature",
+        "X-Amz-Security-Token",
+    ];
+    // Version 2 presigns by these; version 4 knows nothing of them.
+    const PRESIGNING_2: [&str; 4] = [
+        "AWSAccessKeyId",
+        "Signature",
+        "Expires",
+        "x-amz-security-token",
+    ];
+    let name_of = |pair: &str| pair.split('=').next().unwrap_or_default().to_owned();
+    let query = uri.query().unwrap_or_default();
+    let by_version_2 = query
+        .split('&')
+        .any(|pair| name_of(pair) == PRESIGNING_2[0]);
+    let mut text = bucket.map_or_else(String::new, |bucket| format!("/{bucket}"));
+    text.push_str(uri.path());
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|pair| {
+            let name = name_of(pair);
+            let presigns = PRESIGNING.contains(&name.as_str())
+                || by_version_2 && PRESIGNING_2.contains(&name.as_str());
+            !pair.is_empty() && !presigns
+        })
+        .collect();
+    if !kept.is_empty() {
+        text.push('?');
+        text.push_str(&kept.join("&"));
+    }
+    text.parse().map_err(|_| Unwrapping::Uri)
+}
+
+fn is_form(parts: &Parts) -> bool {
+    if parts.uri.path() != "/" {
+        return false;
+    }
+    let form_body = parts.method == Method::POST
+        && parts.headers.get(CONTENT_TYPE).is_some_and(|it| {
+            it.as_bytes()
+                .starts_with(b"application/x-www-form-urlencoded")
+        });
+    let query = parts.uri.query().unwrap_or_default();
+    form_body || query.split('&').any(|pair| pair.starts_with("Action="))
+}
+
+/// Whether a call may have to make an RSA key.
+fn makes_an_rsa_key(operation: &str, body: &[u8]) -> bool {
+    let makes_keys = matches!(
+        operation,
+        "CreateKey"
+            | "GenerateDataKeyPair"
+            | "GenerateDataKeyPairWithoutPlaintext"
+            | "GetParametersForImport"
+    );
+    makes_keys && body.windows(4).any(|word| word == b"RSA_")
+}
+
+fn expects_continue(parts: &Parts) -> bool {
+    parts.headers.contains_key(http::header::EXPECT)
+}
+
+fn own(operation: &str, answer: Answer) -> Noted {
+    Noted {
+        answer,
+        service: "drydock",
+        operation: operation.to_owned().into(),
+        principal: None,
+        reason: None,
+    }
+}
+
+fn whole(status: u16, content_type: &'static str, body: Vec<u8>) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::new(Bytes::from(body))));
+    *answer.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+fn json_error(status: u16, code: &str, message: &str) -> Answer {
+    let body = serde_json::json!({"__type": code, "message": message});
+    whole(
+        status,
+        "application/x-amz-json-1.1",
+        body.to_string().into_bytes(),
+    )
+}
+
+fn s3_answer(response: s3s::HttpResponse) -> Answer {
+    response.map(Either::Right)
+}
+
+/// After a body that was not read to its end the connection is of no use.
+fn closing(mut answer: Answer) -> Answer {
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+/// `Date` by the world's clock: SDKs whose signature is refused for its time set
+/// their clock by it and try again.
+fn date(now: UnixMillis) -> HeaderValue {
+    const IMF_FIXDATE: &[BorrowedFormatItem<'_>] = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    thread_local! {
+        /// The last second and its text: formatting one a request would show.
+        static LAST: RefCell<(u64, HeaderValue)> =
+            const { RefCell::new((u64::MAX, HeaderValue::from_static(""))) };
+    }
+    LAST.with_borrow_mut(|(second, text)| {
+        if *second != now.as_secs() {
+            let formatted = i64::try_from(now.as_secs())
+                .ok()
+                .and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok())
+                .and_then(|at| at.format(IMF_FIXDATE).ok())
+                .and_then(|text| HeaderValue::from_str(&text).ok());
+            *second = now.as_secs();
+            *text = formatted
+                .unwrap_or(const { HeaderValue::from_static("Fri, 31 Dec 9999 23:59:59 GMT") });
+        }
+        text.clone()
+    })
+}
+
+/// A reason in visible ASCII.
+fn reason_header(reason: &str) -> Option<HeaderValue> {
+    let visible = reason
+        .chars()
+        .map(|c| if (' '..='~').contains(&c) { c } else { '?' });
+    HeaderValue::from_str(&visible.take(REASON_BYTES_MAX).collect::<String>()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_found_in_virtual_hosts_and_nowhere_else() {
+        let table = [
+            ("b.s3.us-east-1.amazonaws.com", Some("b")),
+            ("b.c.s3.amazonaws.com", Some("b.c")),
+            ("b.localhost:4566", Some("b")),
+            ("b.s3.localhost:4566", Some("b")),
+            ("b.s3.localhost.localstack.cloud:4566", Some("b")),
+            (
+                "b.c.s3.eu-west-1.localhost.localstack.cloud:4566",
+                Some("b.c"),
+            ),
+            ("s3.localhost.localstack.cloud:4566", None),
+            ("s3.eu-west-1.localhost.localstack.cloud:4566", None),
+            ("localhost.localstack.cloud:4566", None),
+            ("s3.localhost:4566", None),
+            ("localhost:4566", None),
+            ("127.0.0.1:4566", None),
+            ("s3.us-east-1.amazonaws.com", None),
+            ("kms.us-east-1.amazonaws.com", None),
+        ];
+        for (host, bucket) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            assert_eq!(virtual_bucket(&headers), bucket, "{host}");
+        }
+    }
+
+    #[test]
+    fn presigning_leaves_the_query_and_the_rest_stays() {
+        let uri = "/k%20y?X-Amz-Date=1&versionId=2&X-Amz-Signature=3&acl"
+            .parse()
+            .unwrap();
+        assert_eq!(
+            unsigned_uri(&uri, Some("b")).unwrap(),
+            "/b/k%20y?versionId=2&acl"
+        );
+        assert_eq!(unsigned_uri(&"/b".parse().unwrap(), None).unwrap(), "/b");
+        let version_2 = "/b/k?AWSAccessKeyId=a&Signature=s&Expires=1&versionId=2"
+            .parse()
+            .unwrap();
+        assert_eq!(unsigned_uri(&version_2, None).unwrap(), "/b/k?versionId=2");
+        let untouched = "/b/k?Expires=1".parse().unwrap();
+        assert_eq!(unsigned_uri(&untouched, None).unwrap(), "/b/k?Expires=1");
+    }
+
+    #[test]
+    fn dates_are_those_of_http() {
+        let at = UnixMillis(784_111_777_000); // the example of RFC 9110
+        assert_eq!(date(at), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date(UnixMillis(u64::MAX)), "Fri, 31 Dec 9999 23:59:59 GMT");
+        assert_eq!(date(at), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+
+    #[test]
+    fn reasons_are_cut_and_made_visible() {
+        assert_eq!(reason_header("a\nb\u{e9}").unwrap(), "a?b?");
+        assert_eq!(
+            reason_header(&"x".repeat(5_000)).unwrap().len(),
+            REASON_BYTES_MAX
+        );
+    }
+}

@@ -1,0 +1,241 @@
+//! Aliases: create, move, delete, list.
+//!
+//! Source of truth: AWS KMS developer guide, "Aliases in AWS KMS" and
+//! "Controlling access to aliases" (permission is needed on the alias, by IAM,
+//! and on each key concerned); ground truth KMS §4.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::{
+    journal::Table,
+    keys::{
+        keep,
+        key::{Key, Record},
+        store::Alias,
+    },
+    kms::{
+        call::{Aliases, Answer, Found, Op, answer, nothing, timestamp},
+        error::{Failure, Invalid, Limit, NotFound},
+        fields::{ALIAS_NAME, Fields, KEY_ID},
+    },
+    policy::Facts,
+    world::arn::alias_arn,
+};
+
+const ALIASES_OF_KEY_MAX: usize = 50;
+
+fn read_name(fields: &mut Fields) -> String {
+    fields.required_text("AliasName", ALIAS_NAME)
+}
+
+fn check_name(name: &str) -> Result<(), Failure> {
+    if !name.starts_with("alias/") || name.len() == "alias/".len() {
+        return Err(Failure::Invalid(Invalid::AliasPrefix));
+    }
+    if name.starts_with("alias/aws/") {
+        return Err(Failure::ReservedAlias);
+    }
+    Ok(())
+}
+
+pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let name = read_name(fields);
+    let target = fields.required_text("TargetKeyId", KEY_ID);
+    fields.finish()?;
+    check_name(&name)?;
+    let arn = alias_arn(op.region(), op.account(), &name);
+    let found = op.find(&target, Aliases::Refused)?;
+    op.authorize_alias(&arn)?;
+    op.authorize(&found, Facts::default())?;
+    found.must_not_be_pending_deletion()?;
+    let _one_at_a_time = op.store().hold_aliases(&[&arn]);
+    if op.store().alias(&arn).is_some() {
+        return Err(Failure::AliasExists { arn });
+    }
+    let alias = Alias {
+        target: Arc::clone(&found.key.arn),
+        created: op.now,
+        updated: op.now,
+    };
+    Key::change_all(
+        op.store().journal(),
+        &found.key,
+        &[],
+        |record, _, batch| {
+            add_name(record, &name)?;
+            keep::put_alias(batch, &arn, &alias);
+            Ok::<_, Failure>(())
+        },
+        |()| op.store().place_alias(&arn, alias.clone()),
+    )?;
+    nothing()
+}
+
+pub(crate) fn update(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let name = read_name(fields);
+    let target = fields.required_text("TargetKeyId", KEY_ID);
+    fields.finish()?;
+    check_name(&name)?;
+    let arn = alias_arn(op.region(), op.account(), &name);
+    let old = existing(op, &arn)?;
+    op.authorize_alias(&arn)?;
+    let new = op.find(&target, Aliases::Refused)?;
+    if let Some(old) = &old {
+        op.authorize(old, Facts::default())?;
+    }
+    op.authorize(&new, Facts::default())?;
+    new.must_not_be_pending_deletion()?;
+    if let Some(old) = &old
+        && (old.key.usage != new.key.usage
+            || old.key.spec.is_symmetric_encryption() != new.key.spec.is_symmetric_encryption())
+    {
+        let (from, to) = (old.key.spec.name(), new.key.spec.name());
+        return Err(Failure::Invalid(Invalid::AliasTarget { from, to }));
+    }
+    let _one_at_a_time = op.store().hold_aliases(&[&arn]);
+    let Some(alias) = op.store().alias(&arn) else {
+        return Err(Failure::NotFound(NotFound::Alias { arn }));
+    };
+    let moves = alias.target != new.key.arn;
+    let alias = Alias {
+        target: Arc::clone(&new.key.arn),
+        updated: op.now,
+        ..alias
+    };
+    let left: Vec<&Key> = old
+        .iter()
+        .map(|old| &*old.key)
+        .filter(|old| old.arn != new.key.arn)
+        .collect();
+    Key::change_all(
+        op.store().journal(),
+        &new.key,
+        &left,
+        |record, left, batch| {
+            if moves {
+                add_name(record, &name)?;
+            }
+            for record in left {
+                remove_name(record, &name);
+            }
+            keep::put_alias(batch, &arn, &alias);
+            Ok::<_, Failure>(())
+        },
+        |()| op.store().place_alias(&arn, alias.clone()),
+    )?;
+    nothing()
+}
+
+pub(crate) fn delete(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let name = read_name(fields);
+    fields.finish()?;
+    check_name(&name)?;
+    let arn = alias_arn(op.region(), op.account(), &name);
+    let old = existing(op, &arn)?;
+    op.authorize_alias(&arn)?;
+    if let Some(old) = &old {
+        op.authorize(old, Facts::default())?;
+    }
+    let _one_at_a_time = op.store().hold_aliases(&[&arn]);
+    let journal = op.store().journal();
+    match old {
+        Some(old) => Key::change_all(
+            journal,
+            &old.key,
+            &[],
+            |record, _, batch| {
+                remove_name(record, &name);
+                batch.delete(Table::Aliases, arn.as_bytes());
+                Ok::<_, Failure>(())
+            },
+            |()| op.store().forget_alias(&arn),
+        )?,
+        None => journal.change(
+            |batch| {
+                batch.delete(Table::Aliases, arn.as_bytes());
+                Ok::<_, Failure>(())
+            },
+            |()| op.store().forget_alias(&arn),
+        )?,
+    }
+    nothing()
+}
+
+/// The key that an alias points at; the alias must exist.
+fn existing(op: &mut Op<'_>, arn: &str) -> Result<Option<Found>, Failure> {
+    let Some(alias) = op.store().alias(arn) else {
+        return Err(Failure::NotFound(NotFound::Alias {
+            arn: arn.to_owned(),
+        }));
+    };
+    let target = alias.target.to_string();
+    match op.find(&target, Aliases::Refused) {
+        Ok(found) => Ok(Some(found)),
+        // Deleted, and the alias about to be.
+        Err(Failure::NotFound(_)) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn add_name(record: &mut Record, name: &str) -> Result<(), Failure> {
+    if record.aliases.len() >= ALIASES_OF_KEY_MAX {
+        return Err(Failure::LimitExceeded(Limit::AliasesOfKey));
+    }
+    let mut names = record.aliases.to_vec();
+    names.push(name.into());
+    record.aliases = names.into();
+    Ok(())
+}
+
+fn remove_name(record: &mut Record, name: &str) {
+    record.aliases = record
+        .aliases
+        .iter()
+        .filter(|n| &***n != name)
+        .cloned()
+        .collect();
+}
+
+pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.text("KeyId", KEY_ID);
+    let page = fields.page(50);
+    fields.finish()?;
+    op.authorize_account("kms:ListAliases", Facts::default())?;
+    let prefix = alias_arn(op.region(), op.account(), "alias/");
+    let after = page.after()?;
+    let arns: Vec<Arc<str>> = match key_id {
+        None => op
+            .store()
+            .alias_arns(&prefix, after.as_deref(), page.reach()),
+        Some(key_id) => {
+            let found = op.find(&key_id, Aliases::Refused)?;
+            let mut arns: Vec<Arc<str>> = found
+                .record
+                .aliases
+                .iter()
+                .map(|name| alias_arn(op.region(), op.account(), name).into())
+                .filter(|arn: &Arc<str>| after.as_deref().is_none_or(|after| &**arn > after))
+                .collect();
+            arns.sort();
+            arns
+        }
+    };
+    let cut = page.cut(arns, |arn| arn);
+    answer(&cut.to_json("Aliases", |arn| entry(op, arn)))
+}
+
+fn entry(op: &Op<'_>, arn: &str) -> Value {
+    let name = arn.splitn(6, ':').nth(5);
+    let Some(alias) = op.store().alias(arn) else {
+        return json!({ "AliasName": name, "AliasArn": arn });
+    };
+    json!({
+        "AliasName": name,
+        "AliasArn": arn,
+        "TargetKeyId": alias.target.rsplit('/').next(),
+        "CreationDate": timestamp(alias.created),
+        "LastUpdatedDate": timestamp(alias.updated),
+    })
+}

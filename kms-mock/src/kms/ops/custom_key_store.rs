@@ -1,0 +1,783 @@
+//! Custom key stores, and what is different about the keys in them.
+//!
+//! Source of truth: the KMS service model; AWS KMS developer guide, "Key stores";
+//! the external key store proxy API specification. What a key in an external key
+//! store encrypts is first sealed with material kept here, then by the proxy, so
+//! that the proxy never sees plaintext. What a proxy does wrong becomes the
+//! exceptions and texts of that specification; all others of this family were never
+//! recorded with their messages and carry none.
+//!
+//! Unknown and chosen: `XksKeyInvalidResponseException`, which the specification
+//! names and the service model does not have, is
+//! `XksKeyInvalidConfigurationException` here.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::{crypt::Symmetric, multi_region::is_region_name};
+use crate::{
+    keys::{
+        custom_store::{Backing, Connection, CustomKeyStore, StoreKind},
+        key::Key,
+        material::{Blob, Maker},
+        xks::{Errand, NOT_CONNECTED, Proxy, ProxyError, ProxyRefusal, Sealed, is_endpoint},
+    },
+    kms::{
+        call::{Answer, Op, after_in, answer, timestamp},
+        error::{BadState, Failure, Invalid, StoreFault, Unsupported},
+        fields::{Fields, Pattern, Text, length},
+    },
+    model::spec::{KeySpec, Origin},
+    policy::{EncryptionContext, Facts},
+};
+
+const STORE_ID: Text = length(1, 64);
+const STORE_NAME: Text = length(1, 256);
+const PASSWORD: Text = length(7, 32);
+const STORE_TYPES: &str = "[AWS_CLOUDHSM, EXTERNAL_KEY_STORE]";
+const CONNECTIVITIES: &str = "[PUBLIC_ENDPOINT, VPC_ENDPOINT_SERVICE]";
+const CLUSTER_ID: Text = Text {
+    min: 19,
+    max: 24,
+    pattern: Some(Pattern {
+        shown: "cluster-[2-7a-zA-Z]{11,16}",
+        fits: |text| {
+            text.strip_prefix("cluster-").is_some_and(|rest| {
+                (11..=16).contains(&rest.len())
+                    && rest
+                        .bytes()
+                        .all(|b| b.is_ascii_alphabetic() || (b'2'..=b'7').contains(&b))
+            })
+        },
+    }),
+};
+const ENDPOINT: Text = Text {
+    min: 10,
+    max: 128,
+    pattern: Some(Pattern {
+        shown: "^https://[a-zA-Z0-9.-]+$",
+        fits: is_endpoint,
+    }),
+};
+const URI_PATH: Text = Text {
+    min: 10,
+    max: 128,
+    pattern: Some(Pattern {
+        shown: "^(/[a-zA-Z0-9\\/_-]+/kms/xks/v\\d{1,2})$|^(/kms/xks/v\\d{1,2})$",
+        fits: is_uri_path,
+    }),
+};
+const VPC_SERVICE: Text = Text {
+    min: 20,
+    max: 64,
+    pattern: Some(Pattern {
+        shown: "^(com|eu)\\.amazonaws\\.vpce\\.([a-z]+-){2,3}\\d+\\.vpce-svc-[0-9a-z]+$",
+        fits: is_vpc_service,
+    }),
+};
+const VPC_OWNER: Text = Text {
+    min: 12,
+    max: 12,
+    pattern: Some(Pattern {
+        shown: "[0-9]{12}",
+        fits: |text| text.bytes().all(|b| b.is_ascii_digit()),
+    }),
+};
+const ACCESS_KEY_ID: Text = Text {
+    min: 20,
+    max: 30,
+    pattern: Some(Pattern {
+        shown: "^[A-Z2-7]+$",
+        fits: |text| {
+            !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_uppercase() || (b'2'..=b'7').contains(&b))
+        },
+    }),
+};
+pub(crate) const XKS_KEY_ID: Text = Text {
+    min: 1,
+    max: 128,
+    pattern: Some(Pattern {
+        shown: "^[a-zA-Z0-9-_.]+$",
+        fits: |text| {
+            !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        },
+    }),
+};
+
+fn is_uri_path(text: &str) -> bool {
+    let Some((before, version)) = text.rsplit_once("/kms/xks/v") else {
+        return false;
+    };
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"/_-".contains(&b);
+    (1..=2).contains(&version.len())
+        && version.bytes().all(|b| b.is_ascii_digit())
+        && (before.is_empty() || (before.len() > 1 && before.starts_with('/')))
+        && before.bytes().all(fits)
+}
+
+fn is_vpc_service(text: &str) -> bool {
+    let mut parts = text.split('.');
+    let starts = matches!(parts.next(), Some("com" | "eu"))
+        && parts.next() == Some("amazonaws")
+        && parts.next() == Some("vpce");
+    let region = parts.next().is_some_and(is_region_name);
+    let id = parts.next().and_then(|part| part.strip_prefix("vpce-svc-"));
+    let is_id = id.is_some_and(|id| {
+        let fits = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
+        !id.is_empty() && id.bytes().all(fits)
+    });
+    starts && region && is_id && parts.next().is_none()
+}
+
+/// Members that `CreateCustomKeyStore` and `UpdateCustomKeyStore` share.
+struct Members {
+    cluster_id: Option<String>,
+    has_password: bool,
+    endpoint: Option<String>,
+    path: Option<String>,
+    vpc_name: Option<String>,
+    vpc_owner: Option<String>,
+    credential: Option<(String, Zeroizing<String>)>,
+    /// Whether through a VPC endpoint service.
+    connectivity: Option<bool>,
+}
+
+impl Members {
+    fn read(fields: &mut Fields) -> Self {
+        Self {
+            cluster_id: fields.text("CloudHsmClusterId", CLUSTER_ID),
+            has_password: fields.text("KeyStorePassword", PASSWORD).is_some(),
+            endpoint: fields.text("XksProxyUriEndpoint", ENDPOINT),
+            path: fields.text("XksProxyUriPath", URI_PATH),
+            vpc_name: fields.text("XksProxyVpcEndpointServiceName", VPC_SERVICE),
+            vpc_owner: fields.text("XksProxyVpcEndpointServiceOwner", VPC_OWNER),
+            credential: fields.structure("XksProxyAuthenticationCredential", |inner| {
+                let id = inner.required_text("AccessKeyId", ACCESS_KEY_ID);
+                let secret = inner.required_text("RawSecretAccessKey", length(43, 64));
+                (id, Zeroizing::new(secret))
+            }),
+            connectivity: fields.choice(
+                "XksProxyConnectivity",
+                |text| match text {
+                    "PUBLIC_ENDPOINT" => Some(false),
+                    "VPC_ENDPOINT_SERVICE" => Some(true),
+                    _ => None,
+                },
+                CONNECTIVITIES,
+            ),
+        }
+    }
+}
+
+pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let name = fields.required_text("CustomKeyStoreName", STORE_NAME);
+    let trust_anchor = fields.text("TrustAnchorCertificate", length(1, 5000));
+    let is_external = fields
+        .choice(
+            "CustomKeyStoreType",
+            |text| match text {
+                "AWS_CLOUDHSM" => Some(false),
+                "EXTERNAL_KEY_STORE" => Some(true),
+                _ => None,
+            },
+            STORE_TYPES,
+        )
+        .unwrap_or(false);
+    let members = Members::read(fields);
+    fields.finish()?;
+    op.authorize_account("kms:CreateCustomKeyStore", Facts::default())?;
+    let kind = if is_external {
+        external_kind(members)?
+    } else {
+        match (members.cluster_id, trust_anchor, members.has_password) {
+            (Some(cluster_id), Some(trust_anchor), true) => StoreKind::CloudHsm {
+                cluster_id,
+                trust_anchor,
+            },
+            _ => return Err(Failure::Invalid(Invalid::CloudHsmMembers)),
+        }
+    };
+    must_be_free(op, &name, Some(&kind), None)?;
+    if let StoreKind::External { proxy, .. } = &kind {
+        check_proxy(op, proxy).map_err(failed_at_store)?;
+    }
+    let unique: [u8; 9] = op.entropy().array();
+    let id: Arc<str> = format!("cks-{:.17}", hex::encode(unique)).into();
+    op.key_stores().put(CustomKeyStore {
+        id: Arc::clone(&id),
+        name,
+        account: op.account().to_owned(),
+        region: op.region().to_owned(),
+        created: op.now,
+        kind,
+        connection: Connection::Disconnected,
+    })?;
+    answer(&json!({ "CustomKeyStoreId": &*id }))
+}
+
+fn external_kind(members: Members) -> Result<StoreKind, Failure> {
+    let missing = || Failure::Invalid(Invalid::XksMembers);
+    let (access_key_id, secret_access_key) = members.credential.ok_or_else(missing)?;
+    let vpc_service = match (members.connectivity.ok_or_else(missing)?, members.vpc_name) {
+        (true, Some(name)) => Some((name, members.vpc_owner)),
+        (false, None) => None,
+        _ => return Err(missing()),
+    };
+    Ok(StoreKind::External {
+        proxy: Proxy {
+            endpoint: members.endpoint.ok_or_else(missing)?,
+            path: members.path.ok_or_else(missing)?,
+            access_key_id,
+            secret_access_key,
+        },
+        vpc_service,
+    })
+}
+
+/// Refuses a name, cluster or proxy of another store.
+fn must_be_free(
+    op: &Op<'_>,
+    name: &str,
+    kind: Option<&StoreKind>,
+    own_id: Option<&str>,
+) -> Result<(), Failure> {
+    for other in op.key_stores().of(op.account(), op.region()) {
+        if Some(&*other.id) == own_id {
+            continue;
+        }
+        if other.name == name {
+            return Err(Failure::KeyStore(StoreFault::NameInUse));
+        }
+        match (kind, &other.kind) {
+            (
+                Some(StoreKind::CloudHsm { cluster_id, .. }),
+                StoreKind::CloudHsm {
+                    cluster_id: taken, ..
+                },
+            ) if cluster_id == taken => return Err(Failure::KeyStore(StoreFault::ClusterInUse)),
+            (Some(StoreKind::External { proxy, .. }), StoreKind::External { proxy: taken, .. })
+                if proxy.endpoint == taken.endpoint && proxy.path == taken.path =>
+            {
+                return Err(Failure::KeyStore(StoreFault::UriInUse));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_proxy(op: &Op<'_>, proxy: &Proxy) -> Result<(), ProxyError> {
+    proxy.health(errand(op, op.operation_name(), None))
+}
+
+fn errand<'a>(op: &'a Op<'_>, operation: &'a str, key: Option<&'a Key>) -> Errand<'a> {
+    Errand {
+        client: &op.kms.xks,
+        region: op.region(),
+        now: op.now,
+        operation,
+        request_id: op.request_id.as_str(),
+        principal_arn: op.principal_arn(),
+        key_arn: key.map(|key| &*key.arn),
+    }
+}
+
+/// A proxy that a store cannot be made for.
+fn failed_at_store(error: ProxyError) -> Failure {
+    use ProxyRefusal as R;
+    let fault = match error {
+        ProxyError::Unreachable
+        | ProxyError::Tls
+        | ProxyError::TimedOut
+        | ProxyError::Refused(R::DependencyTimeout | R::Throttling) => StoreFault::ProxyUnreachable,
+        ProxyError::Refused(R::AuthenticationFailed) => StoreFault::ProxyCredential,
+        ProxyError::Refused(R::InvalidUriPath) => StoreFault::ProxyConfiguration,
+        ProxyError::BadResponse
+        | ProxyError::Strange
+        | ProxyError::Refused(
+            R::Validation
+            | R::InvalidState
+            | R::InvalidCiphertext
+            | R::InvalidKeyUsage
+            | R::AccessDenied
+            | R::KeyNotFound
+            | R::UnsupportedOperation
+            | R::Internal,
+        ) => StoreFault::ProxyResponse,
+    };
+    let message = error.message();
+    Failure::Proxy { fault, message }
+}
+
+/// A proxy that a key cannot be made for.
+fn failed_at_key(error: ProxyError) -> Failure {
+    use ProxyRefusal as R;
+    let fault = match error {
+        ProxyError::Refused(R::AccessDenied) => return failed_in_use(error),
+        ProxyError::Refused(R::KeyNotFound) => StoreFault::XksKeyNotFound,
+        ProxyError::Refused(R::InvalidState | R::InvalidKeyUsage | R::UnsupportedOperation) => {
+            StoreFault::XksKeyConfiguration
+        }
+        ProxyError::Unreachable
+        | ProxyError::Tls
+        | ProxyError::TimedOut
+        | ProxyError::BadResponse
+        | ProxyError::Strange
+        | ProxyError::Refused(
+            R::Validation
+            | R::InvalidCiphertext
+            | R::AuthenticationFailed
+            | R::InvalidUriPath
+            | R::Throttling
+            | R::DependencyTimeout
+            | R::Internal,
+        ) => StoreFault::InvalidState,
+    };
+    let message = error.message();
+    Failure::Proxy { fault, message }
+}
+
+/// A proxy that does not do what a key is used for.
+fn failed_in_use(error: ProxyError) -> Failure {
+    let message = error.message();
+    Failure::ProxyState { message }
+}
+
+/// `ConnectionErrorCode`.
+fn connection_error(error: ProxyError) -> &'static str {
+    use ProxyRefusal as R;
+    match error {
+        ProxyError::Unreachable => "XKS_PROXY_NOT_REACHABLE",
+        ProxyError::Tls => "XKS_PROXY_INVALID_TLS_CONFIGURATION",
+        ProxyError::TimedOut | ProxyError::Refused(R::DependencyTimeout | R::Throttling) => {
+            "XKS_PROXY_TIMED_OUT"
+        }
+        ProxyError::Refused(R::AuthenticationFailed) => "INVALID_CREDENTIALS",
+        ProxyError::Refused(R::AccessDenied) => "XKS_PROXY_ACCESS_DENIED",
+        ProxyError::Refused(R::InvalidUriPath) => "XKS_PROXY_INVALID_CONFIGURATION",
+        ProxyError::BadResponse
+        | ProxyError::Strange
+        | ProxyError::Refused(
+            R::Validation
+            | R::InvalidState
+            | R::InvalidCiphertext
+            | R::InvalidKeyUsage
+            | R::KeyNotFound
+            | R::UnsupportedOperation
+            | R::Internal,
+        ) => "XKS_PROXY_INVALID_RESPONSE",
+    }
+}
+
+fn find(op: &Op<'_>, id: &str) -> Result<Arc<CustomKeyStore>, Failure> {
+    op.key_stores()
+        .get(id)
+        .filter(|store| store.account == op.account() && store.region == op.region())
+        .ok_or(Failure::CustomKeyStoreNotFound)
+}
+
+pub(crate) fn describe(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let id = fields.text("CustomKeyStoreId", STORE_ID);
+    let name = fields.text("CustomKeyStoreName", STORE_NAME);
+    let page = fields.page(100);
+    fields.finish()?;
+    op.authorize_account("kms:DescribeCustomKeyStores", Facts::default())?;
+    if id.is_some() && name.is_some() {
+        return Err(Failure::Invalid(Invalid::StoreIdAndName));
+    }
+    let mut stores = op.key_stores().of(op.account(), op.region());
+    stores.retain(|store| {
+        id.as_deref().is_none_or(|id| id == &*store.id)
+            && name.as_deref().is_none_or(|name| name == store.name)
+    });
+    if stores.is_empty() && (id.is_some() || name.is_some()) {
+        return Err(Failure::CustomKeyStoreNotFound);
+    }
+    let stores = after_in(&page, stores, |store| &store.id)?;
+    let cut = page.cut(stores, |store| &store.id);
+    answer(&cut.to_json("CustomKeyStores", |store| entry(store)))
+}
+
+fn entry(store: &CustomKeyStore) -> Value {
+    let mut entry = Map::new();
+    let mut put = |name: &str, value: Value| {
+        entry.insert(name.to_owned(), value);
+    };
+    put("CustomKeyStoreId", (*store.id).into());
+    put("CustomKeyStoreName", store.name.as_str().into());
+    put("ConnectionState", store.connection.name().into());
+    put("CreationDate", timestamp(store.created));
+    if let Connection::Failed(code) = store.connection {
+        put("ConnectionErrorCode", code.into());
+    }
+    match &store.kind {
+        StoreKind::CloudHsm {
+            cluster_id,
+            trust_anchor,
+        } => {
+            put("CustomKeyStoreType", "AWS_CLOUDHSM".into());
+            put("CloudHsmClusterId", cluster_id.as_str().into());
+            put("TrustAnchorCertificate", trust_anchor.as_str().into());
+        }
+        StoreKind::External { proxy, vpc_service } => {
+            put("CustomKeyStoreType", "EXTERNAL_KEY_STORE".into());
+            let mut configuration = json!({
+                "Connectivity": if vpc_service.is_some() { "VPC_ENDPOINT_SERVICE" } else { "PUBLIC_ENDPOINT" },
+                "AccessKeyId": proxy.access_key_id,
+                "UriEndpoint": proxy.endpoint,
+                "UriPath": proxy.path,
+            });
+            if let Some((name, owner)) = vpc_service {
+                configuration["VpcEndpointServiceName"] = name.as_str().into();
+                if let Some(owner) = owner {
+                    configuration["VpcEndpointServiceOwner"] = owner.as_str().into();
+                }
+            }
+            put("XksProxyConfiguration", configuration);
+        }
+    }
+    Value::Object(entry)
+}
+
+pub(crate) fn update(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let id = fields.required_text("CustomKeyStoreId", STORE_ID);
+    let new_name = fields.text("NewCustomKeyStoreName", STORE_NAME);
+    let members = Members::read(fields);
+    fields.finish()?;
+    op.authorize_account("kms:UpdateCustomKeyStore", Facts::default())?;
+    let mut store = (*find(op, &id)?).clone();
+    let is_connected = store.connection == Connection::Connected;
+    let mut moves = members.has_password || members.cluster_id.is_some();
+    match &mut store.kind {
+        StoreKind::CloudHsm { cluster_id, .. } => {
+            if members.endpoint.is_some() || members.path.is_some() || members.credential.is_some()
+            {
+                return Err(Failure::Invalid(Invalid::CloudHsmMembers));
+            }
+            if let Some(new) = members.cluster_id {
+                *cluster_id = new;
+            }
+        }
+        StoreKind::External { proxy, vpc_service } => {
+            if moves {
+                return Err(Failure::Invalid(Invalid::XksMembers));
+            }
+            moves = members.endpoint.is_some() || members.connectivity.is_some();
+            proxy.endpoint = members.endpoint.unwrap_or_else(|| proxy.endpoint.clone());
+            proxy.path = members.path.unwrap_or_else(|| proxy.path.clone());
+            if let Some((id, secret)) = members.credential {
+                proxy.access_key_id = id;
+                proxy.secret_access_key = secret;
+            }
+            match (members.connectivity, members.vpc_name) {
+                (Some(false), _) => *vpc_service = None,
+                (_, Some(name)) => *vpc_service = Some((name, members.vpc_owner)),
+                (Some(true), None) if vpc_service.is_none() => {
+                    return Err(Failure::Invalid(Invalid::XksMembers));
+                }
+                _ => {}
+            }
+        }
+    }
+    // Where a connected store is cannot be changed under it.
+    if moves && is_connected {
+        return Err(Failure::KeyStore(StoreFault::InvalidState));
+    }
+    if let Some(name) = new_name {
+        store.name = name;
+    }
+    must_be_free(op, &store.name, Some(&store.kind), Some(&store.id))?;
+    if let StoreKind::External { proxy, .. } = &store.kind {
+        check_proxy(op, proxy).map_err(failed_at_store)?;
+    }
+    change(op, &id, |changed| {
+        changed.name = store.name;
+        changed.kind = store.kind;
+    })
+}
+
+/// Whoever deleted the store in the meantime was first.
+fn change(op: &Op<'_>, id: &str, change: impl FnOnce(&mut CustomKeyStore)) -> Answer {
+    if !op.key_stores().change(id, change)? {
+        return Err(Failure::CustomKeyStoreNotFound);
+    }
+    answer(&json!({}))
+}
+
+pub(crate) fn connect(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let store = find_to_manage(op, fields)?;
+    if store.connection == Connection::Connected {
+        return Err(Failure::KeyStore(StoreFault::InvalidState));
+    }
+    let connection = match &store.kind {
+        StoreKind::CloudHsm { .. } => Connection::Connected,
+        StoreKind::External { proxy, .. } => match check_proxy(op, proxy) {
+            Ok(()) => Connection::Connected,
+            Err(error) => Connection::Failed(connection_error(error)),
+        },
+    };
+    change(op, &store.id, |store| store.connection = connection)
+}
+
+pub(crate) fn disconnect(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let store = find_to_manage(op, fields)?;
+    if store.connection == Connection::Disconnected {
+        return Err(Failure::KeyStore(StoreFault::InvalidState));
+    }
+    change(op, &store.id, |store| {
+        store.connection = Connection::Disconnected;
+    })
+}
+
+pub(crate) fn delete(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let store = find_to_manage(op, fields)?;
+    if store.connection == Connection::Connected {
+        return Err(Failure::KeyStore(StoreFault::InvalidState));
+    }
+    for arn in op.key_stores().keys(&store.id) {
+        if op.find_related(&arn)?.is_some() {
+            return Err(Failure::KeyStore(StoreFault::HasKeys));
+        }
+    }
+    op.key_stores().remove(&store.id)?;
+    answer(&json!({}))
+}
+
+fn find_to_manage(op: &mut Op<'_>, fields: &mut Fields) -> Result<Arc<CustomKeyStore>, Failure> {
+    let id = fields.required_text("CustomKeyStoreId", STORE_ID);
+    fields.finish()?;
+    op.authorize_account(op.action(), Facts::default())?;
+    find(op, &id)
+}
+
+/// Whether random bytes can come from a store: from a connected AWS CloudHSM key
+/// store alone.
+pub(crate) fn must_give_random(op: &Op<'_>, id: &str) -> Result<(), Failure> {
+    let store = find(op, id)?;
+    match (&store.kind, store.connection) {
+        (StoreKind::CloudHsm { .. }, Connection::Connected) => Ok(()),
+        (StoreKind::CloudHsm { .. }, _) => Err(Failure::KeyStore(StoreFault::InvalidState)),
+        (StoreKind::External { .. }, _) => Err(Failure::Unsupported(Unsupported::InKeyStore)),
+    }
+}
+
+/// What `CreateKey` asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish<'a> {
+    pub(crate) origin: Origin,
+    pub(crate) store: Option<&'a str>,
+    pub(crate) xks_key_id: Option<&'a str>,
+    pub(crate) spec: KeySpec,
+    pub(crate) multi_region: bool,
+}
+
+/// Where a new key's material will be; `None` for keys outside custom key
+/// stores.
+pub(crate) fn place(op: &Op<'_>, wish: Wish<'_>) -> Result<Option<Backing>, Failure> {
+    let is_external = match wish.origin {
+        Origin::AwsKms | Origin::External => {
+            if wish.store.is_some() || wish.xks_key_id.is_some() {
+                return Err(Failure::Invalid(Invalid::StoreForOrigin));
+            }
+            return Ok(None);
+        }
+        Origin::CloudHsm => false,
+        Origin::ExternalKeyStore => true,
+    };
+    let id = wish
+        .store
+        .ok_or(Failure::Invalid(Invalid::StoreForOrigin))?;
+    if wish.spec != KeySpec::SymmetricDefault || wish.multi_region {
+        return Err(Failure::Unsupported(Unsupported::InKeyStore));
+    }
+    let store = find(op, id)?;
+    let backing = |xks_key_id: Option<&str>| {
+        Some(Backing {
+            store: Arc::clone(&store.id),
+            xks_key_id: xks_key_id.map(str::to_owned),
+        })
+    };
+    if store.connection != Connection::Connected {
+        let fault = StoreFault::InvalidState;
+        return Err(match &store.kind {
+            StoreKind::CloudHsm { .. } => Failure::KeyStore(fault),
+            StoreKind::External { .. } => Failure::Proxy {
+                fault,
+                message: NOT_CONNECTED,
+            },
+        });
+    }
+    match (&store.kind, is_external, wish.xks_key_id) {
+        (StoreKind::CloudHsm { .. }, false, None) => Ok(backing(None)),
+        (StoreKind::External { proxy, .. }, true, Some(key_id)) => {
+            for arn in op.key_stores().keys(id) {
+                let other = op.find_related(&arn)?;
+                let backing = other.as_ref().and_then(|other| other.key.backing.as_ref());
+                if backing.and_then(|b| b.xks_key_id.as_deref()) == Some(key_id) {
+                    return Err(Failure::KeyStore(StoreFault::XksKeyInUse));
+                }
+            }
+            match proxy.key(key_id, errand(op, "CreateKey", None)) {
+                Ok(key) if key.is_usable() => Ok(backing(Some(key_id))),
+                Ok(_) => Err(Failure::KeyStore(StoreFault::XksKeyConfiguration)),
+                Err(error) => Err(failed_at_key(error)),
+            }
+        }
+        _ => Err(Failure::Invalid(Invalid::StoreForOrigin)),
+    }
+}
+
+/// Adds to `KeyMetadata` what keys in custom key stores have.
+pub(crate) fn amend(op: &Op<'_>, key: &Key, mut metadata: Value) -> Value {
+    let (Some(backing), Some(members)) = (&key.backing, metadata.as_object_mut()) else {
+        return metadata;
+    };
+    members.remove("CurrentKeyMaterialId");
+    members.insert("CustomKeyStoreId".to_owned(), (*backing.store).into());
+    if let Some(id) = &backing.xks_key_id {
+        members.insert("XksKeyConfiguration".to_owned(), json!({ "Id": id }));
+    }
+    let store = op.key_stores().get(&backing.store);
+    if let Some(StoreKind::CloudHsm { cluster_id, .. }) = store.as_ref().map(|store| &store.kind) {
+        members.insert("CloudHsmClusterId".to_owned(), cluster_id.as_str().into());
+    }
+    let is_connected = store.is_some_and(|store| store.connection == Connection::Connected);
+    if !is_connected
+        && members
+            .get("KeyState")
+            .is_some_and(|state| state == "Enabled")
+    {
+        members.insert("KeyState".to_owned(), "Unavailable".into());
+        members.insert("Enabled".to_owned(), false.into());
+    }
+    metadata
+}
+
+/// The proxy of a key in an external key store with its key there; `None` for
+/// keys of other stores.
+fn proxy_of(
+    op: &Op<'_>,
+    symmetric: Symmetric<'_>,
+    backing: &Backing,
+) -> Result<Option<(Proxy, String)>, Failure> {
+    let unavailable = || symmetric.found.in_state(BadState::Unavailable);
+    let store = op
+        .key_stores()
+        .get(&backing.store)
+        .ok_or_else(unavailable)?;
+    if store.connection != Connection::Connected {
+        return Err(match &store.kind {
+            StoreKind::CloudHsm { .. } => unavailable(),
+            StoreKind::External { .. } => Failure::ProxyState {
+                message: NOT_CONNECTED,
+            },
+        });
+    }
+    Ok(match (&store.kind, &backing.xks_key_id) {
+        (StoreKind::External { proxy, .. }, Some(id)) => Some((proxy.clone(), id.clone())),
+        _ => None,
+    })
+}
+
+/// Encrypts with a key of a custom key store.
+pub(crate) fn seal(
+    op: &Op<'_>,
+    symmetric: Symmetric<'_>,
+    backing: &Backing,
+    maker: Maker,
+    context: &EncryptionContext,
+    plaintext: &[u8],
+) -> Result<Vec<u8>, Failure> {
+    let seal = |plaintext: &[u8]| {
+        symmetric
+            .current
+            .seal(maker, context, plaintext, &op.entropy().array())
+            .ok_or(Failure::Internal)
+    };
+    let inner = seal(plaintext)?;
+    let Some((proxy, id)) = proxy_of(op, symmetric, backing)? else {
+        return Ok(inner);
+    };
+    let errand = errand(op, op.operation_name(), Some(&symmetric.found.key));
+    let sealed = proxy
+        .encrypt(&id, &inner, &authenticated(context), errand)
+        .map_err(failed_in_use)?;
+    seal(&sealed.to_bytes().ok_or(Failure::Internal)?)
+}
+
+/// What is inside a blob of a key of a custom key store, after it was opened
+/// with the material kept here.
+pub(crate) fn open(
+    op: &Op<'_>,
+    symmetric: Symmetric<'_>,
+    backing: &Backing,
+    context: &EncryptionContext,
+    opened: Zeroizing<Vec<u8>>,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let Some((proxy, id)) = proxy_of(op, symmetric, backing)? else {
+        return Ok(opened);
+    };
+    let errand = errand(op, op.operation_name(), Some(&symmetric.found.key));
+    let sealed = Sealed::parse(&opened).ok_or(Failure::Internal)?;
+    let inner = proxy
+        .decrypt(&id, &sealed, &authenticated(context), errand)
+        .map_err(failed_in_use)?;
+    let strange = || failed_in_use(ProxyError::Strange);
+    let blob = Blob::parse(&inner).map_err(|_| strange())?;
+    blob.open(symmetric.current, context).map_err(|_| strange())
+}
+
+/// The encryption context as the proxy authenticates it: sorted JSON.
+fn authenticated(context: &EncryptionContext) -> Vec<u8> {
+    json!(context).to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vpc_endpoint_services_are_named_with_their_region() {
+        for good in [
+            "com.amazonaws.vpce.us-east-1.vpce-svc-0123abc",
+            "eu.amazonaws.vpce.eusc-de-east-1.vpce-svc-1",
+        ] {
+            assert!(is_vpc_service(good), "{good}");
+        }
+        for bad in [
+            "",
+            "org.amazonaws.vpce.us-east-1.vpce-svc-1",
+            "com.amazonaws.vpce.useast1.vpce-svc-1",
+            "com.amazonaws.vpce.us-east-1.vpce-svc-",
+            "com.amazonaws.vpce.us-east-1.vpce-svc-A",
+            "com.amazonaws.vpce.us-east-1.vpce-svc-1.x",
+        ] {
+            assert!(!is_vpc_service(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn uri_paths_end_in_the_api_and_its_version() {
+        for good in ["/kms/xks/v1", "/example/prefix/kms/xks/v12"] {
+            assert!(is_uri_path(good), "{good}");
+        }
+        for bad in [
+            "",
+            "/kms/xks/v",
+            "/kms/xks/v123",
+            "a/kms/xks/v1",
+            "//kms/xks/vx",
+            "/a b/kms/xks/v1",
+        ] {
+            assert!(!is_uri_path(bad), "{bad}");
+        }
+    }
+}

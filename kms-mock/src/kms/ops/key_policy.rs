@@ -1,0 +1,105 @@
+//! The key policy: put, get, list.
+//!
+//! Source of truth: ground truth KMS §3 (size, charset, invalid principals,
+//! lockout check, `kms:PolicyName`). Does not model the second policy name
+//! `AWS_RAM`, which AWS alone writes.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::{
+    keys::key::Record,
+    kms::{
+        call::{Aliases, Answer, Found, Op, after_in, answer, nothing},
+        error::{BadPolicy, Failure, Invalid, Limit, NotFound},
+        fields::{Fields, KEY_ID, POLICY, POLICY_NAME},
+    },
+    policy::{Facts, KEY_POLICY_BYTES_MAX, Policy, PolicyKind},
+};
+
+const POLICY_NAME_DEFAULT: &str = "default";
+
+/// Parses the text of a key policy.
+pub(crate) fn parse(text: &str) -> Result<Arc<Policy>, Failure> {
+    if text.len() > KEY_POLICY_BYTES_MAX {
+        return Err(Failure::LimitExceeded(Limit::PolicyBytes));
+    }
+    Policy::parse(text, PolicyKind::Key)
+        .map(Arc::new)
+        .map_err(|error| Failure::MalformedPolicy(BadPolicy::Unreadable(error)))
+}
+
+/// Refuses a policy under which the caller could not put another one.
+pub(crate) fn must_not_lock_out(
+    op: &Op<'_>,
+    found: &Found,
+    record: &Record,
+) -> Result<(), Failure> {
+    let decision = op.ask("kms:PutKeyPolicy", found, record, Facts::default());
+    if decision.is_allowed() {
+        return Ok(());
+    }
+    Err(Failure::MalformedPolicy(BadPolicy::Lockout))
+}
+
+pub(crate) fn put(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let name = fields.text("PolicyName", POLICY_NAME);
+    let text = fields.required_text("Policy", POLICY);
+    let bypass = fields.flag("BypassPolicyLockoutSafetyCheck");
+    fields.finish()?;
+    if name
+        .as_deref()
+        .is_some_and(|name| name != POLICY_NAME_DEFAULT)
+    {
+        return Err(Failure::Invalid(Invalid::PolicyName));
+    }
+    let found = op.find(&key_id, Aliases::Refused)?;
+    let facts = Facts {
+        bypass_lockout_check: Some(bypass),
+        policy_name: Some(POLICY_NAME_DEFAULT),
+        ..Facts::default()
+    };
+    op.authorize(&found, facts)?;
+    let policy = parse(&text)?;
+    found.change(|record| {
+        record.policy = policy;
+        if bypass {
+            return Ok(());
+        }
+        must_not_lock_out(op, &found, record)
+    })?;
+    nothing()
+}
+
+pub(crate) fn get(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let name = fields.text("PolicyName", POLICY_NAME);
+    fields.finish()?;
+    let found = op.find(&key_id, Aliases::Refused)?;
+    let name = name.as_deref().unwrap_or(POLICY_NAME_DEFAULT);
+    let facts = Facts {
+        policy_name: Some(name),
+        ..Facts::default()
+    };
+    op.authorize(&found, facts)?;
+    if name != POLICY_NAME_DEFAULT {
+        return Err(Failure::NotFound(NotFound::Policy));
+    }
+    answer(&json!({ "Policy": found.record.policy.rendered(), "PolicyName": name }))
+}
+
+pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let page = fields.page(100);
+    fields.finish()?;
+    let found = op.find(&key_id, Aliases::Refused)?;
+    op.authorize(&found, Facts::default())?;
+    let names = after_in(&page, vec![POLICY_NAME_DEFAULT], |name| name)?;
+    answer(
+        &page
+            .cut(names, |name| name)
+            .to_json("PolicyNames", |name| (*name).into()),
+    )
+}

@@ -1,0 +1,252 @@
+//! `ReplicateKey` and `UpdatePrimaryRegion`.
+//!
+//! Source of truth: the KMS service model; recorded answers and texts; AWS KMS
+//! developer guide, "Multi-Region keys in AWS KMS". On AWS a replica is
+//! `Creating` for a while; here the answer says so and the next call finds it
+//! `Enabled`. Keys whose primary Region changes are `Updating` until the clock
+//! has moved on.
+//!
+//! Unknown and chosen: the texts for a Region that has a related key already,
+//! or has none.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{key, key_policy, tag};
+use crate::{
+    keys::{
+        keep,
+        key::{Key, KeyState, NewKey},
+        multi_region::Family,
+        recent::Known,
+        store::put_primary,
+    },
+    kms::{
+        call::{Aliases, Answer, Found, Op, answer, nothing},
+        error::{Failure, NotFound, Unsupported},
+        fields::{DESCRIPTION, Fields, KEY_ID, POLICY, Pattern, Text},
+    },
+    policy::Facts,
+    world::arn::key_arn,
+};
+
+const REGION: Text = Text {
+    min: 1,
+    max: 32,
+    pattern: Some(Pattern {
+        shown: "^([a-z]+-){2,3}\\d+$",
+        fits: is_region_name,
+    }),
+};
+
+/// Whether a text has the form of a Region's name.
+pub(crate) fn is_region_name(text: &str) -> bool {
+    let all = |part: &[u8], fits: fn(&u8) -> bool| !part.is_empty() && part.iter().all(fits);
+    let mut parts = text.as_bytes().split(|b| *b == b'-');
+    let number = parts.next_back().unwrap_or_default();
+    text.len() <= 32
+        && matches!(parts.clone().count(), 2 | 3)
+        && parts.all(|word| all(word, u8::is_ascii_lowercase))
+        && all(number, u8::is_ascii_digit)
+}
+
+pub(crate) fn replicate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let region = fields.required_text("ReplicaRegion", REGION);
+    let policy_text = fields.text("Policy", POLICY);
+    let bypass = fields.flag("BypassPolicyLockoutSafetyCheck");
+    let description = fields.text("Description", DESCRIPTION).unwrap_or_default();
+    let tags = tag::read(fields);
+    fields.finish()?;
+    let tags = key::checked_tags(tags)?;
+    let found = op.find(&key_id, Aliases::Refused)?;
+    let facts = Facts {
+        replica_region: Some(&region),
+        bypass_lockout_check: Some(bypass),
+        ..Facts::default()
+    };
+    op.authorize(&found, facts)?;
+    let family = must_be_primary(&found)?;
+    let account_facts = Facts {
+        new_key: Some((
+            found.key.spec.name(),
+            found.key.usage.name(),
+            found.key.origin.name(),
+            true,
+        )),
+        bypass_lockout_check: Some(bypass),
+        request_tags: (!tags.is_empty()).then_some(&tags),
+        ..Facts::default()
+    };
+    op.authorize_account("kms:CreateKey", account_facts)?;
+    if !tags.is_empty() {
+        op.authorize_account("kms:TagResource", account_facts)?;
+    }
+    must_not_be_updating(&found)?;
+    found.must_be_enabled()?;
+    let policy = match &policy_text {
+        Some(text) => key_policy::parse(text)?,
+        None => op.store().default_policy(found.key.account()),
+    };
+    let arn: Arc<str> = key_arn(&region, found.key.account(), found.key.id()).into();
+    let new = NewKey {
+        arn: Arc::clone(&arn),
+        spec: found.key.spec,
+        usage: found.key.usage,
+        origin: found.key.origin,
+        family: Some(Arc::clone(&family)),
+        backing: None,
+        created: op.now,
+        description,
+        policy,
+        tags: tags.clone(),
+    };
+    // The primary key is held, so that no rotation is missed.
+    let replica = Key::change_all(
+        op.store().journal(),
+        &found.key,
+        &[],
+        |primary, _, batch| {
+            let replica = Arc::new(Key::replica(new, primary));
+            let made = Found {
+                known: Known::of(Arc::clone(&replica)),
+                request_alias: None,
+                by_ciphertext: false,
+            };
+            if policy_text.is_some() && !bypass {
+                key_policy::must_not_lock_out(op, &made, &made.record)?;
+            }
+            let is_there = op.store().as_it_is(&arn).is_some();
+            if is_there || family.members().all().any(|member| *member == arn) {
+                return Err(Failure::ReplicaExists {
+                    arn: arn.to_string(),
+                });
+            }
+            keep::put_key(batch, &replica, &made.record);
+            Ok(replica)
+        },
+        |replica| {
+            family.add_replica(Arc::clone(&arn));
+            op.store().place(replica);
+        },
+    )?;
+    let record = replica.record();
+    let mut body = json!({
+        "ReplicaKeyMetadata": while_creating(key::metadata(&replica, &record)),
+        "ReplicaPolicy": record.policy.rendered(),
+    });
+    if let Some(members) = body.as_object_mut().filter(|_| !tags.is_empty()) {
+        let tags = tags
+            .iter()
+            .map(|(key, value)| json!({ "TagKey": key, "TagValue": value }));
+        members.insert("ReplicaTags".to_owned(), tags.collect());
+    }
+    answer(&body)
+}
+
+fn while_creating(mut metadata: Value) -> Value {
+    if let Some(members) = metadata.as_object_mut() {
+        members.remove("CurrentKeyMaterialId");
+        members.insert("KeyState".to_owned(), "Creating".into());
+        members.insert("Enabled".to_owned(), false.into());
+    }
+    metadata
+}
+
+pub(crate) fn update_primary(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let region = fields.required_text("PrimaryRegion", REGION);
+    fields.finish()?;
+    let found = op.find(&key_id, Aliases::Refused)?;
+    let facts = Facts {
+        primary_region: Some(&region),
+        ..Facts::default()
+    };
+    op.authorize(&found, facts)?;
+    let family = must_be_primary(&found)?;
+    if region == found.key.region() {
+        return Err(Failure::Unsupported(Unsupported::AlreadyPrimary {
+            arn: found.key.arn.to_string(),
+        }));
+    }
+    let arn = key_arn(&region, found.key.account(), found.key.id());
+    let Some(replica) = op.find_related(&arn)? else {
+        return Err(Failure::NotFound(NotFound::Key { arn }));
+    };
+    op.authorize(&replica, facts)?;
+    for member in [&found, &replica] {
+        must_not_be_updating(member)?;
+        member.must_be_enabled()?;
+    }
+    Key::change_all(
+        op.store().journal(),
+        &found.key,
+        &[&replica.key],
+        |primary, replicas, batch| {
+            if !family.members().replicas.contains(&replica.key.arn) {
+                return Err(Failure::NotFound(NotFound::Key { arn }));
+            }
+            for record in std::iter::once(primary).chain(replicas) {
+                if record.state == KeyState::Enabled {
+                    record.state = KeyState::Updating { since: op.now };
+                }
+            }
+            put_primary(batch, &family, &replica.key.arn);
+            Ok(())
+        },
+        |()| {
+            family.make_primary(&replica.key.arn);
+        },
+    )?;
+    nothing()
+}
+
+fn must_be_primary(found: &Found) -> Result<Arc<Family>, Failure> {
+    match &found.key.family {
+        Some(family) if family.is_primary(&found.key.arn) => Ok(Arc::clone(family)),
+        _ => Err(found.is_not_primary()),
+    }
+}
+
+fn must_not_be_updating(found: &Found) -> Result<(), Failure> {
+    match found.record.state {
+        KeyState::Updating { .. } => Err(found.is_updating()),
+        _ => Ok(()),
+    }
+}
+
+/// `MultiRegionConfiguration`.
+pub(crate) fn configuration(key: &Key) -> Option<Value> {
+    let members = key.family.as_ref()?.members();
+    let named = |arn: &str| json!({ "Arn": arn, "Region": crate::world::arn::region_of(arn) });
+    Some(json!({
+        "MultiRegionKeyType": key.multi_region_type(),
+        "PrimaryKey": named(&members.primary),
+        "ReplicaKeys": members.replicas.iter().map(|arn| named(arn)).collect::<Vec<_>>(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_region_name;
+
+    #[test]
+    fn names_of_regions_are_told_from_others() {
+        for name in ["us-east-1", "us-gov-west-1", "ap-southeast-12"] {
+            assert!(is_region_name(name), "{name}");
+        }
+        for name in [
+            "",
+            "-",
+            "us-1",
+            "us-east",
+            "us-east-",
+            "Us-east-1",
+            "a-b-c-d-1",
+            "us--1",
+        ] {
+            assert!(!is_region_name(name), "{name}");
+        }
+    }
+}

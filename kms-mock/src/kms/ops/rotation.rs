@@ -1,0 +1,281 @@
+//! Rotation of key material: automatic, on demand, its history.
+//!
+//! Source of truth: AWS KMS developer guide, "Rotate AWS KMS keys"; ground truth
+//! KMS §4 (25 on-demand rotations for a key, the entries of `ListKeyRotations`).
+//! On AWS a rotation on demand takes a while; here the answer comes when it is
+//! done. Only symmetric encryption keys rotate: others answer
+//! `UnsupportedOperationException` without a message, as recorded for
+//! `RotateKeyOnDemand`; their status is that they do not rotate.
+
+use serde_json::{Value, json};
+
+use crate::{
+    keys::{
+        import::Import,
+        key::{Automatic, Generation, Key, Record},
+    },
+    kms::{
+        call::{Aliases, Answer, Found, Op, answer, nothing, timestamp},
+        error::{BadState, Failure, Limit},
+        fields::{Fields, KEY_ID, Page},
+    },
+    model::spec::{Origin, RotationType},
+    policy::Facts,
+};
+
+/// AWS's quota for a key's life (ten until 2025).
+const ON_DEMAND_MAX: u32 = 25;
+const PERIOD_DAYS_DEFAULT: u32 = 365;
+
+fn find(op: &mut Op<'_>, key_id: &str, facts: Facts<'_>) -> Result<Found, Failure> {
+    let found = op.find(key_id, Aliases::Refused)?;
+    op.authorize(&found, facts)?;
+    Ok(found)
+}
+
+fn must_rotate(found: &Found) -> Result<(), Failure> {
+    if found.key.spec.is_symmetric_encryption() {
+        return Ok(());
+    }
+    let spec = found.key.spec.name();
+    Err(Failure::UnsupportedForKey { spec })
+}
+
+pub(crate) fn enable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let period_days = fields.number("RotationPeriodInDays", 90, 2560);
+    fields.finish()?;
+    let facts = Facts {
+        rotation_period_days: period_days,
+        ..Facts::default()
+    };
+    let found = find(op, &key_id, facts)?;
+    must_rotate_automatically(&found)?;
+    found.must_be_enabled()?;
+    let change = |record: &mut Record| {
+        let same = record
+            .rotation
+            .automatic
+            .filter(|automatic| period_days.is_none_or(|days| days == automatic.period_days));
+        record.rotation.automatic = Some(same.unwrap_or_else(|| {
+            Automatic::starting(op.now, period_days.unwrap_or(PERIOD_DAYS_DEFAULT))
+        }));
+        Ok::<_, Failure>(())
+    };
+    op.store().change_family(&found.key, change, |()| {})?;
+    nothing()
+}
+
+/// Only material that KMS makes itself can be replaced without being asked, and
+/// only in the primary Region.
+fn must_rotate_automatically(found: &Found) -> Result<(), Failure> {
+    must_rotate(found)?;
+    if found.key.origin != Origin::AwsKms {
+        return Err(found.origin_is_not_valid());
+    }
+    must_not_be_replica(found)
+}
+
+fn must_not_be_replica(found: &Found) -> Result<(), Failure> {
+    if found.key.is_replica() {
+        return Err(found.is_not_primary());
+    }
+    Ok(())
+}
+
+pub(crate) fn disable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    fields.finish()?;
+    let found = find(op, &key_id, Facts::default())?;
+    must_rotate_automatically(&found)?;
+    found.must_be_enabled()?;
+    let change = |record: &mut Record| {
+        record.rotation.automatic = None;
+        Ok::<_, Failure>(())
+    };
+    op.store().change_family(&found.key, change, |()| {})?;
+    nothing()
+}
+
+pub(crate) fn status(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    fields.finish()?;
+    let found = find(op, &key_id, Facts::default())?;
+    // While a key waits for its deletion its rotation is off.
+    let automatic = found
+        .record
+        .rotation
+        .automatic
+        .filter(|_| found.must_not_be_pending_deletion().is_ok());
+    let mut status = json!({
+        "KeyId": &*found.key.arn,
+        "KeyRotationEnabled": automatic.is_some(),
+    });
+    if let (Some(automatic), Some(members)) = (automatic, status.as_object_mut()) {
+        members.insert(
+            "RotationPeriodInDays".to_owned(),
+            automatic.period_days.into(),
+        );
+        members.insert("NextRotationDate".to_owned(), timestamp(automatic.next));
+    }
+    answer(&status)
+}
+
+pub(crate) fn on_demand(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    fields.finish()?;
+    let found = find(op, &key_id, Facts::default())?;
+    found.must_be_enabled()?;
+    must_rotate(&found)?;
+    if matches!(
+        found.key.origin,
+        Origin::CloudHsm | Origin::ExternalKeyStore
+    ) {
+        return Err(found.origin_is_not_valid());
+    }
+    must_not_be_replica(&found)?;
+    let within_limit = |record: &Record| {
+        if record.rotation.on_demand_count >= ON_DEMAND_MAX {
+            let arn = found.key.arn.to_string();
+            return Err(Failure::LimitExceeded(Limit::OnDemandRotations { arn }));
+        }
+        Ok(())
+    };
+    if found.key.origin == Origin::External {
+        rotate_to_import(op, &found, within_limit)?;
+    } else {
+        op.store().change_family(
+            &found.key,
+            |record| {
+                within_limit(record)?;
+                record.rotation.on_demand_count += 1;
+                let at = op.now;
+                let id = found.key.id();
+                Ok::<_, Failure>(record.rotate(id, at, RotationType::OnDemand, op.entropy()))
+            },
+            |handle| op.store().know_handle(*handle, &found.key),
+        )?;
+    }
+    answer(&json!({ "KeyId": &*found.key.arn }))
+}
+
+/// Every related key rotates to the material that was imported into all of them.
+fn rotate_to_import(
+    op: &Op<'_>,
+    found: &Found,
+    within_limit: impl FnOnce(&Record) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let replicas = op.store().relatives(&found.key);
+    let others: Vec<&Key> = replicas.iter().map(|key| &**key).collect();
+    Key::change_all(
+        op.store().journal(),
+        &found.key,
+        &others,
+        |record, replicas, _| {
+            within_limit(record)?;
+            if !record.rotate_to_pending_import(op.now) {
+                return Err(found.in_state(BadState::NoMaterialPending));
+            }
+            record.rotation.on_demand_count += 1;
+            for replica in replicas {
+                replica.rotate_to_pending_import(op.now);
+                replica.follow(record);
+            }
+            Ok(())
+        },
+        |()| {},
+    )
+}
+
+pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let all = fields
+        .choice(
+            "IncludeKeyMaterial",
+            |text| match text {
+                "ALL_KEY_MATERIAL" => Some(true),
+                "ROTATIONS_ONLY" => Some(false),
+                _ => None,
+            },
+            "[ALL_KEY_MATERIAL, ROTATIONS_ONLY]",
+        )
+        .unwrap_or(false);
+    let page = fields.page(100);
+    fields.finish()?;
+    let found = find(op, &key_id, Facts::default())?;
+    must_rotate(&found)?;
+    found.must_not_be_pending_deletion()?;
+    if found.key.origin == Origin::External {
+        return list_imports(&found, &page, all);
+    }
+    let materials = &found.record.materials;
+    let entries: Vec<(String, &Generation)> = materials
+        .iter()
+        .enumerate()
+        .filter(|(_, generation)| all || generation.rotated.is_some())
+        .map(|(at, generation)| (format!("{at:06}"), generation))
+        .collect();
+    let entries = crate::kms::call::after_in(&page, entries, |(name, _)| name)?;
+    let current = found.record.current().map(|g| g.material.handle);
+    let cut = page.cut(entries, |(name, _)| name);
+    answer(&cut.to_json("Rotations", |(_, generation)| {
+        let is_current = Some(generation.material.handle) == current;
+        entry(&found, generation, is_current)
+    }))
+}
+
+fn list_imports(found: &Found, page: &Page, all: bool) -> Answer {
+    let imports = found.record.imports().iter().enumerate();
+    let entries: Vec<(String, &Import)> = imports
+        .filter(|(_, import)| all || import.rotated.is_some())
+        .map(|(at, import)| (format!("{at:06}"), import))
+        .collect();
+    let entries = crate::kms::call::after_in(page, entries, |(name, _)| name)?;
+    let cut = page.cut(entries, |(name, _)| name);
+    answer(&cut.to_json("Rotations", |(_, import)| import_entry(found, import)))
+}
+
+fn import_entry(found: &Found, import: &Import) -> Value {
+    let is_present = import.material.is_some();
+    let mut entry = json!({
+        "KeyId": &*found.key.arn,
+        "KeyMaterialId": import.id,
+        "ImportState": if is_present { "IMPORTED" } else { "PENDING_IMPORT" },
+        "KeyMaterialState": import.standing.name(),
+    });
+    let Some(members) = entry.as_object_mut() else {
+        return entry;
+    };
+    if let Some(description) = &import.description {
+        members.insert(
+            "KeyMaterialDescription".to_owned(),
+            description.as_str().into(),
+        );
+    }
+    if is_present {
+        let model = super::import::expiration_model(import.valid_to);
+        members.insert("ExpirationModel".to_owned(), model.into());
+    }
+    if let Some(valid_to) = import.valid_to {
+        members.insert("ValidTo".to_owned(), timestamp(valid_to));
+    }
+    if let Some((at, rotation_type)) = import.rotated {
+        members.insert("RotationDate".to_owned(), timestamp(at));
+        members.insert("RotationType".to_owned(), rotation_type.name().into());
+    }
+    entry
+}
+
+fn entry(found: &Found, generation: &Generation, is_current: bool) -> Value {
+    let mut entry = json!({
+        "KeyId": &*found.key.arn,
+        "KeyMaterialId": generation.material.id,
+        "KeyMaterialState": if is_current { "CURRENT" } else { "NON_CURRENT" },
+    });
+    if let (Some((at, rotation_type)), Some(members)) = (generation.rotated, entry.as_object_mut())
+    {
+        members.insert("RotationDate".to_owned(), timestamp(at));
+        members.insert("RotationType".to_owned(), rotation_type.name().into());
+    }
+    entry
+}

@@ -1,0 +1,118 @@
+//! Tags of keys.
+//!
+//! Source of truth: the KMS service model; recorded `TagException` texts; AWS
+//! KMS quotas (50 tags for a key).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::json;
+
+use crate::{
+    kms::{
+        call::{Aliases, Answer, Op, after_in, answer, nothing},
+        error::{Failure, TagFault},
+        fields::{Fields, KEY_ID, length},
+    },
+    policy::Facts,
+};
+
+pub(crate) const TAGS_MAX: usize = 50;
+
+fn read_one(fields: &mut Fields) -> (String, String) {
+    let key = fields.required_text("TagKey", length(1, 128));
+    let value = fields.required_text("TagValue", length(0, 256));
+    (key, value)
+}
+
+/// `Tags`, if there.
+pub(crate) fn read(fields: &mut Fields) -> Option<Vec<(String, String)>> {
+    fields.structures("Tags", read_one)
+}
+
+/// Refuses reserved and repeated keys.
+pub(crate) fn check(tags: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut checked = BTreeMap::new();
+    for (key, value) in tags {
+        refuse_reserved(&key)?;
+        if checked.insert(key, value).is_some() {
+            return Err(Failure::Tag(TagFault::Duplicate));
+        }
+    }
+    Ok(checked)
+}
+
+fn refuse_reserved(key: &str) -> Result<(), Failure> {
+    let reserved = key
+        .get(..4)
+        .is_some_and(|start| start.eq_ignore_ascii_case("aws:"));
+    if reserved {
+        Err(Failure::Tag(TagFault::Reserved))
+    } else {
+        Ok(())
+    }
+}
+
+pub(crate) fn tag(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let tags = fields.required_structures("Tags", read_one);
+    fields.finish()?;
+    let found = op.find(&key_id, Aliases::Refused)?;
+    let tags = check(tags)?;
+    op.authorize(
+        &found,
+        Facts {
+            request_tags: Some(&tags),
+            ..Facts::default()
+        },
+    )?;
+    found.must_not_be_pending_deletion()?;
+    found.change(|record| {
+        let mut all = (*record.tags).clone();
+        all.extend(tags.clone());
+        if all.len() > TAGS_MAX {
+            return Err(Failure::Tag(TagFault::TooMany));
+        }
+        record.tags = Arc::new(all);
+        Ok(())
+    })?;
+    nothing()
+}
+
+pub(crate) fn untag(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let keys = fields.required_texts("TagKeys");
+    fields.finish()?;
+    let found = op.find(&key_id, Aliases::Refused)?;
+    for key in &keys {
+        refuse_reserved(key)?;
+    }
+    op.authorize(
+        &found,
+        Facts {
+            request_tag_keys: Some(&keys),
+            ..Facts::default()
+        },
+    )?;
+    found.change(|record| {
+        let mut all = (*record.tags).clone();
+        all.retain(|key, _| !keys.contains(key));
+        record.tags = Arc::new(all);
+        Ok(())
+    })?;
+    nothing()
+}
+
+pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+    let key_id = fields.required_text("KeyId", KEY_ID);
+    let page = fields.page(50);
+    fields.finish()?;
+    let found = op.find(&key_id, Aliases::Refused)?;
+    op.authorize(&found, Facts::default())?;
+    let tags: Vec<(&String, &String)> = found.record.tags.iter().collect();
+    let tags = after_in(&page, tags, |(key, _)| key)?;
+    let cut = page.cut(tags, |(key, _)| key);
+    answer(&cut.to_json(
+        "Tags",
+        |(key, value)| json!({ "TagKey": key, "TagValue": value }),
+    ))
+}

@@ -1,0 +1,9 @@
+//! The KMS service model as data: which operations there are and what each may be
+//! asked for, which kinds of keys there are and what each can do.
+//!
+//! Source of truth: the KMS service model (version 2014-11-01) and AWS's service
+//! authorization reference. Nothing here decides anything: the evaluator, the
+//! prover and the operations read it.
+
+pub(crate) mod operation;
+pub(crate) mod spec;

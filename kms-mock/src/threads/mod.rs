@@ -1,0 +1,6 @@
+//! Memory that threads write without waiting for each other.
+//!
+//! Models nothing of AWS.
+
+pub(crate) mod lane;
+pub(crate) mod ring;
