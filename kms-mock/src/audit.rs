@@ -23,7 +23,6 @@ use serde_json::{Value, json};
 use smallvec::SmallVec;
 
 use crate::{
-    kms::Reply,
     policy::{Decision, EncryptionContext},
     recipient::VerifiedDocument,
     threads::ring::Ring,
@@ -67,17 +66,18 @@ pub(crate) struct Rare {
 impl Rare {
     /// `None` if there is nothing to keep.
     pub(crate) fn of(
-        reply: &Reply,
+        error_code: Option<&'static str>,
         error_message: Option<String>,
+        reason: Option<&str>,
         document: Option<VerifiedDocument>,
     ) -> Option<Box<Self>> {
-        if reply.error_type.is_none() && reply.reason.is_none() && document.is_none() {
+        if error_code.is_none() && reason.is_none() && document.is_none() {
             return None;
         }
         Some(Box::new(Self {
-            error_code: reply.error_type,
+            error_code,
             error_message,
-            reason: reply.reason.clone(),
+            reason: reason.map(str::to_owned),
             faults: Vec::new(),
             document,
         }))

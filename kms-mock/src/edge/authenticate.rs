@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     iam::{self, Iam, Known},
-    kms::ops::multi_region::is_region_name,
     mock::builder::Auth,
+    world::arn::is_region_name,
 };
 
 /// Who is asked, because each words a refusal differently.

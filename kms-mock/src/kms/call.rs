@@ -14,16 +14,12 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::{
-    Call, Kms,
     error::{
         BadState, Constraint, Failure, Invalid, NotFound, Refusal, RefusedResource, Unsupported,
+        Violation,
     },
     fields::{Fields, Page},
-    ops::{
-        alias, crypt, custom_key_store, data_key, data_key_pair, encapsulate, grant, import, key,
-        key_policy, last_usage, mac, multi_region, public_key, random, rotation, shared_secret,
-        sign, tag,
-    },
+    service::{Call, Kms},
 };
 use crate::{
     faults::Conditions,
@@ -52,7 +48,7 @@ pub(crate) type Answer = Result<Vec<u8>, Failure>;
 
 /// One call on its way.
 #[derive(Debug)]
-pub(crate) struct Op<'a> {
+pub(crate) struct CallContext<'a> {
     pub(crate) kms: &'a Kms,
     pub(crate) caller: &'a Caller,
     pub(crate) now: UnixMillis,
@@ -105,7 +101,7 @@ pub(crate) enum Aliases {
     Refused,
 }
 
-impl<'a> Op<'a> {
+impl<'a> CallContext<'a> {
     pub(crate) fn new(
         kms: &'a Kms,
         call: &Call<'a>,
@@ -138,75 +134,6 @@ impl<'a> Op<'a> {
                 encryption_context: None,
                 decisions: SmallVec::new(),
             },
-        }
-    }
-
-    pub(crate) fn perform(&mut self, operation: Operation) -> Answer {
-        use Operation as O;
-        self.store().sweep(self.now, self.entropy());
-        let mut fields = Fields::parse(self.body)?;
-        let fields = &mut fields;
-        match operation {
-            O::CreateKey => key::create(self, fields),
-            O::DescribeKey => key::describe(self, fields),
-            O::ListKeys => key::list(self, fields),
-            O::EnableKey => key::enable(self, fields),
-            O::DisableKey => key::disable(self, fields),
-            O::ScheduleKeyDeletion => key::schedule_deletion(self, fields),
-            O::CancelKeyDeletion => key::cancel_deletion(self, fields),
-            O::UpdateKeyDescription => key::update_description(self, fields),
-            O::CreateAlias => alias::create(self, fields),
-            O::UpdateAlias => alias::update(self, fields),
-            O::DeleteAlias => alias::delete(self, fields),
-            O::ListAliases => alias::list(self, fields),
-            O::PutKeyPolicy => key_policy::put(self, fields),
-            O::GetKeyPolicy => key_policy::get(self, fields),
-            O::ListKeyPolicies => key_policy::list(self, fields),
-            O::EnableKeyRotation => rotation::enable(self, fields),
-            O::DisableKeyRotation => rotation::disable(self, fields),
-            O::GetKeyRotationStatus => rotation::status(self, fields),
-            O::RotateKeyOnDemand => rotation::on_demand(self, fields),
-            O::ListKeyRotations => rotation::list(self, fields),
-            O::TagResource => tag::tag(self, fields),
-            O::UntagResource => tag::untag(self, fields),
-            O::ListResourceTags => tag::list(self, fields),
-            O::CreateGrant => grant::create(self, fields),
-            O::ListGrants => grant::list(self, fields),
-            O::ListRetirableGrants => grant::list_retirable(self, fields),
-            O::RevokeGrant => grant::revoke(self, fields),
-            O::RetireGrant => grant::retire(self, fields),
-            O::Encrypt => crypt::encrypt(self, fields),
-            O::Decrypt => crypt::decrypt(self, fields),
-            O::ReEncrypt => crypt::re_encrypt(self, fields),
-            O::GenerateDataKey => data_key::generate(self, fields),
-            O::GenerateDataKeyWithoutPlaintext => {
-                data_key::generate_without_plaintext(self, fields)
-            }
-            O::GenerateRandom => random::generate(self, fields),
-            O::GetParametersForImport => import::parameters(self, fields),
-            O::ImportKeyMaterial => import::import(self, fields),
-            O::DeleteImportedKeyMaterial => import::delete(self, fields),
-            O::ReplicateKey => multi_region::replicate(self, fields),
-            O::UpdatePrimaryRegion => multi_region::update_primary(self, fields),
-            O::GetKeyLastUsage => last_usage::get(self, fields),
-            O::CreateCustomKeyStore => custom_key_store::create(self, fields),
-            O::DescribeCustomKeyStores => custom_key_store::describe(self, fields),
-            O::UpdateCustomKeyStore => custom_key_store::update(self, fields),
-            O::ConnectCustomKeyStore => custom_key_store::connect(self, fields),
-            O::DisconnectCustomKeyStore => custom_key_store::disconnect(self, fields),
-            O::DeleteCustomKeyStore => custom_key_store::delete(self, fields),
-            O::Sign => sign::sign(self, fields),
-            O::Verify => sign::verify(self, fields),
-            O::GetPublicKey => public_key::get(self, fields),
-            O::GenerateMac => mac::generate(self, fields),
-            O::VerifyMac => mac::verify(self, fields),
-            O::GenerateDataKeyPair => data_key_pair::generate(self, fields),
-            O::GenerateDataKeyPairWithoutPlaintext => {
-                data_key_pair::generate_without_plaintext(self, fields)
-            }
-            O::DeriveSharedSecret => shared_secret::derive(self, fields),
-            O::Encapsulate => encapsulate::encapsulate(self, fields),
-            O::Decapsulate => encapsulate::decapsulate(self, fields),
         }
     }
 
@@ -670,7 +597,7 @@ pub(crate) fn after_in<T>(
 
 /// A required member that is absent.
 pub(crate) fn absent(member: &'static str) -> Failure {
-    Failure::Constraints(vec![super::error::Violation {
+    Failure::Constraints(vec![Violation {
         member: member.into(),
         value: None,
         constraint: Constraint::NotNull,

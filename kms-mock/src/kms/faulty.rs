@@ -5,9 +5,14 @@
 
 use serde_json::Value;
 
-use super::{Call, Kms, Op, Operation, Reply, record};
+use super::{
+    call::CallContext,
+    dispatch::record,
+    service::{Call, Kms, Reply},
+};
 use crate::{
     faults::{Conditions, Faults, Injected, Planned, Workshop},
+    model::operation::Operation,
     recipient::{Recipient, Rules},
 };
 
@@ -23,11 +28,11 @@ impl Kms {
             Some(injected) => {
                 let reply = injected_reply(&injected);
                 let operation = Operation::parse(call.operation);
-                let mut op = Op::new(self, call, operation, Conditions::default());
-                let region = op.region();
+                let mut context = CallContext::new(self, call, operation, Conditions::default());
+                let region = context.region();
                 let message = Some(injected.message.to_owned());
                 let number = self.audit.number();
-                let trail = op.trail();
+                let trail = context.trail();
                 let record = record(number, call, operation, region, trail, &reply, message);
                 (reply, record)
             }
@@ -72,7 +77,7 @@ impl Kms {
         let document = BASE64.decode(text).ok()?;
         let rules = Rules {
             verifier: &*self.settings.attestation_roots,
-            now: Op::new(self, call, None, conditions).now,
+            now: CallContext::new(self, call, None, conditions).now,
             freshness_window: self.settings.freshness_window,
             rsa_2048_only: self.settings.rsa_2048_only,
         };

@@ -143,6 +143,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
     }
 }
 
+/// Room for the usual answer; a longer one grows.
+pub(crate) const ANSWER_BYTES: usize = 640;
+
 /// The object of an answer, written member by member.
 #[derive(Debug)]
 pub(crate) struct Answered(String);

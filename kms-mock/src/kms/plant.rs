@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use zeroize::Zeroizing;
 
-use super::Kms;
+use super::service::Kms;
 use crate::{
     journal::{Table, Unwritten},
     keys::{

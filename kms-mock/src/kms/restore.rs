@@ -9,7 +9,7 @@ use std::sync::Arc;
 use nsm_sim::clock::UnixMillis;
 use zeroize::Zeroizing;
 
-use super::{Kms, Operation};
+use super::service::Kms;
 use crate::{
     keys::{
         custom_store::CustomKeyStore,
@@ -19,6 +19,7 @@ use crate::{
         multi_region::Family,
         store::{Alias, Store},
     },
+    model::operation::Operation,
     policy::Grant,
     world::request_id::RequestId,
 };

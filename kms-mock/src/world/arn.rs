@@ -90,6 +90,17 @@ pub(crate) fn is_key_id(text: &str) -> bool {
         })
 }
 
+/// Whether a text has the form of a Region's name.
+pub(crate) fn is_region_name(text: &str) -> bool {
+    let all = |part: &[u8], fits: fn(&u8) -> bool| !part.is_empty() && part.iter().all(fits);
+    let mut parts = text.as_bytes().split(|b| *b == b'-');
+    let number = parts.next_back().unwrap_or_default();
+    text.len() <= 32
+        && matches!(parts.clone().count(), 2 | 3)
+        && parts.all(|word| all(word, u8::is_ascii_lowercase))
+        && all(number, u8::is_ascii_digit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,5 +138,24 @@ mod tests {
             parse("arn:aws:s3:us-east-1:123456789012:key/x"),
             Err(NoReference::Arn(_))
         ));
+    }
+
+    #[test]
+    fn names_of_regions_are_told_from_others() {
+        for name in ["us-east-1", "us-gov-west-1", "ap-southeast-12"] {
+            assert!(is_region_name(name), "{name}");
+        }
+        for name in [
+            "",
+            "-",
+            "us-1",
+            "us-east",
+            "us-east-",
+            "Us-east-1",
+            "a-b-c-d-1",
+            "us--1",
+        ] {
+            assert!(!is_region_name(name), "{name}");
+        }
     }
 }

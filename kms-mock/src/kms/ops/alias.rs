@@ -16,7 +16,7 @@ use crate::{
         store::Alias,
     },
     kms::{
-        call::{Aliases, Answer, Found, Op, answer, nothing, timestamp},
+        call::{Aliases, Answer, CallContext, Found, answer, nothing, timestamp},
         error::{Failure, Invalid, Limit, NotFound},
         fields::{ALIAS_NAME, Fields, KEY_ID},
     },
@@ -40,27 +40,27 @@ fn check_name(name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn create(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let name = read_name(fields);
     let target = fields.required_text("TargetKeyId", KEY_ID);
     fields.finish()?;
     check_name(&name)?;
-    let arn = alias_arn(op.region(), op.account(), &name);
-    let found = op.find(&target, Aliases::Refused)?;
-    op.authorize_alias(&arn)?;
-    op.authorize(&found, Facts::default())?;
+    let arn = alias_arn(call.region(), call.account(), &name);
+    let found = call.find(&target, Aliases::Refused)?;
+    call.authorize_alias(&arn)?;
+    call.authorize(&found, Facts::default())?;
     found.must_not_be_pending_deletion()?;
-    let _one_at_a_time = op.store().hold_aliases(&[&arn]);
-    if op.store().alias(&arn).is_some() {
+    let _one_at_a_time = call.store().hold_aliases(&[&arn]);
+    if call.store().alias(&arn).is_some() {
         return Err(Failure::AliasExists { arn });
     }
     let alias = Alias {
         target: Arc::clone(&found.key.arn),
-        created: op.now,
-        updated: op.now,
+        created: call.now,
+        updated: call.now,
     };
     Key::change_all(
-        op.store().journal(),
+        call.store().journal(),
         &found.key,
         &[],
         |record, _, batch| {
@@ -68,24 +68,24 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
             keep::put_alias(batch, &arn, &alias);
             Ok::<_, Failure>(())
         },
-        |()| op.store().place_alias(&arn, alias.clone()),
+        |()| call.store().place_alias(&arn, alias.clone()),
     )?;
     nothing()
 }
 
-pub(crate) fn update(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn update(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let name = read_name(fields);
     let target = fields.required_text("TargetKeyId", KEY_ID);
     fields.finish()?;
     check_name(&name)?;
-    let arn = alias_arn(op.region(), op.account(), &name);
-    let old = existing(op, &arn)?;
-    op.authorize_alias(&arn)?;
-    let new = op.find(&target, Aliases::Refused)?;
+    let arn = alias_arn(call.region(), call.account(), &name);
+    let old = existing(call, &arn)?;
+    call.authorize_alias(&arn)?;
+    let new = call.find(&target, Aliases::Refused)?;
     if let Some(old) = &old {
-        op.authorize(old, Facts::default())?;
+        call.authorize(old, Facts::default())?;
     }
-    op.authorize(&new, Facts::default())?;
+    call.authorize(&new, Facts::default())?;
     new.must_not_be_pending_deletion()?;
     if let Some(old) = &old
         && (old.key.usage != new.key.usage
@@ -94,14 +94,14 @@ pub(crate) fn update(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         let (from, to) = (old.key.spec.name(), new.key.spec.name());
         return Err(Failure::Invalid(Invalid::AliasTarget { from, to }));
     }
-    let _one_at_a_time = op.store().hold_aliases(&[&arn]);
-    let Some(alias) = op.store().alias(&arn) else {
+    let _one_at_a_time = call.store().hold_aliases(&[&arn]);
+    let Some(alias) = call.store().alias(&arn) else {
         return Err(Failure::NotFound(NotFound::Alias { arn }));
     };
     let moves = alias.target != new.key.arn;
     let alias = Alias {
         target: Arc::clone(&new.key.arn),
-        updated: op.now,
+        updated: call.now,
         ..alias
     };
     let left: Vec<&Key> = old
@@ -110,7 +110,7 @@ pub(crate) fn update(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         .filter(|old| old.arn != new.key.arn)
         .collect();
     Key::change_all(
-        op.store().journal(),
+        call.store().journal(),
         &new.key,
         &left,
         |record, left, batch| {
@@ -123,23 +123,23 @@ pub(crate) fn update(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
             keep::put_alias(batch, &arn, &alias);
             Ok::<_, Failure>(())
         },
-        |()| op.store().place_alias(&arn, alias.clone()),
+        |()| call.store().place_alias(&arn, alias.clone()),
     )?;
     nothing()
 }
 
-pub(crate) fn delete(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn delete(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let name = read_name(fields);
     fields.finish()?;
     check_name(&name)?;
-    let arn = alias_arn(op.region(), op.account(), &name);
-    let old = existing(op, &arn)?;
-    op.authorize_alias(&arn)?;
+    let arn = alias_arn(call.region(), call.account(), &name);
+    let old = existing(call, &arn)?;
+    call.authorize_alias(&arn)?;
     if let Some(old) = &old {
-        op.authorize(old, Facts::default())?;
+        call.authorize(old, Facts::default())?;
     }
-    let _one_at_a_time = op.store().hold_aliases(&[&arn]);
-    let journal = op.store().journal();
+    let _one_at_a_time = call.store().hold_aliases(&[&arn]);
+    let journal = call.store().journal();
     match old {
         Some(old) => Key::change_all(
             journal,
@@ -150,28 +150,28 @@ pub(crate) fn delete(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
                 batch.delete(Table::Aliases, arn.as_bytes());
                 Ok::<_, Failure>(())
             },
-            |()| op.store().forget_alias(&arn),
+            |()| call.store().forget_alias(&arn),
         )?,
         None => journal.change(
             |batch| {
                 batch.delete(Table::Aliases, arn.as_bytes());
                 Ok::<_, Failure>(())
             },
-            |()| op.store().forget_alias(&arn),
+            |()| call.store().forget_alias(&arn),
         )?,
     }
     nothing()
 }
 
 /// The key that an alias points at; the alias must exist.
-fn existing(op: &mut Op<'_>, arn: &str) -> Result<Option<Found>, Failure> {
-    let Some(alias) = op.store().alias(arn) else {
+fn existing(call: &mut CallContext<'_>, arn: &str) -> Result<Option<Found>, Failure> {
+    let Some(alias) = call.store().alias(arn) else {
         return Err(Failure::NotFound(NotFound::Alias {
             arn: arn.to_owned(),
         }));
     };
     let target = alias.target.to_string();
-    match op.find(&target, Aliases::Refused) {
+    match call.find(&target, Aliases::Refused) {
         Ok(found) => Ok(Some(found)),
         // Deleted, and the alias about to be.
         Err(Failure::NotFound(_)) => Ok(None),
@@ -198,24 +198,24 @@ fn remove_name(record: &mut Record, name: &str) {
         .collect();
 }
 
-pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.text("KeyId", KEY_ID);
     let page = fields.page(50);
     fields.finish()?;
-    op.authorize_account("kms:ListAliases", Facts::default())?;
-    let prefix = alias_arn(op.region(), op.account(), "alias/");
+    call.authorize_account("kms:ListAliases", Facts::default())?;
+    let prefix = alias_arn(call.region(), call.account(), "alias/");
     let after = page.after()?;
     let arns: Vec<Arc<str>> = match key_id {
-        None => op
+        None => call
             .store()
             .alias_arns(&prefix, after.as_deref(), page.reach()),
         Some(key_id) => {
-            let found = op.find(&key_id, Aliases::Refused)?;
+            let found = call.find(&key_id, Aliases::Refused)?;
             let mut arns: Vec<Arc<str>> = found
                 .record
                 .aliases
                 .iter()
-                .map(|name| alias_arn(op.region(), op.account(), name).into())
+                .map(|name| alias_arn(call.region(), call.account(), name).into())
                 .filter(|arn: &Arc<str>| after.as_deref().is_none_or(|after| &**arn > after))
                 .collect();
             arns.sort();
@@ -223,12 +223,12 @@ pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         }
     };
     let cut = page.cut(arns, |arn| arn);
-    answer(&cut.to_json("Aliases", |arn| entry(op, arn)))
+    answer(&cut.to_json("Aliases", |arn| entry(call, arn)))
 }
 
-fn entry(op: &Op<'_>, arn: &str) -> Value {
+fn entry(call: &CallContext<'_>, arn: &str) -> Value {
     let name = arn.splitn(6, ':').nth(5);
-    let Some(alias) = op.store().alias(arn) else {
+    let Some(alias) = call.store().alias(arn) else {
         return json!({ "AliasName": name, "AliasArn": arn });
     };
     json!({

@@ -12,48 +12,26 @@
 
 use zeroize::Zeroizing;
 
-use super::{custom_key_store, grant};
+use super::grant;
 use crate::{
     keys::{
-        material::{BLOB_BYTES_MAX, Blob, BlobError, Maker, SymmetricMaterial},
+        material::{BLOB_BYTES_MAX, Blob, BlobError, Maker},
         oaep::OaepKey,
         secret::Works,
     },
     kms::{
-        call::{Aliases, Answer, Found, Op},
+        call::{Aliases, Answer, CallContext, Found},
         error::{Failure, Invalid},
         fields::{Fields, KEY_ID},
-        json::Answered,
+        json::{ANSWER_BYTES, Answered},
+        sealing::Symmetric,
     },
     model::spec::{EncryptionAlgorithm, KeyUsage},
     policy::{EncryptionContext, Facts},
 };
 
 const PLAINTEXT_BYTES_MAX: usize = 4096;
-/// Room for the usual answer; a longer one grows.
-pub(crate) const ANSWER_BYTES: usize = 640;
 const ALGORITHMS: &str = "[RSAES_OAEP_SHA_1, SYMMETRIC_DEFAULT, RSAES_OAEP_SHA_256]";
-
-/// A key that can encrypt symmetrically, with the material that does.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Symmetric<'a> {
-    pub(crate) current: &'a SymmetricMaterial,
-    pub(crate) found: &'a Found,
-}
-
-impl<'a> Symmetric<'a> {
-    pub(crate) fn of(found: &'a Found, operation: &'static str) -> Result<Self, Failure> {
-        found.must_be_for(KeyUsage::EncryptDecrypt, operation)?;
-        if !found.key.spec.is_symmetric_encryption() {
-            return Err(found.not_for(operation));
-        }
-        let current = found.record.current().ok_or(Failure::Internal)?;
-        Ok(Self {
-            current: &current.material,
-            found,
-        })
-    }
-}
 
 /// A key that encrypts with one algorithm under one context.
 #[derive(Clone, Copy, Debug)]
@@ -116,9 +94,9 @@ impl<'a> Cipher<'a> {
         }
     }
 
-    fn encrypt(&self, op: &Op<'_>, plaintext: &[u8]) -> Result<Vec<u8>, Failure> {
+    fn encrypt(&self, call: &CallContext<'_>, plaintext: &[u8]) -> Result<Vec<u8>, Failure> {
         match self.by {
-            By::Symmetric(key) => seal(op, key, Maker::Encrypt, self.context, plaintext),
+            By::Symmetric(key) => key.seal(call, Maker::Encrypt, self.context, plaintext),
             By::Rsa(key) => key
                 .encrypt(self.algorithm, plaintext)
                 .ok_or(Failure::Internal),
@@ -134,30 +112,13 @@ impl<'a> Cipher<'a> {
     }
 }
 
-/// Seals under the current material with fresh nonces.
-pub(crate) fn seal(
-    op: &Op<'_>,
-    key: Symmetric<'_>,
-    maker: Maker,
-    context: &EncryptionContext,
-    plaintext: &[u8],
-) -> Result<Vec<u8>, Failure> {
-    if let Some(backing) = &key.found.key.backing {
-        return custom_key_store::seal(op, key, backing, maker, context, plaintext);
-    }
-    let nonces = op.entropy().array();
-    key.current
-        .seal(maker, context, plaintext, &nonces)
-        .ok_or(Failure::Internal)
-}
-
 fn read_algorithm(fields: &mut Fields, member: &str) -> EncryptionAlgorithm {
     fields
         .choice(member, EncryptionAlgorithm::parse, ALGORITHMS)
         .unwrap_or(EncryptionAlgorithm::SymmetricDefault)
 }
 
-pub(crate) fn encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn encrypt(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let plaintext = Zeroizing::new(fields.required_blob("Plaintext", 1, PLAINTEXT_BYTES_MAX));
     let context = fields.map("EncryptionContext").unwrap_or_default();
@@ -166,21 +127,21 @@ pub(crate) fn encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let dry_run = fields.flag("DryRun");
     fields.finish()?;
     grant::check_tokens(tokens)?;
-    op.note_context(&context);
-    let found = op.find(&key_id, Aliases::Accepted)?;
+    call.note_context(&context);
+    let found = call.find(&key_id, Aliases::Accepted)?;
     let facts = Facts {
         encryption_context: Some(&context),
         encryption_algorithm: Some(algorithm.name()),
         ..Facts::default()
     };
-    op.authorize(&found, facts)?;
+    call.authorize(&found, facts)?;
     found.must_be_enabled()?;
     let cipher = Cipher::of(&found, algorithm, &context, "Encrypt")?;
     cipher.must_fit(&plaintext)?;
     if dry_run {
         return Err(Failure::DryRun);
     }
-    let blob = cipher.encrypt(op, &plaintext)?;
+    let blob = cipher.encrypt(call, &plaintext)?;
     Ok(Answered::with_capacity(ANSWER_BYTES)
         .blob("CiphertextBlob", &blob)
         .text("KeyId", &found.key.arn)
@@ -242,13 +203,13 @@ impl Ciphertext {
 
     /// The key: as named, or as the ciphertext tells.
     fn find_key(
-        op: &mut Op<'_>,
+        call: &mut CallContext<'_>,
         key_id: Option<&str>,
         algorithm: EncryptionAlgorithm,
         blob: Parsed<'_>,
     ) -> Result<Found, Failure> {
         if let Some(key_id) = key_id {
-            return op.find(key_id, Aliases::Accepted);
+            return call.find(key_id, Aliases::Accepted);
         }
         if algorithm != EncryptionAlgorithm::SymmetricDefault {
             return Err(Failure::Invalid(Invalid::KeyIdRequired));
@@ -257,18 +218,18 @@ impl Ciphertext {
             return Err(Failure::Invalid(Invalid::CiphertextRequired));
         };
         let blob = blob.map_err(unopened)?;
-        op.find_by_ciphertext(blob.handle)?
+        call.find_by_ciphertext(blob.handle)?
             .ok_or_else(|| unopened(BlobError::UnknownMaterial))
     }
 
     /// Refuses a ciphertext of another key before anything is said of the key
     /// that was named. Recorded: Decrypt with an HMAC key, and ReEncrypt from one.
-    fn must_be_of(op: &Op<'_>, found: &Found, blob: Parsed<'_>) -> Result<(), Failure> {
+    fn must_be_of(call: &CallContext<'_>, found: &Found, blob: Parsed<'_>) -> Result<(), Failure> {
         let Some(Ok(blob)) = blob else { return Ok(()) };
         if found.record.by_handle(blob.handle).is_some() {
             return Ok(());
         }
-        match op.store().key_by_handle(blob.handle) {
+        match call.store().key_by_handle(blob.handle) {
             Some(_) => Err(Failure::IncorrectKey),
             None => Ok(()),
         }
@@ -277,7 +238,7 @@ impl Ciphertext {
     /// Opens it with `cipher`; `None` when it shall be ignored.
     fn open<'f>(
         &self,
-        op: &Op<'_>,
+        call: &CallContext<'_>,
         cipher: &Cipher<'f>,
         blob: Parsed<'_>,
     ) -> Result<Option<Opened<'f>>, Failure> {
@@ -298,14 +259,12 @@ impl Ciphertext {
             // Nobody's: another key's was refused already.
             return Err(unopened(BlobError::UnknownMaterial));
         };
-        let mut plaintext = blob.open(material, cipher.context).map_err(unopened)?;
-        if let Some(backing) = &cipher.found.key.backing {
-            let key = Symmetric {
-                current: material,
-                found: cipher.found,
-            };
-            plaintext = custom_key_store::open(op, key, backing, cipher.context, plaintext)?;
-        }
+        let plaintext = blob.open(material, cipher.context).map_err(unopened)?;
+        let key = Symmetric {
+            current: material,
+            found: cipher.found,
+        };
+        let plaintext = key.open(call, cipher.context, plaintext)?;
         Ok(Some(Opened {
             plaintext,
             material_id: Some(&material.id),
@@ -319,31 +278,31 @@ fn unopened(error: BlobError) -> Failure {
     }
 }
 
-pub(crate) fn decrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn decrypt(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let (ciphertext, ignored) = Ciphertext::read(fields);
     let context = fields.map("EncryptionContext").unwrap_or_default();
     let tokens = fields.texts("GrantTokens", 0, 10);
     let key_id = fields.text("KeyId", KEY_ID);
     let algorithm = read_algorithm(fields, "EncryptionAlgorithm");
-    let recipient = Op::read_recipient(fields);
+    let recipient = CallContext::read_recipient(fields);
     fields.finish()?;
     grant::check_tokens(tokens)?;
     let ciphertext = ciphertext.check(ignored)?;
-    op.note_context(&context);
-    let recipient = op.admit(recipient)?;
+    call.note_context(&context);
+    let recipient = call.admit(recipient)?;
     let blob = ciphertext.parsed(algorithm);
-    let found = Ciphertext::find_key(op, key_id.as_deref(), algorithm, blob)?;
+    let found = Ciphertext::find_key(call, key_id.as_deref(), algorithm, blob)?;
     let facts = Facts {
         encryption_context: Some(&context),
         encryption_algorithm: Some(algorithm.name()),
         recipient: recipient.as_ref().map(|r| &r.document),
         ..Facts::default()
     };
-    op.authorize(&found, facts)?;
+    call.authorize(&found, facts)?;
     found.must_be_enabled()?;
-    Ciphertext::must_be_of(op, &found, blob)?;
+    Ciphertext::must_be_of(call, &found, blob)?;
     let cipher = Cipher::of(&found, algorithm, &context, "Decrypt")?;
-    let opened = ciphertext.open(op, &cipher, blob)?;
+    let opened = ciphertext.open(call, &cipher, blob)?;
     let Some(Opened {
         plaintext,
         material_id,
@@ -354,7 +313,7 @@ pub(crate) fn decrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     // Never a Plaintext beside a Recipient, and no KeyMaterialId either.
     if let Some(recipient) = recipient {
         let sealed = recipient
-            .seal(&plaintext, op.entropy())
+            .seal(&plaintext, call.entropy())
             .ok_or(Failure::Internal)?;
         return Ok(Answered::with_capacity(ANSWER_BYTES)
             .text("KeyId", &found.key.arn)
@@ -370,7 +329,7 @@ pub(crate) fn decrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         .finish())
 }
 
-pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn re_encrypt(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let (ciphertext, ignored) = Ciphertext::read(fields);
     let source_context = fields.map("SourceEncryptionContext").unwrap_or_default();
     let source_id = fields.text("SourceKeyId", KEY_ID);
@@ -384,10 +343,10 @@ pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     fields.finish()?;
     grant::check_tokens(tokens)?;
     let ciphertext = ciphertext.check(ignored)?;
-    op.note_context(&source_context);
+    call.note_context(&source_context);
     let blob = ciphertext.parsed(source_algorithm);
-    let source = Ciphertext::find_key(op, source_id.as_deref(), source_algorithm, blob)?;
-    let destination = op.find(&destination_id, Aliases::Accepted)?;
+    let source = Ciphertext::find_key(call, source_id.as_deref(), source_algorithm, blob)?;
+    let destination = call.find(&destination_id, Aliases::Accepted)?;
     let on_same_key = Some(source.key.arn == destination.key.arn);
     let facts = |context, algorithm: EncryptionAlgorithm| Facts {
         encryption_context: Some(context),
@@ -395,19 +354,19 @@ pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         re_encrypt_on_same_key: on_same_key,
         ..Facts::default()
     };
-    op.authorize_as(
+    call.authorize_as(
         "kms:ReEncryptFrom",
         &source,
         facts(&source_context, source_algorithm),
     )?;
-    op.authorize_as(
+    call.authorize_as(
         "kms:ReEncryptTo",
         &destination,
         facts(&destination_context, destination_algorithm),
     )?;
     source.must_be_enabled()?;
     destination.must_be_enabled()?;
-    Ciphertext::must_be_of(op, &source, blob)?;
+    Ciphertext::must_be_of(call, &source, blob)?;
     let from = Cipher::of(&source, source_algorithm, &source_context, "ReEncrypt")?;
     let to = Cipher::of(
         &destination,
@@ -415,7 +374,7 @@ pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         &destination_context,
         "ReEncrypt",
     )?;
-    let opened = ciphertext.open(op, &from, blob)?;
+    let opened = ciphertext.open(call, &from, blob)?;
     if let Some(opened) = &opened {
         to.must_fit(&opened.plaintext)?;
     }
@@ -426,7 +385,7 @@ pub(crate) fn re_encrypt(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     else {
         return Err(Failure::DryRun);
     };
-    let sealed = to.encrypt(op, &plaintext)?;
+    let sealed = to.encrypt(call, &plaintext)?;
     Ok(Answered::with_capacity(ANSWER_BYTES)
         .blob("CiphertextBlob", &sealed)
         .text("SourceKeyId", &source.key.arn)

@@ -1,4 +1,4 @@
-//! Custom key stores, and what is different about the keys in them.
+//! Custom key stores, and where in them a new key is.
 //!
 //! Source of truth: the KMS service model; AWS KMS developer guide, "Key stores";
 //! the external key store proxy API specification. What a key in an external key
@@ -16,21 +16,20 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::{crypt::Symmetric, multi_region::is_region_name};
 use crate::{
     keys::{
         custom_store::{Backing, Connection, CustomKeyStore, StoreKind},
-        key::Key,
-        material::{Blob, Maker},
-        xks::{Errand, NOT_CONNECTED, Proxy, ProxyError, ProxyRefusal, Sealed, is_endpoint},
+        xks::{NOT_CONNECTED, Proxy, ProxyError, ProxyRefusal, is_endpoint},
     },
     kms::{
-        call::{Answer, Op, after_in, answer, timestamp},
-        error::{BadState, Failure, Invalid, StoreFault, Unsupported},
+        call::{Answer, CallContext, after_in, answer, timestamp},
+        error::{Failure, Invalid, StoreFault, Unsupported},
         fields::{Fields, Pattern, Text, length},
+        sealing::{errand, failed_in_use},
     },
     model::spec::{KeySpec, Origin},
-    policy::{EncryptionContext, Facts},
+    policy::Facts,
+    world::arn::is_region_name,
 };
 
 const STORE_ID: Text = length(1, 64);
@@ -177,7 +176,7 @@ impl Members {
     }
 }
 
-pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn create(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let name = fields.required_text("CustomKeyStoreName", STORE_NAME);
     let trust_anchor = fields.text("TrustAnchorCertificate", length(1, 5000));
     let is_external = fields
@@ -193,7 +192,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         .unwrap_or(false);
     let members = Members::read(fields);
     fields.finish()?;
-    op.authorize_account("kms:CreateCustomKeyStore", Facts::default())?;
+    call.authorize_account("kms:CreateCustomKeyStore", Facts::default())?;
     let kind = if is_external {
         external_kind(members)?
     } else {
@@ -205,18 +204,18 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
             _ => return Err(Failure::Invalid(Invalid::CloudHsmMembers)),
         }
     };
-    must_be_free(op, &name, Some(&kind), None)?;
+    must_be_free(call, &name, Some(&kind), None)?;
     if let StoreKind::External { proxy, .. } = &kind {
-        check_proxy(op, proxy).map_err(failed_at_store)?;
+        check_proxy(call, proxy).map_err(failed_at_store)?;
     }
-    let unique: [u8; 9] = op.entropy().array();
+    let unique: [u8; 9] = call.entropy().array();
     let id: Arc<str> = format!("cks-{:.17}", hex::encode(unique)).into();
-    op.key_stores().put(CustomKeyStore {
+    call.key_stores().put(CustomKeyStore {
         id: Arc::clone(&id),
         name,
-        account: op.account().to_owned(),
-        region: op.region().to_owned(),
-        created: op.now,
+        account: call.account().to_owned(),
+        region: call.region().to_owned(),
+        created: call.now,
         kind,
         connection: Connection::Disconnected,
     })?;
@@ -244,12 +243,12 @@ fn external_kind(members: Members) -> Result<StoreKind, Failure> {
 
 /// Refuses a name, cluster or proxy of another store.
 fn must_be_free(
-    op: &Op<'_>,
+    call: &CallContext<'_>,
     name: &str,
     kind: Option<&StoreKind>,
     own_id: Option<&str>,
 ) -> Result<(), Failure> {
-    for other in op.key_stores().of(op.account(), op.region()) {
+    for other in call.key_stores().of(call.account(), call.region()) {
         if Some(&*other.id) == own_id {
             continue;
         }
@@ -274,20 +273,8 @@ fn must_be_free(
     Ok(())
 }
 
-fn check_proxy(op: &Op<'_>, proxy: &Proxy) -> Result<(), ProxyError> {
-    proxy.health(errand(op, op.operation_name(), None))
-}
-
-fn errand<'a>(op: &'a Op<'_>, operation: &'a str, key: Option<&'a Key>) -> Errand<'a> {
-    Errand {
-        client: &op.kms.xks,
-        region: op.region(),
-        now: op.now,
-        operation,
-        request_id: op.request_id.as_str(),
-        principal_arn: op.principal_arn(),
-        key_arn: key.map(|key| &*key.arn),
-    }
+fn check_proxy(call: &CallContext<'_>, proxy: &Proxy) -> Result<(), ProxyError> {
+    proxy.health(errand(call, call.operation_name(), None))
 }
 
 /// A proxy that a store cannot be made for.
@@ -345,12 +332,6 @@ fn failed_at_key(error: ProxyError) -> Failure {
     Failure::Proxy { fault, message }
 }
 
-/// A proxy that does not do what a key is used for.
-fn failed_in_use(error: ProxyError) -> Failure {
-    let message = error.message();
-    Failure::ProxyState { message }
-}
-
 /// `ConnectionErrorCode`.
 fn connection_error(error: ProxyError) -> &'static str {
     use ProxyRefusal as R;
@@ -377,23 +358,23 @@ fn connection_error(error: ProxyError) -> &'static str {
     }
 }
 
-fn find(op: &Op<'_>, id: &str) -> Result<Arc<CustomKeyStore>, Failure> {
-    op.key_stores()
+fn find(call: &CallContext<'_>, id: &str) -> Result<Arc<CustomKeyStore>, Failure> {
+    call.key_stores()
         .get(id)
-        .filter(|store| store.account == op.account() && store.region == op.region())
+        .filter(|store| store.account == call.account() && store.region == call.region())
         .ok_or(Failure::CustomKeyStoreNotFound)
 }
 
-pub(crate) fn describe(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn describe(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let id = fields.text("CustomKeyStoreId", STORE_ID);
     let name = fields.text("CustomKeyStoreName", STORE_NAME);
     let page = fields.page(100);
     fields.finish()?;
-    op.authorize_account("kms:DescribeCustomKeyStores", Facts::default())?;
+    call.authorize_account("kms:DescribeCustomKeyStores", Facts::default())?;
     if id.is_some() && name.is_some() {
         return Err(Failure::Invalid(Invalid::StoreIdAndName));
     }
-    let mut stores = op.key_stores().of(op.account(), op.region());
+    let mut stores = call.key_stores().of(call.account(), call.region());
     stores.retain(|store| {
         id.as_deref().is_none_or(|id| id == &*store.id)
             && name.as_deref().is_none_or(|name| name == store.name)
@@ -447,13 +428,13 @@ fn entry(store: &CustomKeyStore) -> Value {
     Value::Object(entry)
 }
 
-pub(crate) fn update(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn update(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let id = fields.required_text("CustomKeyStoreId", STORE_ID);
     let new_name = fields.text("NewCustomKeyStoreName", STORE_NAME);
     let members = Members::read(fields);
     fields.finish()?;
-    op.authorize_account("kms:UpdateCustomKeyStore", Facts::default())?;
-    let mut store = (*find(op, &id)?).clone();
+    call.authorize_account("kms:UpdateCustomKeyStore", Facts::default())?;
+    let mut store = (*find(call, &id)?).clone();
     let is_connected = store.connection == Connection::Connected;
     let mut moves = members.has_password || members.cluster_id.is_some();
     match &mut store.kind {
@@ -494,74 +475,77 @@ pub(crate) fn update(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     if let Some(name) = new_name {
         store.name = name;
     }
-    must_be_free(op, &store.name, Some(&store.kind), Some(&store.id))?;
+    must_be_free(call, &store.name, Some(&store.kind), Some(&store.id))?;
     if let StoreKind::External { proxy, .. } = &store.kind {
-        check_proxy(op, proxy).map_err(failed_at_store)?;
+        check_proxy(call, proxy).map_err(failed_at_store)?;
     }
-    change(op, &id, |changed| {
+    change(call, &id, |changed| {
         changed.name = store.name;
         changed.kind = store.kind;
     })
 }
 
 /// Whoever deleted the store in the meantime was first.
-fn change(op: &Op<'_>, id: &str, change: impl FnOnce(&mut CustomKeyStore)) -> Answer {
-    if !op.key_stores().change(id, change)? {
+fn change(call: &CallContext<'_>, id: &str, change: impl FnOnce(&mut CustomKeyStore)) -> Answer {
+    if !call.key_stores().change(id, change)? {
         return Err(Failure::CustomKeyStoreNotFound);
     }
     answer(&json!({}))
 }
 
-pub(crate) fn connect(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
-    let store = find_to_manage(op, fields)?;
+pub(crate) fn connect(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
+    let store = find_to_manage(call, fields)?;
     if store.connection == Connection::Connected {
         return Err(Failure::KeyStore(StoreFault::InvalidState));
     }
     let connection = match &store.kind {
         StoreKind::CloudHsm { .. } => Connection::Connected,
-        StoreKind::External { proxy, .. } => match check_proxy(op, proxy) {
+        StoreKind::External { proxy, .. } => match check_proxy(call, proxy) {
             Ok(()) => Connection::Connected,
             Err(error) => Connection::Failed(connection_error(error)),
         },
     };
-    change(op, &store.id, |store| store.connection = connection)
+    change(call, &store.id, |store| store.connection = connection)
 }
 
-pub(crate) fn disconnect(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
-    let store = find_to_manage(op, fields)?;
+pub(crate) fn disconnect(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
+    let store = find_to_manage(call, fields)?;
     if store.connection == Connection::Disconnected {
         return Err(Failure::KeyStore(StoreFault::InvalidState));
     }
-    change(op, &store.id, |store| {
+    change(call, &store.id, |store| {
         store.connection = Connection::Disconnected;
     })
 }
 
-pub(crate) fn delete(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
-    let store = find_to_manage(op, fields)?;
+pub(crate) fn delete(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
+    let store = find_to_manage(call, fields)?;
     if store.connection == Connection::Connected {
         return Err(Failure::KeyStore(StoreFault::InvalidState));
     }
-    for arn in op.key_stores().keys(&store.id) {
-        if op.find_related(&arn)?.is_some() {
+    for arn in call.key_stores().keys(&store.id) {
+        if call.find_related(&arn)?.is_some() {
             return Err(Failure::KeyStore(StoreFault::HasKeys));
         }
     }
-    op.key_stores().remove(&store.id)?;
+    call.key_stores().remove(&store.id)?;
     answer(&json!({}))
 }
 
-fn find_to_manage(op: &mut Op<'_>, fields: &mut Fields) -> Result<Arc<CustomKeyStore>, Failure> {
+fn find_to_manage(
+    call: &mut CallContext<'_>,
+    fields: &mut Fields,
+) -> Result<Arc<CustomKeyStore>, Failure> {
     let id = fields.required_text("CustomKeyStoreId", STORE_ID);
     fields.finish()?;
-    op.authorize_account(op.action(), Facts::default())?;
-    find(op, &id)
+    call.authorize_account(call.action(), Facts::default())?;
+    find(call, &id)
 }
 
 /// Whether random bytes can come from a store: from a connected AWS CloudHSM key
 /// store alone.
-pub(crate) fn must_give_random(op: &Op<'_>, id: &str) -> Result<(), Failure> {
-    let store = find(op, id)?;
+pub(crate) fn must_give_random(call: &CallContext<'_>, id: &str) -> Result<(), Failure> {
+    let store = find(call, id)?;
     match (&store.kind, store.connection) {
         (StoreKind::CloudHsm { .. }, Connection::Connected) => Ok(()),
         (StoreKind::CloudHsm { .. }, _) => Err(Failure::KeyStore(StoreFault::InvalidState)),
@@ -581,7 +565,7 @@ pub(crate) struct Wish<'a> {
 
 /// Where a new key's material will be; `None` for keys outside custom key
 /// stores.
-pub(crate) fn place(op: &Op<'_>, wish: Wish<'_>) -> Result<Option<Backing>, Failure> {
+pub(crate) fn place(call: &CallContext<'_>, wish: Wish<'_>) -> Result<Option<Backing>, Failure> {
     let is_external = match wish.origin {
         Origin::AwsKms | Origin::External => {
             if wish.store.is_some() || wish.xks_key_id.is_some() {
@@ -598,7 +582,7 @@ pub(crate) fn place(op: &Op<'_>, wish: Wish<'_>) -> Result<Option<Backing>, Fail
     if wish.spec != KeySpec::SymmetricDefault || wish.multi_region {
         return Err(Failure::Unsupported(Unsupported::InKeyStore));
     }
-    let store = find(op, id)?;
+    let store = find(call, id)?;
     let backing = |xks_key_id: Option<&str>| {
         Some(Backing {
             store: Arc::clone(&store.id),
@@ -618,14 +602,14 @@ pub(crate) fn place(op: &Op<'_>, wish: Wish<'_>) -> Result<Option<Backing>, Fail
     match (&store.kind, is_external, wish.xks_key_id) {
         (StoreKind::CloudHsm { .. }, false, None) => Ok(backing(None)),
         (StoreKind::External { proxy, .. }, true, Some(key_id)) => {
-            for arn in op.key_stores().keys(id) {
-                let other = op.find_related(&arn)?;
+            for arn in call.key_stores().keys(id) {
+                let other = call.find_related(&arn)?;
                 let backing = other.as_ref().and_then(|other| other.key.backing.as_ref());
                 if backing.and_then(|b| b.xks_key_id.as_deref()) == Some(key_id) {
                     return Err(Failure::KeyStore(StoreFault::XksKeyInUse));
                 }
             }
-            match proxy.key(key_id, errand(op, "CreateKey", None)) {
+            match proxy.key(key_id, errand(call, "CreateKey", None)) {
                 Ok(key) if key.is_usable() => Ok(backing(Some(key_id))),
                 Ok(_) => Err(Failure::KeyStore(StoreFault::XksKeyConfiguration)),
                 Err(error) => Err(failed_at_key(error)),
@@ -633,111 +617,6 @@ pub(crate) fn place(op: &Op<'_>, wish: Wish<'_>) -> Result<Option<Backing>, Fail
         }
         _ => Err(Failure::Invalid(Invalid::StoreForOrigin)),
     }
-}
-
-/// Adds to `KeyMetadata` what keys in custom key stores have.
-pub(crate) fn amend(op: &Op<'_>, key: &Key, mut metadata: Value) -> Value {
-    let (Some(backing), Some(members)) = (&key.backing, metadata.as_object_mut()) else {
-        return metadata;
-    };
-    members.remove("CurrentKeyMaterialId");
-    members.insert("CustomKeyStoreId".to_owned(), (*backing.store).into());
-    if let Some(id) = &backing.xks_key_id {
-        members.insert("XksKeyConfiguration".to_owned(), json!({ "Id": id }));
-    }
-    let store = op.key_stores().get(&backing.store);
-    if let Some(StoreKind::CloudHsm { cluster_id, .. }) = store.as_ref().map(|store| &store.kind) {
-        members.insert("CloudHsmClusterId".to_owned(), cluster_id.as_str().into());
-    }
-    let is_connected = store.is_some_and(|store| store.connection == Connection::Connected);
-    if !is_connected
-        && members
-            .get("KeyState")
-            .is_some_and(|state| state == "Enabled")
-    {
-        members.insert("KeyState".to_owned(), "Unavailable".into());
-        members.insert("Enabled".to_owned(), false.into());
-    }
-    metadata
-}
-
-/// The proxy of a key in an external key store with its key there; `None` for
-/// keys of other stores.
-fn proxy_of(
-    op: &Op<'_>,
-    symmetric: Symmetric<'_>,
-    backing: &Backing,
-) -> Result<Option<(Proxy, String)>, Failure> {
-    let unavailable = || symmetric.found.in_state(BadState::Unavailable);
-    let store = op
-        .key_stores()
-        .get(&backing.store)
-        .ok_or_else(unavailable)?;
-    if store.connection != Connection::Connected {
-        return Err(match &store.kind {
-            StoreKind::CloudHsm { .. } => unavailable(),
-            StoreKind::External { .. } => Failure::ProxyState {
-                message: NOT_CONNECTED,
-            },
-        });
-    }
-    Ok(match (&store.kind, &backing.xks_key_id) {
-        (StoreKind::External { proxy, .. }, Some(id)) => Some((proxy.clone(), id.clone())),
-        _ => None,
-    })
-}
-
-/// Encrypts with a key of a custom key store.
-pub(crate) fn seal(
-    op: &Op<'_>,
-    symmetric: Symmetric<'_>,
-    backing: &Backing,
-    maker: Maker,
-    context: &EncryptionContext,
-    plaintext: &[u8],
-) -> Result<Vec<u8>, Failure> {
-    let seal = |plaintext: &[u8]| {
-        symmetric
-            .current
-            .seal(maker, context, plaintext, &op.entropy().array())
-            .ok_or(Failure::Internal)
-    };
-    let inner = seal(plaintext)?;
-    let Some((proxy, id)) = proxy_of(op, symmetric, backing)? else {
-        return Ok(inner);
-    };
-    let errand = errand(op, op.operation_name(), Some(&symmetric.found.key));
-    let sealed = proxy
-        .encrypt(&id, &inner, &authenticated(context), errand)
-        .map_err(failed_in_use)?;
-    seal(&sealed.to_bytes().ok_or(Failure::Internal)?)
-}
-
-/// What is inside a blob of a key of a custom key store, after it was opened
-/// with the material kept here.
-pub(crate) fn open(
-    op: &Op<'_>,
-    symmetric: Symmetric<'_>,
-    backing: &Backing,
-    context: &EncryptionContext,
-    opened: Zeroizing<Vec<u8>>,
-) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let Some((proxy, id)) = proxy_of(op, symmetric, backing)? else {
-        return Ok(opened);
-    };
-    let errand = errand(op, op.operation_name(), Some(&symmetric.found.key));
-    let sealed = Sealed::parse(&opened).ok_or(Failure::Internal)?;
-    let inner = proxy
-        .decrypt(&id, &sealed, &authenticated(context), errand)
-        .map_err(failed_in_use)?;
-    let strange = || failed_in_use(ProxyError::Strange);
-    let blob = Blob::parse(&inner).map_err(|_| strange())?;
-    blob.open(symmetric.current, context).map_err(|_| strange())
-}
-
-/// The encryption context as the proxy authenticates it: sorted JSON.
-fn authenticated(context: &EncryptionContext) -> Vec<u8> {
-    json!(context).to_string().into_bytes()
 }
 
 #[cfg(test)]

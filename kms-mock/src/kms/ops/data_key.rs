@@ -5,31 +5,29 @@
 
 use zeroize::Zeroizing;
 
-use super::{
-    crypt::{self, Symmetric},
-    grant,
-};
+use super::grant;
 use crate::{
     keys::material::Maker,
     kms::{
-        call::{Aliases, Answer, Found, Op},
+        call::{Aliases, Answer, CallContext, Found},
         error::{Failure, Invalid},
         fields::{Fields, KEY_ID},
-        json::Answered,
+        json::{ANSWER_BYTES, Answered},
+        sealing::Symmetric,
     },
     model::spec::EncryptionAlgorithm,
     policy::Facts,
     recipient::Recipient,
 };
 
-pub(crate) fn generate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
-    let recipient = Op::read_recipient(fields);
-    let made = make(op, fields, |op| op.admit(recipient))?;
+pub(crate) fn generate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
+    let recipient = CallContext::read_recipient(fields);
+    let made = make(call, fields, |call| call.admit(recipient))?;
     let answer = match &made.recipient {
         // Never a Plaintext beside a Recipient, and no KeyMaterialId either.
         Some(recipient) => {
             let sealed = recipient
-                .seal(&made.data_key, op.entropy())
+                .seal(&made.data_key, call.entropy())
                 .ok_or(Failure::Internal)?;
             made.answer().blob("CiphertextForRecipient", &sealed)
         }
@@ -41,9 +39,12 @@ pub(crate) fn generate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     Ok(answer.finish())
 }
 
-pub(crate) fn generate_without_plaintext(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn generate_without_plaintext(
+    call: &mut CallContext<'_>,
+    fields: &mut Fields,
+) -> Answer {
     // A Recipient is ignored: the operation does not have the member.
-    let made = make(op, fields, |_| Ok(None))?;
+    let made = make(call, fields, |_| Ok(None))?;
     let answer = made.answer().text("KeyMaterialId", &made.material_id);
     Ok(answer.finish())
 }
@@ -59,16 +60,16 @@ struct Made {
 impl Made {
     /// The members that every answer has.
     fn answer(&self) -> Answered {
-        Answered::with_capacity(crypt::ANSWER_BYTES)
+        Answered::with_capacity(ANSWER_BYTES)
             .blob("CiphertextBlob", &self.blob)
             .text("KeyId", &self.found.key.arn)
     }
 }
 
 fn make<'a>(
-    op: &mut Op<'a>,
+    call: &mut CallContext<'a>,
     fields: &mut Fields,
-    admit: impl FnOnce(&mut Op<'a>) -> Result<Option<Recipient>, Failure>,
+    admit: impl FnOnce(&mut CallContext<'a>) -> Result<Option<Recipient>, Failure>,
 ) -> Result<Made, Failure> {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let context = fields.map("EncryptionContext").unwrap_or_default();
@@ -92,24 +93,24 @@ fn make<'a>(
             return Err(Failure::Invalid(Invalid::OneDataKeySize));
         }
     };
-    op.note_context(&context);
-    let recipient = admit(op)?;
-    let found = op.find(&key_id, Aliases::Accepted)?;
+    call.note_context(&context);
+    let recipient = admit(call)?;
+    let found = call.find(&key_id, Aliases::Accepted)?;
     let facts = Facts {
         encryption_context: Some(&context),
         encryption_algorithm: Some(EncryptionAlgorithm::SymmetricDefault.name()),
         recipient: recipient.as_ref().map(|r| &r.document),
         ..Facts::default()
     };
-    op.authorize(&found, facts)?;
+    call.authorize(&found, facts)?;
     found.must_be_enabled()?;
-    let key = Symmetric::of(&found, op.operation_name())?;
+    let key = Symmetric::of(&found, call.operation_name())?;
     if dry_run {
         return Err(Failure::DryRun);
     }
     let mut data_key = Zeroizing::new(vec![0; usize::try_from(count).unwrap_or_default()]);
-    op.entropy().fill(&mut data_key);
-    let blob = crypt::seal(op, key, Maker::GenerateDataKey, &context, &data_key)?;
+    call.entropy().fill(&mut data_key);
+    let blob = key.seal(call, Maker::GenerateDataKey, &context, &data_key)?;
     Ok(Made {
         data_key,
         blob,

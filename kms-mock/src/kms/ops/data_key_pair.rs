@@ -7,16 +7,14 @@
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 
-use super::{
-    crypt::{self, Symmetric},
-    grant,
-};
+use super::grant;
 use crate::{
     keys::{material::Maker, pair::NewPair},
     kms::{
-        call::{Aliases, Answer, Op, absent, answer},
+        call::{Aliases, Answer, CallContext, absent, answer},
         error::{Failure, Unsupported},
         fields::{Fields, KEY_ID},
+        sealing::Symmetric,
     },
     model::spec::{EncryptionAlgorithm, KeySpec, KeyUsage},
     policy::Facts,
@@ -25,9 +23,9 @@ use crate::{
 
 const KEY_PAIR_SPECS: &str = "[RSA_2048, RSA_3072, RSA_4096, ECC_NIST_P256, ECC_NIST_P384, ECC_NIST_P521, ECC_SECG_P256K1, SM2, ECC_NIST_EDWARDS25519, ML_KEM_512, ML_KEM_768, ML_KEM_1024]";
 
-pub(crate) fn generate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
-    let recipient = Op::read_recipient(fields);
-    let made = make(op, fields, |op| op.admit(recipient))?;
+pub(crate) fn generate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
+    let recipient = CallContext::read_recipient(fields);
+    let made = make(call, fields, |call| call.admit(recipient))?;
     let mut body = made.body;
     let Some(members) = body.as_object_mut() else {
         return Err(Failure::Internal);
@@ -37,7 +35,7 @@ pub(crate) fn generate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         // either.
         Some(recipient) => {
             let sealed = recipient
-                .seal(&made.pair.private, op.entropy())
+                .seal(&made.pair.private, call.entropy())
                 .ok_or(Failure::Internal)?;
             members.remove("KeyMaterialId");
             ("CiphertextForRecipient", BASE64.encode(sealed))
@@ -48,9 +46,12 @@ pub(crate) fn generate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     answer(&body)
 }
 
-pub(crate) fn generate_without_plaintext(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn generate_without_plaintext(
+    call: &mut CallContext<'_>,
+    fields: &mut Fields,
+) -> Answer {
     // A Recipient is ignored: the operation does not have the member.
-    let made = make(op, fields, |_| Ok(None))?;
+    let made = make(call, fields, |_| Ok(None))?;
     answer(&made.body)
 }
 
@@ -61,9 +62,9 @@ struct Made {
 }
 
 fn make<'a>(
-    op: &mut Op<'a>,
+    call: &mut CallContext<'a>,
     fields: &mut Fields,
-    admit: impl FnOnce(&mut Op<'a>) -> Result<Option<Recipient>, Failure>,
+    admit: impl FnOnce(&mut CallContext<'a>) -> Result<Option<Recipient>, Failure>,
 ) -> Result<Made, Failure> {
     let context = fields.map("EncryptionContext").unwrap_or_default();
     let key_id = fields.required_text("KeyId", KEY_ID);
@@ -73,9 +74,9 @@ fn make<'a>(
     fields.finish()?;
     grant::check_tokens(tokens)?;
     let spec = spec.ok_or_else(|| absent("keyPairSpec"))?;
-    op.note_context(&context);
-    let recipient = admit(op)?;
-    let found = op.find(&key_id, Aliases::Accepted)?;
+    call.note_context(&context);
+    let recipient = admit(call)?;
+    let found = call.find(&key_id, Aliases::Accepted)?;
     let facts = Facts {
         encryption_context: Some(&context),
         encryption_algorithm: Some(EncryptionAlgorithm::SymmetricDefault.name()),
@@ -83,9 +84,9 @@ fn make<'a>(
         recipient: recipient.as_ref().map(|r| &r.document),
         ..Facts::default()
     };
-    op.authorize(&found, facts)?;
+    call.authorize(&found, facts)?;
     found.must_be_enabled()?;
-    let key = Symmetric::of(&found, op.operation_name())?;
+    let key = Symmetric::of(&found, call.operation_name())?;
     if !spec.is_available() {
         return Err(Failure::Unsupported(Unsupported::Spec {
             spec: spec.name(),
@@ -94,8 +95,8 @@ fn make<'a>(
     if dry_run {
         return Err(Failure::DryRun);
     }
-    let pair = NewPair::generate(spec, op.entropy()).ok_or(Failure::Internal)?;
-    let blob = crypt::seal(op, key, Maker::GenerateDataKey, &context, &pair.private)?;
+    let pair = NewPair::generate(spec, call.entropy()).ok_or(Failure::Internal)?;
+    let blob = key.seal(call, Maker::GenerateDataKey, &context, &pair.private)?;
     let body = json!({
         "PrivateKeyCiphertextBlob": BASE64.encode(blob),
         "PublicKey": BASE64.encode(&pair.public),

@@ -9,7 +9,7 @@ use super::grant;
 use crate::{
     keys::{kem::KemKey, secret::Works},
     kms::{
-        call::{Aliases, Answer, Found, Op, absent, answer},
+        call::{Aliases, Answer, CallContext, Found, absent, answer},
         error::Failure,
         fields::{Fields, KEY_ID},
     },
@@ -19,10 +19,10 @@ use crate::{
 
 const CIPHERTEXT_BYTES_MAX: usize = 6144;
 
-pub(crate) fn encapsulate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn encapsulate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let mut request = Request::read(fields);
     fields.finish()?;
-    let (found, algorithm) = request.admit(op)?;
+    let (found, algorithm) = request.admit(call)?;
     let (ciphertext, secret) = kem_key(&found)?.encapsulate().ok_or(Failure::Internal)?;
     answer(&json!({
         "KeyId": &*found.key.arn,
@@ -32,11 +32,11 @@ pub(crate) fn encapsulate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     }))
 }
 
-pub(crate) fn decapsulate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn decapsulate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let mut request = Request::read(fields);
     let ciphertext = fields.required_blob("SharedSecretCiphertextBlob", 1, CIPHERTEXT_BYTES_MAX);
     fields.finish()?;
-    let (found, algorithm) = request.admit(op)?;
+    let (found, algorithm) = request.admit(call)?;
     let secret = kem_key(&found)?
         .decapsulate(&ciphertext)
         .ok_or(Failure::InvalidCiphertext {
@@ -72,15 +72,18 @@ impl Request {
     }
 
     /// The key, if the caller may use it so.
-    fn admit(&mut self, op: &mut Op<'_>) -> Result<(Found, EncapsulationAlgorithm), Failure> {
+    fn admit(
+        &mut self,
+        call: &mut CallContext<'_>,
+    ) -> Result<(Found, EncapsulationAlgorithm), Failure> {
         grant::check_tokens(self.tokens.take())?;
         let algorithm = self
             .algorithm
             .ok_or_else(|| absent("encapsulationAlgorithm"))?;
-        let found = op.find(&self.key_id, Aliases::Accepted)?;
-        op.authorize(&found, Facts::default())?;
+        let found = call.find(&self.key_id, Aliases::Accepted)?;
+        call.authorize(&found, Facts::default())?;
         found.must_be_enabled()?;
-        found.must_be_for(KeyUsage::EncapsulateDecapsulate, op.operation_name())?;
+        found.must_be_for(KeyUsage::EncapsulateDecapsulate, call.operation_name())?;
         if self.dry_run {
             return Err(Failure::DryRun);
         }

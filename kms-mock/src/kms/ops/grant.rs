@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     kms::{
-        call::{Aliases, Answer, Found, Op, absent, after_in, answer, nothing, timestamp},
+        call::{Aliases, Answer, CallContext, Found, absent, after_in, answer, nothing, timestamp},
         error::{Failure, Invalid, Limit, NotFound, RefusedResource, Unsupported},
         fields::{Fields, GRANT_ID, GRANT_NAME, KEY_ID, PRINCIPAL_ID, Pattern, Text, length},
     },
@@ -121,7 +121,7 @@ fn must_not_name_a_service(service: &[Option<String>]) -> Result<(), Failure> {
     Err(Failure::Unsupported(Unsupported::ServiceGrant))
 }
 
-pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn create(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let services = [
         fields.text("GranteeServicePrincipal", SERVICE),
@@ -145,7 +145,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     }
     let constraint = constraints.check()?;
     check_tokens(tokens)?;
-    let found = op.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id, Aliases::Refused)?;
     let facts = Facts {
         grant_operations: Some(&operations),
         grant_constraint_type: constraint.as_ref().map(constraint_type),
@@ -154,8 +154,8 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         grant_is_for_aws_resource: Some(false),
         ..Facts::default()
     };
-    op.authorize(&found, facts)?;
-    must_only_narrow(op, &found, &operations, constraint.as_ref())?;
+    call.authorize(&found, facts)?;
+    must_only_narrow(call, &found, &operations, constraint.as_ref())?;
     found.must_be_enabled()?;
     if let Some(operation) = operations
         .iter()
@@ -186,7 +186,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
             return Err(Failure::LimitExceeded(Limit::GrantsOfKey));
         }
         None => {
-            let id = hex::encode(op.entropy().array::<32>());
+            let id = hex::encode(call.entropy().array::<32>());
             found.key.add_grant(&Arc::new(Grant {
                 id: id.clone(),
                 name,
@@ -194,8 +194,8 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
                 retiring,
                 operations,
                 constraint,
-                issuing_account: format!("arn:aws:iam::{}:root", op.account()),
-                created: op.now,
+                issuing_account: format!("arn:aws:iam::{}:root", call.account()),
+                created: call.now,
             }))?;
             id
         }
@@ -210,12 +210,12 @@ fn grant_operation(text: &str) -> Option<&'static str> {
 /// Who may create grants by a grant only may pass on no more than that grant
 /// allows.
 fn must_only_narrow(
-    op: &Op<'_>,
+    call: &CallContext<'_>,
     found: &Found,
     operations: &[&'static str],
     constraint: Option<&Constraint>,
 ) -> Result<(), Failure> {
-    let Some(Outcome::Allowed(AllowedBy::Grant { grant_id })) = op.last_outcome() else {
+    let Some(Outcome::Allowed(AllowedBy::Grant { grant_id })) = call.last_outcome() else {
         return Ok(());
     };
     let narrower = found.key.grant(grant_id).is_some_and(|parent| {
@@ -240,7 +240,7 @@ fn must_only_narrow(
         return Ok(());
     }
     let resource = RefusedResource::Arn(found.key.arn.to_string());
-    Err(op.refuse(Denial::NoResourcePolicy, "kms:CreateGrant", resource))
+    Err(call.refuse(Denial::NoResourcePolicy, "kms:CreateGrant", resource))
 }
 
 /// A grant token names key and grant; nothing in it is secret.
@@ -269,7 +269,7 @@ pub(crate) fn check_tokens(tokens: Option<Vec<String>>) -> Result<(), Failure> {
         .try_for_each(|token| read_token(&token).map(|_| ()))
 }
 
-pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let page = fields.page(50);
     let grant_id = fields.text("GrantId", GRANT_ID);
@@ -277,8 +277,8 @@ pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let service = fields.text("GranteeServicePrincipal", SERVICE);
     fields.finish()?;
     must_not_name_a_service(&[service])?;
-    let found = op.find(&key_id, Aliases::Refused)?;
-    op.authorize(&found, Facts::default())?;
+    let found = call.find(&key_id, Aliases::Refused)?;
+    call.authorize(&found, Facts::default())?;
     let mut grants = found.key.grants();
     grants.retain(|grant| {
         grant_id.as_ref().is_none_or(|id| *id == grant.id)
@@ -291,18 +291,18 @@ pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     answer(&cut.to_json("Grants", |grant| entry(&found.key.arn, grant)))
 }
 
-pub(crate) fn list_retirable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn list_retirable(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let page = fields.page(50);
     let retiring = fields.text("RetiringPrincipal", PRINCIPAL_ID);
     let service = fields.text("RetiringServicePrincipal", SERVICE);
     fields.finish()?;
     must_not_name_a_service(&[service])?;
     let retiring = retiring.ok_or_else(|| absent("retiringPrincipal"))?;
-    op.authorize_account("kms:ListRetirableGrants", Facts::default())?;
-    let prefix = crate::world::arn::key_arn(op.region(), op.account(), "");
+    call.authorize_account("kms:ListRetirableGrants", Facts::default())?;
+    let prefix = crate::world::arn::key_arn(call.region(), call.account(), "");
     let mut grants: Vec<(Arc<str>, Arc<Grant>)> = Vec::new();
-    for arn in op.store().key_arns(&prefix, None, usize::MAX) {
-        if let Some(known) = op.store().key(&arn, op.now, op.entropy())? {
+    for arn in call.store().key_arns(&prefix, None, usize::MAX) {
+        if let Some(known) = call.store().key(&arn, call.now, call.entropy())? {
             let retirable = known.key.grants().into_iter().filter(|grant| {
                 grant
                     .retiring
@@ -344,21 +344,21 @@ fn entry(key_arn: &str, grant: &Grant) -> Value {
     entry
 }
 
-pub(crate) fn revoke(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn revoke(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let grant_id = fields.required_text("GrantId", GRANT_ID);
     let dry_run = fields.flag("DryRun");
     fields.finish()?;
-    let found = op.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id, Aliases::Refused)?;
     let facts = Facts {
         grant_is_for_aws_resource: Some(false),
         ..Facts::default()
     };
-    op.authorize(&found, facts)?;
+    call.authorize(&found, facts)?;
     remove(&found, &grant_id, dry_run)
 }
 
-pub(crate) fn retire(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn retire(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let token = fields.text("GrantToken", length(1, 8192));
     let key_id = fields.text("KeyId", KEY_ID);
     let grant_id = fields.text("GrantId", GRANT_ID);
@@ -369,17 +369,17 @@ pub(crate) fn retire(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         (None, Some(key_id), Some(grant_id)) => (key_id, grant_id),
         _ => return Err(Failure::Invalid(Invalid::GrantReference)),
     };
-    let found = op.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id, Aliases::Refused)?;
     let Some(grant) = found.key.grant(&grant_id) else {
         return Err(Failure::NotFound(NotFound::Grant { id: grant_id }));
     };
-    let caller = &op.caller.principal;
+    let caller = &call.caller.principal;
     // The retiring principal, or the grantee if the grant says so; for
     // everybody else permission is a matter of policies.
     let by_grant = grant.is_retired_by(caller)
         || (grant.is_for(caller) && grant.operations.contains(&"RetireGrant"));
     if !by_grant {
-        op.authorize(&found, Facts::default())?;
+        call.authorize(&found, Facts::default())?;
     }
     remove(&found, &grant_id, dry_run)
 }

@@ -28,7 +28,7 @@ use crate::{
         key::{Key, KeyState, days_after},
     },
     kms::{
-        call::{Aliases, Answer, Found, Op, answer, timestamp},
+        call::{Aliases, Answer, CallContext, Found, answer, timestamp},
         error::{BadState, Failure, Invalid, NotFound, Unsupported},
         fields::{Fields, KEY_ID, Pattern, Text},
     },
@@ -81,7 +81,7 @@ fn known(names: &'static str) -> impl Fn(&str) -> Option<String> {
     }
 }
 
-pub(crate) fn parameters(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn parameters(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let algorithm = fields
         .required_choice("WrappingAlgorithm", known(ALGORITHMS), ALGORITHMS)
@@ -90,13 +90,13 @@ pub(crate) fn parameters(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         .required_choice("WrappingKeySpec", known(SPECS), SPECS)
         .unwrap_or_default();
     fields.finish()?;
-    let found = op.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id, Aliases::Refused)?;
     let facts = Facts {
         wrapping_algorithm: Some(&algorithm),
         wrapping_key_spec: Some(&spec),
         ..Facts::default()
     };
-    op.authorize(&found, facts)?;
+    call.authorize(&found, facts)?;
     must_be_external(&found)?;
     found.must_not_be_pending_deletion()?;
     let (Some(wrapping), Some(wrapping_spec)) =
@@ -114,14 +114,14 @@ pub(crate) fn parameters(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
             key_spec: found.key.spec.name(),
         }));
     }
-    let valid_to = days_after(op.now, TOKEN_DAYS);
-    let parameters = token_key(op)?
+    let valid_to = days_after(call.now, TOKEN_DAYS);
+    let parameters = token_key(call)?
         .issue(
             &found.key.arn,
             wrapping,
             wrapping_spec,
             valid_to,
-            op.entropy(),
+            call.entropy(),
         )
         .ok_or(Failure::Internal)?;
     answer(&json!({
@@ -132,7 +132,7 @@ pub(crate) fn parameters(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     }))
 }
 
-pub(crate) fn import(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn import(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let token = fields.required_blob("ImportToken", 1, IMPORT_BYTES_MAX);
     let wrapped = fields.required_blob("EncryptedKeyMaterial", 1, IMPORT_BYTES_MAX);
@@ -147,18 +147,18 @@ pub(crate) fn import(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let material_id = fields.text("KeyMaterialId", MATERIAL_ID);
     fields.finish()?;
     let model = expires.as_deref().unwrap_or("KEY_MATERIAL_EXPIRES");
-    let found = op.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id, Aliases::Refused)?;
     let facts = Facts {
         expiration_model: Some(model),
         ..Facts::default()
     };
-    op.authorize(&found, facts)?;
+    call.authorize(&found, facts)?;
     must_be_external(&found)?;
     found.must_not_be_pending_deletion()?;
     if found.record.state == KeyState::Disabled {
         return Err(found.in_state(BadState::Disabled));
     }
-    check_valid_to(model, valid_to, op.now)?;
+    check_valid_to(model, valid_to, call.now)?;
     let is_symmetric = found.key.spec.is_symmetric_encryption();
     if !is_symmetric && (import_type.is_some() || description.is_some() || material_id.is_some()) {
         return Err(Failure::Invalid(Invalid::ForSymmetricImports));
@@ -170,7 +170,7 @@ pub(crate) fn import(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     if is_new && material_id.is_some() {
         return Err(Failure::Invalid(Invalid::MaterialIdOfNew));
     }
-    let opened = token_key(op)?.open(&token, &found.key.arn, op.now);
+    let opened = token_key(call)?.open(&token, &found.key.arn, call.now);
     let wrapping_key = opened.map_err(|error| match error {
         TokenError::Invalid => Failure::InvalidImportToken,
         TokenError::Expired => Failure::ExpiredImportToken,
@@ -192,20 +192,25 @@ pub(crate) fn import(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         description,
         ..read
     };
-    take(op, &found, arrival, is_new)?;
+    take(call, &found, arrival, is_new)?;
     answer(&named(&found, Some(id)))
 }
 
 /// Imports material, and tells the related keys of other Regions about it.
-fn take(op: &Op<'_>, found: &Found, arrival: Arrival, is_new: bool) -> Result<(), Failure> {
+fn take(
+    call: &CallContext<'_>,
+    found: &Found,
+    arrival: Arrival,
+    is_new: bool,
+) -> Result<(), Failure> {
     if is_new && found.key.is_replica() {
         return Err(found.is_not_primary());
     }
     let (id, handle) = (arrival.id.clone(), arrival.handle);
-    let relatives = op.store().relatives(&found.key);
+    let relatives = call.store().relatives(&found.key);
     let others: Vec<&Key> = relatives.iter().map(|key| &**key).collect();
     Key::change_all(
-        op.store().journal(),
+        call.store().journal(),
         &found.key,
         &others,
         |record, relatives, _| {
@@ -234,7 +239,7 @@ fn take(op: &Op<'_>, found: &Found, arrival: Arrival, is_new: bool) -> Result<()
         },
         |()| {
             if found.key.spec.is_symmetric_encryption() {
-                op.store().know_handle(handle, &found.key);
+                call.store().know_handle(handle, &found.key);
             }
         },
     )
@@ -256,12 +261,12 @@ fn explain(found: &Found, new: &str, refused: ImportRefused) -> Failure {
     }
 }
 
-pub(crate) fn delete(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn delete(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let material_id = fields.text("KeyMaterialId", MATERIAL_ID);
     fields.finish()?;
-    let found = op.find(&key_id, Aliases::Refused)?;
-    op.authorize(&found, Facts::default())?;
+    let found = call.find(&key_id, Aliases::Refused)?;
+    call.authorize(&found, Facts::default())?;
     must_be_external(&found)?;
     if material_id.is_some() && !found.key.spec.is_symmetric_encryption() {
         return Err(Failure::Invalid(Invalid::ForSymmetricImports));
@@ -312,19 +317,19 @@ fn check_valid_to(
 }
 
 /// The key that seals tokens, made when the first is asked for.
-fn token_key<'a>(op: &Op<'a>) -> Result<&'a TokenKey, Failure> {
-    if let Some(key) = op.kms.token_key.get() {
+fn token_key<'a>(call: &CallContext<'a>) -> Result<&'a TokenKey, Failure> {
+    if let Some(key) = call.kms.token_key.get() {
         return Ok(key);
     }
-    let token_key = &op.kms.token_key;
-    let _made = op.store().journal().change(
+    let token_key = &call.kms.token_key;
+    let _made = call.store().journal().change(
         |batch| {
-            let making = &op.kms.token_key_making;
+            let making = &call.kms.token_key_making;
             let alone = making.lock().unwrap_or_else(PoisonError::into_inner);
             if token_key.get().is_some() {
                 return Ok::<_, Failure>((alone, None));
             }
-            let secret = Zeroizing::new(op.entropy().array());
+            let secret = Zeroizing::new(call.entropy().array());
             keep::put_token_secret(batch, &secret);
             let key = TokenKey::new(&secret).ok_or(Failure::Internal)?;
             Ok((alone, Some(key)))
@@ -336,12 +341,4 @@ fn token_key<'a>(op: &Op<'a>) -> Result<&'a TokenKey, Failure> {
         },
     )?;
     token_key.get().ok_or(Failure::Internal)
-}
-
-/// What a description of a key or its material says about a length of life.
-pub(crate) fn expiration_model(valid_to: Option<UnixMillis>) -> &'static str {
-    match valid_to {
-        Some(_) => "KEY_MATERIAL_EXPIRES",
-        None => "KEY_MATERIAL_DOES_NOT_EXPIRE",
-    }
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::{custom_key_store, grant, import, key_policy, multi_region, tag};
+use super::{custom_key_store, grant, key_policy, tag};
 use crate::{
     keys::{
         key::{Key, KeyState, NewKey, Record, days_after},
@@ -16,9 +16,10 @@ use crate::{
         recent::Known,
     },
     kms::{
-        call::{Aliases, Answer, Found, Op, answer, nothing, timestamp},
+        call::{Aliases, Answer, CallContext, Found, answer, nothing, timestamp},
         error::{BadState, Failure, Invalid, TagFault, Unsupported},
         fields::{DESCRIPTION, Fields, KEY_ID, POLICY, length},
+        metadata::{amend, metadata},
     },
     model::spec::{KeySpec, KeyUsage, Origin},
     policy::Facts,
@@ -32,7 +33,7 @@ const ORIGINS: &str = "[EXTERNAL, AWS_CLOUDHSM, AWS_KMS, EXTERNAL_KEY_STORE]";
 /// The window when the request names none.
 const PENDING_WINDOW_DAYS_DEFAULT: u32 = 30;
 
-pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn create(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let policy_text = fields.text("Policy", POLICY);
     let description = fields.text("Description", DESCRIPTION).unwrap_or_default();
     let usage = fields.choice("KeyUsage", KeyUsage::parse, KEY_USAGES);
@@ -69,9 +70,9 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         request_tags: (!tags.is_empty()).then_some(&tags),
         ..Facts::default()
     };
-    op.authorize_account("kms:CreateKey", facts)?;
+    call.authorize_account("kms:CreateKey", facts)?;
     if !tags.is_empty() {
-        op.authorize_account("kms:TagResource", facts)?;
+        call.authorize_account("kms:TagResource", facts)?;
     }
     if !spec.is_available() {
         return Err(Failure::Unsupported(Unsupported::Spec {
@@ -81,7 +82,7 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
 
     let policy = match &policy_text {
         Some(text) => key_policy::parse(text)?,
-        None => op.store().default_policy(op.account()),
+        None => call.store().default_policy(call.account()),
     };
     let wish = custom_key_store::Wish {
         origin,
@@ -90,14 +91,14 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         spec,
         multi_region,
     };
-    let backing = custom_key_store::place(op, wish)?;
+    let backing = custom_key_store::place(call, wish)?;
     // Two calls may choose one id; what is drawn is never drawn twice.
     let _one_at_a_time = tags.get(CUSTOM_ID).map(|id| {
-        let arn = key_arn(op.region(), op.account(), id);
-        op.store().hold_aliases(&[&arn])
+        let arn = key_arn(call.region(), call.account(), id);
+        call.store().hold_aliases(&[&arn])
     });
-    let id = new_key_id(op, tags.get(CUSTOM_ID), multi_region)?;
-    let arn: Arc<str> = key_arn(op.region(), op.account(), &id).into();
+    let id = new_key_id(call, tags.get(CUSTOM_ID), multi_region)?;
+    let arn: Arc<str> = key_arn(call.region(), call.account(), &id).into();
     let new = NewKey {
         family: multi_region.then(|| Arc::new(Family::new(Arc::clone(&arn)))),
         arn,
@@ -105,52 +106,56 @@ pub(crate) fn create(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         usage,
         origin,
         backing,
-        created: op.now,
+        created: call.now,
         description,
         policy,
         tags,
     };
-    let key = Arc::new(Key::new(new, op.entropy()).ok_or(Failure::Internal)?);
+    let key = Arc::new(Key::new(new, call.entropy()).ok_or(Failure::Internal)?);
     let found = Found {
         known: Known::of(key),
         request_alias: None,
         by_ciphertext: false,
     };
     if policy_text.is_some() && !bypass {
-        key_policy::must_not_lock_out(op, &found, &found.record)?;
+        key_policy::must_not_lock_out(call, &found, &found.record)?;
     }
-    op.store().insert(&found.key, &[])?;
+    call.store().insert(&found.key, &[])?;
     if let Some(backing) = &found.key.backing {
-        op.key_stores().add_key(&backing.store, &found.key.arn);
+        call.key_stores().add_key(&backing.store, &found.key.arn);
     }
-    op.note_key(&found);
-    tell(op, &found)
+    call.note_key(&found);
+    tell(call, &found)
 }
 
 /// The tag by which LocalStack's users choose the id of a key. AWS knows nothing
 /// of it: there it is a tag like any other.
 const CUSTOM_ID: &str = "_custom_id_";
 
-fn new_key_id(op: &Op<'_>, custom: Option<&String>, multi_region: bool) -> Result<String, Failure> {
+fn new_key_id(
+    call: &CallContext<'_>,
+    custom: Option<&String>,
+    multi_region: bool,
+) -> Result<String, Failure> {
     let Some(id) = custom else {
-        let id = uuid::Builder::from_random_bytes(op.entropy().array()).into_uuid();
+        let id = uuid::Builder::from_random_bytes(call.entropy().array()).into_uuid();
         return Ok(if multi_region {
             format!("mrk-{}", id.simple())
         } else {
             id.to_string()
         });
     };
-    let arn = key_arn(op.region(), op.account(), id);
+    let arn = key_arn(call.region(), call.account(), id);
     let fits = is_key_id(id) && id.starts_with("mrk-") == multi_region;
-    if !fits || op.store().key(&arn, op.now, op.entropy())?.is_some() {
+    if !fits || call.store().key(&arn, call.now, call.entropy())?.is_some() {
         return Err(Failure::Invalid(Invalid::CustomId));
     }
     Ok(id.clone())
 }
 
-fn tell(op: &Op<'_>, found: &Found) -> Answer {
+fn tell(call: &CallContext<'_>, found: &Found) -> Answer {
     let metadata = metadata(&found.key, &found.record);
-    let metadata = custom_key_store::amend(op, &found.key, metadata);
+    let metadata = amend(call, &found.key, metadata);
     answer(&json!({ "KeyMetadata": metadata }))
 }
 
@@ -166,17 +171,17 @@ pub(crate) fn checked_tags(
     tag::check(tags)
 }
 
-pub(crate) fn describe(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn describe(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let tokens = fields.texts("GrantTokens", 0, 10);
     fields.finish()?;
     grant::check_tokens(tokens)?;
-    let found = op.find(&key_id, Aliases::Accepted)?;
-    op.authorize(&found, Facts::default())?;
-    tell(op, &found)
+    let found = call.find(&key_id, Aliases::Accepted)?;
+    call.authorize(&found, Facts::default())?;
+    tell(call, &found)
 }
 
-pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let page = fields.page(100);
     let owners = fields.choices(
         "ResourceOwners",
@@ -189,14 +194,16 @@ pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         "[SELF, OTHER_ACCOUNTS_VIA_RAM]",
     );
     fields.finish()?;
-    op.authorize_account("kms:ListKeys", Facts::default())?;
+    call.authorize_account("kms:ListKeys", Facts::default())?;
     if owners.is_some_and(|owners| !owners.contains(&true)) {
         // Nobody shares keys through RAM here.
         return answer(&json!({ "Keys": [], "Truncated": false }));
     }
-    let prefix = key_arn(op.region(), op.account(), "");
+    let prefix = key_arn(call.region(), call.account(), "");
     let after = page.after()?;
-    let arns = op.store().key_arns(&prefix, after.as_deref(), page.reach());
+    let arns = call
+        .store()
+        .key_arns(&prefix, after.as_deref(), page.reach());
     let cut = page.cut(arns, |arn| arn);
     answer(&cut.to_json(
         "Keys",
@@ -204,16 +211,16 @@ pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     ))
 }
 
-pub(crate) fn enable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
-    set_state(op, fields, KeyState::Enabled)
+pub(crate) fn enable(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
+    set_state(call, fields, KeyState::Enabled)
 }
 
-pub(crate) fn disable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
-    set_state(op, fields, KeyState::Disabled)
+pub(crate) fn disable(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
+    set_state(call, fields, KeyState::Disabled)
 }
 
-fn set_state(op: &mut Op<'_>, fields: &mut Fields, state: KeyState) -> Answer {
-    let found = find_for_management(op, fields)?;
+fn set_state(call: &mut CallContext<'_>, fields: &mut Fields, state: KeyState) -> Answer {
+    let found = find_for_management(call, fields)?;
     found.change(|record| {
         refuse_pending_deletion(&found, record)?;
         match record.state {
@@ -226,7 +233,7 @@ fn set_state(op: &mut Op<'_>, fields: &mut Fields, state: KeyState) -> Answer {
     nothing()
 }
 
-pub(crate) fn schedule_deletion(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn schedule_deletion(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let window = fields.number("PendingWindowInDays", 1, 365);
     fields.finish()?;
@@ -234,15 +241,15 @@ pub(crate) fn schedule_deletion(op: &mut Op<'_>, fields: &mut Fields) -> Answer 
     if !(7..=30).contains(&window_days) {
         return Err(Failure::Invalid(Invalid::PendingWindow));
     }
-    let found = op.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id, Aliases::Refused)?;
     let facts = Facts {
         pending_window_days: Some(window_days),
         ..Facts::default()
     };
-    op.authorize(&found, facts)?;
-    let at = days_after(op.now, window_days);
+    call.authorize(&found, facts)?;
+    let at = days_after(call.now, window_days);
     // A primary key's window begins when its last replica is gone.
-    let has_replicas = !found.key.is_replica() && !op.store().relatives(&found.key).is_empty();
+    let has_replicas = !found.key.is_replica() && !call.store().relatives(&found.key).is_empty();
     let state = if has_replicas {
         KeyState::PendingReplicaDeletion { window_days }
     } else {
@@ -259,14 +266,14 @@ pub(crate) fn schedule_deletion(op: &mut Op<'_>, fields: &mut Fields) -> Answer 
         "PendingWindowInDays": window_days,
     });
     if let Some(members) = body.as_object_mut().filter(|_| !has_replicas) {
-        op.store().plan_deletion(at, &found.key.arn);
+        call.store().plan_deletion(at, &found.key.arn);
         members.insert("DeletionDate".to_owned(), timestamp(at));
     }
     answer(&body)
 }
 
-pub(crate) fn cancel_deletion(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
-    let found = find_for_management(op, fields)?;
+pub(crate) fn cancel_deletion(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
+    let found = find_for_management(call, fields)?;
     found.change(|record| match record.state {
         KeyState::PendingDeletion { .. } | KeyState::PendingReplicaDeletion { .. } => {
             let lacks_material = found.key.origin == Origin::External
@@ -286,12 +293,12 @@ pub(crate) fn cancel_deletion(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     answer(&json!({ "KeyId": &*found.key.arn }))
 }
 
-pub(crate) fn update_description(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn update_description(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let description = fields.required_text("Description", DESCRIPTION);
     fields.finish()?;
-    let found = op.find(&key_id, Aliases::Refused)?;
-    op.authorize(&found, Facts::default())?;
+    let found = call.find(&key_id, Aliases::Refused)?;
+    call.authorize(&found, Facts::default())?;
     found.change(|record| {
         refuse_pending_deletion(&found, record)?;
         record.description = description.as_str().into();
@@ -301,11 +308,11 @@ pub(crate) fn update_description(op: &mut Op<'_>, fields: &mut Fields) -> Answer
 }
 
 /// Reads `KeyId` alone, finds the key and asks for permission.
-fn find_for_management(op: &mut Op<'_>, fields: &mut Fields) -> Result<Found, Failure> {
+fn find_for_management(call: &mut CallContext<'_>, fields: &mut Fields) -> Result<Found, Failure> {
     let key_id = fields.required_text("KeyId", KEY_ID);
     fields.finish()?;
-    let found = op.find(&key_id, Aliases::Refused)?;
-    op.authorize(&found, Facts::default())?;
+    let found = call.find(&key_id, Aliases::Refused)?;
+    call.authorize(&found, Facts::default())?;
     Ok(found)
 }
 
@@ -321,61 +328,4 @@ fn refuse_pending_deletion(found: &Found, record: &Record) -> Result<(), Failure
         | KeyState::PendingImport
         | KeyState::Updating { .. } => Ok(()),
     }
-}
-
-/// `KeyMetadata`.
-pub(crate) fn metadata(key: &Key, record: &Record) -> Value {
-    let mut metadata = json!({
-        "AWSAccountId": key.account(),
-        "KeyId": key.id(),
-        "Arn": &*key.arn,
-        "CreationDate": timestamp(key.created),
-        "Enabled": record.state == KeyState::Enabled,
-        "Description": &*record.description,
-        "KeyUsage": key.usage.name(),
-        "KeyState": record.state.name(),
-        "Origin": key.origin.name(),
-        "KeyManager": "CUSTOMER",
-        "CustomerMasterKeySpec": key.spec.name(),
-        "KeySpec": key.spec.name(),
-        "MultiRegion": key.family.is_some(),
-    });
-    let Some(members) = metadata.as_object_mut() else {
-        return metadata;
-    };
-    let (member, algorithms) = key.spec.algorithms(key.usage);
-    members.insert(member.to_owned(), algorithms.into());
-    if let Some(current) = record.current() {
-        members.insert(
-            "CurrentKeyMaterialId".to_owned(),
-            current.material.id.as_str().into(),
-        );
-    }
-    if let Some(configuration) = multi_region::configuration(key) {
-        members.insert("MultiRegionConfiguration".to_owned(), configuration);
-    }
-    if let Some(current) = record.current_import() {
-        if key.spec.is_symmetric_encryption() {
-            // It is named even while it is not there.
-            members.insert(
-                "CurrentKeyMaterialId".to_owned(),
-                current.id.as_str().into(),
-            );
-        }
-        let valid_to = record.imports_valid_to();
-        if current.material.is_some() {
-            let model = import::expiration_model(valid_to);
-            members.insert("ExpirationModel".to_owned(), model.into());
-        }
-        if let Some(valid_to) = valid_to {
-            members.insert("ValidTo".to_owned(), timestamp(valid_to));
-        }
-    }
-    if let KeyState::PendingReplicaDeletion { window_days } = record.state {
-        members.insert("PendingDeletionWindowInDays".to_owned(), window_days.into());
-    }
-    if let KeyState::PendingDeletion { at, .. } = record.state {
-        members.insert("DeletionDate".to_owned(), timestamp(at));
-    }
-    metadata
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     keys::key::Record,
     kms::{
-        call::{Aliases, Answer, Found, Op, after_in, answer, nothing},
+        call::{Aliases, Answer, CallContext, Found, after_in, answer, nothing},
         error::{BadPolicy, Failure, Invalid, Limit, NotFound},
         fields::{Fields, KEY_ID, POLICY, POLICY_NAME},
     },
@@ -32,18 +32,18 @@ pub(crate) fn parse(text: &str) -> Result<Arc<Policy>, Failure> {
 
 /// Refuses a policy under which the caller could not put another one.
 pub(crate) fn must_not_lock_out(
-    op: &Op<'_>,
+    call: &CallContext<'_>,
     found: &Found,
     record: &Record,
 ) -> Result<(), Failure> {
-    let decision = op.ask("kms:PutKeyPolicy", found, record, Facts::default());
+    let decision = call.ask("kms:PutKeyPolicy", found, record, Facts::default());
     if decision.is_allowed() {
         return Ok(());
     }
     Err(Failure::MalformedPolicy(BadPolicy::Lockout))
 }
 
-pub(crate) fn put(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn put(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let name = fields.text("PolicyName", POLICY_NAME);
     let text = fields.required_text("Policy", POLICY);
@@ -55,47 +55,47 @@ pub(crate) fn put(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     {
         return Err(Failure::Invalid(Invalid::PolicyName));
     }
-    let found = op.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id, Aliases::Refused)?;
     let facts = Facts {
         bypass_lockout_check: Some(bypass),
         policy_name: Some(POLICY_NAME_DEFAULT),
         ..Facts::default()
     };
-    op.authorize(&found, facts)?;
+    call.authorize(&found, facts)?;
     let policy = parse(&text)?;
     found.change(|record| {
         record.policy = policy;
         if bypass {
             return Ok(());
         }
-        must_not_lock_out(op, &found, record)
+        must_not_lock_out(call, &found, record)
     })?;
     nothing()
 }
 
-pub(crate) fn get(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn get(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let name = fields.text("PolicyName", POLICY_NAME);
     fields.finish()?;
-    let found = op.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id, Aliases::Refused)?;
     let name = name.as_deref().unwrap_or(POLICY_NAME_DEFAULT);
     let facts = Facts {
         policy_name: Some(name),
         ..Facts::default()
     };
-    op.authorize(&found, facts)?;
+    call.authorize(&found, facts)?;
     if name != POLICY_NAME_DEFAULT {
         return Err(Failure::NotFound(NotFound::Policy));
     }
     answer(&json!({ "Policy": found.record.policy.rendered(), "PolicyName": name }))
 }
 
-pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let page = fields.page(100);
     fields.finish()?;
-    let found = op.find(&key_id, Aliases::Refused)?;
-    op.authorize(&found, Facts::default())?;
+    let found = call.find(&key_id, Aliases::Refused)?;
+    call.authorize(&found, Facts::default())?;
     let names = after_in(&page, vec![POLICY_NAME_DEFAULT], |name| name)?;
     answer(
         &page

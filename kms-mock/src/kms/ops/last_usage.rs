@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     kms::{
-        call::{Aliases, Answer, Op, answer, timestamp},
+        call::{Aliases, Answer, CallContext, answer, timestamp},
         fields::{Fields, KEY_ID},
     },
     model::operation::Operation,
@@ -37,11 +37,11 @@ pub(crate) fn is_tracked(operation: Operation) -> bool {
     )
 }
 
-pub(crate) fn get(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn get(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     fields.finish()?;
-    let found = op.find(&key_id, Aliases::Refused)?;
-    op.authorize(&found, Facts::default())?;
+    let found = call.find(&key_id, Aliases::Refused)?;
+    call.authorize(&found, Facts::default())?;
     let usage = found.key.last_use().map_or_else(
         || Value::Object(serde_json::Map::new()),
         |last| {

@@ -10,7 +10,7 @@ use super::grant;
 use crate::{
     keys::{mac::MacKey, secret::Works},
     kms::{
-        call::{Aliases, Answer, Found, Op, absent, answer},
+        call::{Aliases, Answer, CallContext, Found, absent, answer},
         error::Failure,
         fields::{Fields, KEY_ID},
     },
@@ -23,10 +23,10 @@ const MAC_BYTES_MAX: usize = 6144;
 /// In the order recorded on AWS.
 const ALGORITHMS: &str = "[HMAC_SHA_384, HMAC_SHA_256, HMAC_SHA_224, HMAC_SHA_512]";
 
-pub(crate) fn generate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn generate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let mut request = Request::read(fields);
     fields.finish()?;
-    let (found, algorithm) = request.admit(op)?;
+    let (found, algorithm) = request.admit(call)?;
     let mac = mac_key(&found)?.mac(&request.message);
     answer(&json!({
         "Mac": BASE64.encode(mac),
@@ -35,11 +35,11 @@ pub(crate) fn generate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     }))
 }
 
-pub(crate) fn verify(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn verify(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let mut request = Request::read(fields);
     let mac = fields.required_blob("Mac", 1, MAC_BYTES_MAX);
     fields.finish()?;
-    let (found, algorithm) = request.admit(op)?;
+    let (found, algorithm) = request.admit(call)?;
     if !mac_key(&found)?.verifies(&request.message, &mac) {
         return Err(Failure::InvalidMac);
     }
@@ -71,17 +71,17 @@ impl Request {
     }
 
     /// The key, if the caller may use it so.
-    fn admit(&mut self, op: &mut Op<'_>) -> Result<(Found, MacAlgorithm), Failure> {
+    fn admit(&mut self, call: &mut CallContext<'_>) -> Result<(Found, MacAlgorithm), Failure> {
         grant::check_tokens(self.tokens.take())?;
         let algorithm = self.algorithm.ok_or_else(|| absent("macAlgorithm"))?;
-        let found = op.find(&self.key_id, Aliases::Accepted)?;
+        let found = call.find(&self.key_id, Aliases::Accepted)?;
         let facts = Facts {
             mac_algorithm: Some(algorithm.name()),
             ..Facts::default()
         };
-        op.authorize(&found, facts)?;
+        call.authorize(&found, facts)?;
         found.must_be_enabled()?;
-        found.must_be_for(KeyUsage::GenerateVerifyMac, op.operation_name())?;
+        found.must_be_for(KeyUsage::GenerateVerifyMac, call.operation_name())?;
         let accepted = found.key.spec.mac_algorithms();
         found.must_accept(&algorithm, algorithm.name(), accepted)?;
         if self.dry_run {

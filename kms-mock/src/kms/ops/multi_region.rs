@@ -23,12 +23,13 @@ use crate::{
         store::put_primary,
     },
     kms::{
-        call::{Aliases, Answer, Found, Op, answer, nothing},
+        call::{Aliases, Answer, CallContext, Found, answer, nothing},
         error::{Failure, NotFound, Unsupported},
         fields::{DESCRIPTION, Fields, KEY_ID, POLICY, Pattern, Text},
+        metadata::metadata,
     },
     policy::Facts,
-    world::arn::key_arn,
+    world::arn::{is_region_name, key_arn},
 };
 
 const REGION: Text = Text {
@@ -40,18 +41,7 @@ const REGION: Text = Text {
     }),
 };
 
-/// Whether a text has the form of a Region's name.
-pub(crate) fn is_region_name(text: &str) -> bool {
-    let all = |part: &[u8], fits: fn(&u8) -> bool| !part.is_empty() && part.iter().all(fits);
-    let mut parts = text.as_bytes().split(|b| *b == b'-');
-    let number = parts.next_back().unwrap_or_default();
-    text.len() <= 32
-        && matches!(parts.clone().count(), 2 | 3)
-        && parts.all(|word| all(word, u8::is_ascii_lowercase))
-        && all(number, u8::is_ascii_digit)
-}
-
-pub(crate) fn replicate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn replicate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let region = fields.required_text("ReplicaRegion", REGION);
     let policy_text = fields.text("Policy", POLICY);
@@ -60,13 +50,13 @@ pub(crate) fn replicate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let tags = tag::read(fields);
     fields.finish()?;
     let tags = key::checked_tags(tags)?;
-    let found = op.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id, Aliases::Refused)?;
     let facts = Facts {
         replica_region: Some(&region),
         bypass_lockout_check: Some(bypass),
         ..Facts::default()
     };
-    op.authorize(&found, facts)?;
+    call.authorize(&found, facts)?;
     let family = must_be_primary(&found)?;
     let account_facts = Facts {
         new_key: Some((
@@ -79,15 +69,15 @@ pub(crate) fn replicate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         request_tags: (!tags.is_empty()).then_some(&tags),
         ..Facts::default()
     };
-    op.authorize_account("kms:CreateKey", account_facts)?;
+    call.authorize_account("kms:CreateKey", account_facts)?;
     if !tags.is_empty() {
-        op.authorize_account("kms:TagResource", account_facts)?;
+        call.authorize_account("kms:TagResource", account_facts)?;
     }
     must_not_be_updating(&found)?;
     found.must_be_enabled()?;
     let policy = match &policy_text {
         Some(text) => key_policy::parse(text)?,
-        None => op.store().default_policy(found.key.account()),
+        None => call.store().default_policy(found.key.account()),
     };
     let arn: Arc<str> = key_arn(&region, found.key.account(), found.key.id()).into();
     let new = NewKey {
@@ -97,14 +87,14 @@ pub(crate) fn replicate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         origin: found.key.origin,
         family: Some(Arc::clone(&family)),
         backing: None,
-        created: op.now,
+        created: call.now,
         description,
         policy,
         tags: tags.clone(),
     };
     // The primary key is held, so that no rotation is missed.
     let replica = Key::change_all(
-        op.store().journal(),
+        call.store().journal(),
         &found.key,
         &[],
         |primary, _, batch| {
@@ -115,9 +105,9 @@ pub(crate) fn replicate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
                 by_ciphertext: false,
             };
             if policy_text.is_some() && !bypass {
-                key_policy::must_not_lock_out(op, &made, &made.record)?;
+                key_policy::must_not_lock_out(call, &made, &made.record)?;
             }
-            let is_there = op.store().as_it_is(&arn).is_some();
+            let is_there = call.store().as_it_is(&arn).is_some();
             if is_there || family.members().all().any(|member| *member == arn) {
                 return Err(Failure::ReplicaExists {
                     arn: arn.to_string(),
@@ -128,12 +118,12 @@ pub(crate) fn replicate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         },
         |replica| {
             family.add_replica(Arc::clone(&arn));
-            op.store().place(replica);
+            call.store().place(replica);
         },
     )?;
     let record = replica.record();
     let mut body = json!({
-        "ReplicaKeyMetadata": while_creating(key::metadata(&replica, &record)),
+        "ReplicaKeyMetadata": while_creating(metadata(&replica, &record)),
         "ReplicaPolicy": record.policy.rendered(),
     });
     if let Some(members) = body.as_object_mut().filter(|_| !tags.is_empty()) {
@@ -154,16 +144,16 @@ fn while_creating(mut metadata: Value) -> Value {
     metadata
 }
 
-pub(crate) fn update_primary(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn update_primary(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let region = fields.required_text("PrimaryRegion", REGION);
     fields.finish()?;
-    let found = op.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id, Aliases::Refused)?;
     let facts = Facts {
         primary_region: Some(&region),
         ..Facts::default()
     };
-    op.authorize(&found, facts)?;
+    call.authorize(&found, facts)?;
     let family = must_be_primary(&found)?;
     if region == found.key.region() {
         return Err(Failure::Unsupported(Unsupported::AlreadyPrimary {
@@ -171,16 +161,16 @@ pub(crate) fn update_primary(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         }));
     }
     let arn = key_arn(&region, found.key.account(), found.key.id());
-    let Some(replica) = op.find_related(&arn)? else {
+    let Some(replica) = call.find_related(&arn)? else {
         return Err(Failure::NotFound(NotFound::Key { arn }));
     };
-    op.authorize(&replica, facts)?;
+    call.authorize(&replica, facts)?;
     for member in [&found, &replica] {
         must_not_be_updating(member)?;
         member.must_be_enabled()?;
     }
     Key::change_all(
-        op.store().journal(),
+        call.store().journal(),
         &found.key,
         &[&replica.key],
         |primary, replicas, batch| {
@@ -189,7 +179,7 @@ pub(crate) fn update_primary(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
             }
             for record in std::iter::once(primary).chain(replicas) {
                 if record.state == KeyState::Enabled {
-                    record.state = KeyState::Updating { since: op.now };
+                    record.state = KeyState::Updating { since: call.now };
                 }
             }
             put_primary(batch, &family, &replica.key.arn);
@@ -213,40 +203,5 @@ fn must_not_be_updating(found: &Found) -> Result<(), Failure> {
     match found.record.state {
         KeyState::Updating { .. } => Err(found.is_updating()),
         _ => Ok(()),
-    }
-}
-
-/// `MultiRegionConfiguration`.
-pub(crate) fn configuration(key: &Key) -> Option<Value> {
-    let members = key.family.as_ref()?.members();
-    let named = |arn: &str| json!({ "Arn": arn, "Region": crate::world::arn::region_of(arn) });
-    Some(json!({
-        "MultiRegionKeyType": key.multi_region_type(),
-        "PrimaryKey": named(&members.primary),
-        "ReplicaKeys": members.replicas.iter().map(|arn| named(arn)).collect::<Vec<_>>(),
-    }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_region_name;
-
-    #[test]
-    fn names_of_regions_are_told_from_others() {
-        for name in ["us-east-1", "us-gov-west-1", "ap-southeast-12"] {
-            assert!(is_region_name(name), "{name}");
-        }
-        for name in [
-            "",
-            "-",
-            "us-1",
-            "us-east",
-            "us-east-",
-            "Us-east-1",
-            "a-b-c-d-1",
-            "us--1",
-        ] {
-            assert!(!is_region_name(name), "{name}");
-        }
     }
 }

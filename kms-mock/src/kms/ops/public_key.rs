@@ -10,20 +10,20 @@ use serde_json::json;
 use super::grant;
 use crate::{
     kms::{
-        call::{Aliases, Answer, Op, answer},
+        call::{Aliases, Answer, CallContext, answer},
         error::Failure,
         fields::{Fields, KEY_ID},
     },
     policy::Facts,
 };
 
-pub(crate) fn get(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn get(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let tokens = fields.texts("GrantTokens", 0, 10);
     fields.finish()?;
     grant::check_tokens(tokens)?;
-    let found = op.find(&key_id, Aliases::Accepted)?;
-    op.authorize(&found, Facts::default())?;
+    let found = call.find(&key_id, Aliases::Accepted)?;
+    call.authorize(&found, Facts::default())?;
     found.must_be_enabled()?;
     let (spec, usage) = (found.key.spec, found.key.usage);
     let public = found.record.secret.as_ref().and_then(|s| s.public.as_ref());

@@ -9,35 +9,35 @@ use zeroize::Zeroizing;
 use super::custom_key_store;
 use crate::{
     kms::{
-        call::{Answer, Op, answer},
+        call::{Answer, CallContext, answer},
         error::{Failure, Invalid},
         fields::{Fields, length},
     },
     policy::Facts,
 };
 
-pub(crate) fn generate(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn generate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let count = fields.number("NumberOfBytes", 1, 1024);
     let key_store = fields.text("CustomKeyStoreId", length(1, 64));
-    let recipient = Op::read_recipient(fields);
+    let recipient = CallContext::read_recipient(fields);
     fields.finish()?;
     let count = count.ok_or(Failure::Invalid(Invalid::NumberOfBytesRequired))?;
-    let recipient = op.admit(recipient)?;
+    let recipient = call.admit(recipient)?;
     let facts = Facts {
         recipient: recipient.as_ref().map(|r| &r.document),
         ..Facts::default()
     };
-    op.authorize_account("kms:GenerateRandom", facts)?;
+    call.authorize_account("kms:GenerateRandom", facts)?;
     if let Some(id) = key_store {
-        custom_key_store::must_give_random(op, &id)?;
+        custom_key_store::must_give_random(call, &id)?;
     }
     let mut bytes = Zeroizing::new(vec![0; usize::try_from(count).unwrap_or_default()]);
-    op.entropy().fill(&mut bytes);
+    call.entropy().fill(&mut bytes);
     match recipient {
         None => answer(&json!({ "Plaintext": BASE64.encode(&*bytes) })),
         Some(recipient) => {
             let sealed = recipient
-                .seal(&bytes, op.entropy())
+                .seal(&bytes, call.entropy())
                 .ok_or(Failure::Internal)?;
             answer(&json!({ "CiphertextForRecipient": BASE64.encode(sealed) }))
         }

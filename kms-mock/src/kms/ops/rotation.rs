@@ -15,9 +15,10 @@ use crate::{
         key::{Automatic, Generation, Key, Record},
     },
     kms::{
-        call::{Aliases, Answer, Found, Op, answer, nothing, timestamp},
+        call::{Aliases, Answer, CallContext, Found, after_in, answer, nothing, timestamp},
         error::{BadState, Failure, Limit},
         fields::{Fields, KEY_ID, Page},
+        metadata::expiration_model,
     },
     model::spec::{Origin, RotationType},
     policy::Facts,
@@ -27,9 +28,9 @@ use crate::{
 const ON_DEMAND_MAX: u32 = 25;
 const PERIOD_DAYS_DEFAULT: u32 = 365;
 
-fn find(op: &mut Op<'_>, key_id: &str, facts: Facts<'_>) -> Result<Found, Failure> {
-    let found = op.find(key_id, Aliases::Refused)?;
-    op.authorize(&found, facts)?;
+fn find(call: &mut CallContext<'_>, key_id: &str, facts: Facts<'_>) -> Result<Found, Failure> {
+    let found = call.find(key_id, Aliases::Refused)?;
+    call.authorize(&found, facts)?;
     Ok(found)
 }
 
@@ -41,7 +42,7 @@ fn must_rotate(found: &Found) -> Result<(), Failure> {
     Err(Failure::UnsupportedForKey { spec })
 }
 
-pub(crate) fn enable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn enable(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let period_days = fields.number("RotationPeriodInDays", 90, 2560);
     fields.finish()?;
@@ -49,7 +50,7 @@ pub(crate) fn enable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         rotation_period_days: period_days,
         ..Facts::default()
     };
-    let found = find(op, &key_id, facts)?;
+    let found = find(call, &key_id, facts)?;
     must_rotate_automatically(&found)?;
     found.must_be_enabled()?;
     let change = |record: &mut Record| {
@@ -58,11 +59,11 @@ pub(crate) fn enable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
             .automatic
             .filter(|automatic| period_days.is_none_or(|days| days == automatic.period_days));
         record.rotation.automatic = Some(same.unwrap_or_else(|| {
-            Automatic::starting(op.now, period_days.unwrap_or(PERIOD_DAYS_DEFAULT))
+            Automatic::starting(call.now, period_days.unwrap_or(PERIOD_DAYS_DEFAULT))
         }));
         Ok::<_, Failure>(())
     };
-    op.store().change_family(&found.key, change, |()| {})?;
+    call.store().change_family(&found.key, change, |()| {})?;
     nothing()
 }
 
@@ -83,24 +84,24 @@ fn must_not_be_replica(found: &Found) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) fn disable(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn disable(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     fields.finish()?;
-    let found = find(op, &key_id, Facts::default())?;
+    let found = find(call, &key_id, Facts::default())?;
     must_rotate_automatically(&found)?;
     found.must_be_enabled()?;
     let change = |record: &mut Record| {
         record.rotation.automatic = None;
         Ok::<_, Failure>(())
     };
-    op.store().change_family(&found.key, change, |()| {})?;
+    call.store().change_family(&found.key, change, |()| {})?;
     nothing()
 }
 
-pub(crate) fn status(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn status(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     fields.finish()?;
-    let found = find(op, &key_id, Facts::default())?;
+    let found = find(call, &key_id, Facts::default())?;
     // While a key waits for its deletion its rotation is off.
     let automatic = found
         .record
@@ -121,10 +122,10 @@ pub(crate) fn status(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     answer(&status)
 }
 
-pub(crate) fn on_demand(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn on_demand(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     fields.finish()?;
-    let found = find(op, &key_id, Facts::default())?;
+    let found = find(call, &key_id, Facts::default())?;
     found.must_be_enabled()?;
     must_rotate(&found)?;
     if matches!(
@@ -142,18 +143,18 @@ pub(crate) fn on_demand(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         Ok(())
     };
     if found.key.origin == Origin::External {
-        rotate_to_import(op, &found, within_limit)?;
+        rotate_to_import(call, &found, within_limit)?;
     } else {
-        op.store().change_family(
+        call.store().change_family(
             &found.key,
             |record| {
                 within_limit(record)?;
                 record.rotation.on_demand_count += 1;
-                let at = op.now;
+                let at = call.now;
                 let id = found.key.id();
-                Ok::<_, Failure>(record.rotate(id, at, RotationType::OnDemand, op.entropy()))
+                Ok::<_, Failure>(record.rotate(id, at, RotationType::OnDemand, call.entropy()))
             },
-            |handle| op.store().know_handle(*handle, &found.key),
+            |handle| call.store().know_handle(*handle, &found.key),
         )?;
     }
     answer(&json!({ "KeyId": &*found.key.arn }))
@@ -161,24 +162,24 @@ pub(crate) fn on_demand(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
 
 /// Every related key rotates to the material that was imported into all of them.
 fn rotate_to_import(
-    op: &Op<'_>,
+    call: &CallContext<'_>,
     found: &Found,
     within_limit: impl FnOnce(&Record) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let replicas = op.store().relatives(&found.key);
+    let replicas = call.store().relatives(&found.key);
     let others: Vec<&Key> = replicas.iter().map(|key| &**key).collect();
     Key::change_all(
-        op.store().journal(),
+        call.store().journal(),
         &found.key,
         &others,
         |record, replicas, _| {
             within_limit(record)?;
-            if !record.rotate_to_pending_import(op.now) {
+            if !record.rotate_to_pending_import(call.now) {
                 return Err(found.in_state(BadState::NoMaterialPending));
             }
             record.rotation.on_demand_count += 1;
             for replica in replicas {
-                replica.rotate_to_pending_import(op.now);
+                replica.rotate_to_pending_import(call.now);
                 replica.follow(record);
             }
             Ok(())
@@ -187,7 +188,7 @@ fn rotate_to_import(
     )
 }
 
-pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let all = fields
         .choice(
@@ -202,7 +203,7 @@ pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         .unwrap_or(false);
     let page = fields.page(100);
     fields.finish()?;
-    let found = find(op, &key_id, Facts::default())?;
+    let found = find(call, &key_id, Facts::default())?;
     must_rotate(&found)?;
     found.must_not_be_pending_deletion()?;
     if found.key.origin == Origin::External {
@@ -215,7 +216,7 @@ pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         .filter(|(_, generation)| all || generation.rotated.is_some())
         .map(|(at, generation)| (format!("{at:06}"), generation))
         .collect();
-    let entries = crate::kms::call::after_in(&page, entries, |(name, _)| name)?;
+    let entries = after_in(&page, entries, |(name, _)| name)?;
     let current = found.record.current().map(|g| g.material.handle);
     let cut = page.cut(entries, |(name, _)| name);
     answer(&cut.to_json("Rotations", |(_, generation)| {
@@ -230,7 +231,7 @@ fn list_imports(found: &Found, page: &Page, all: bool) -> Answer {
         .filter(|(_, import)| all || import.rotated.is_some())
         .map(|(at, import)| (format!("{at:06}"), import))
         .collect();
-    let entries = crate::kms::call::after_in(page, entries, |(name, _)| name)?;
+    let entries = after_in(page, entries, |(name, _)| name)?;
     let cut = page.cut(entries, |(name, _)| name);
     answer(&cut.to_json("Rotations", |(_, import)| import_entry(found, import)))
 }
@@ -253,7 +254,7 @@ fn import_entry(found: &Found, import: &Import) -> Value {
         );
     }
     if is_present {
-        let model = super::import::expiration_model(import.valid_to);
+        let model = expiration_model(import.valid_to);
         members.insert("ExpirationModel".to_owned(), model.into());
     }
     if let Some(valid_to) = import.valid_to {

@@ -10,7 +10,7 @@ use super::grant;
 use crate::{
     keys::secret::Works,
     kms::{
-        call::{Aliases, Answer, Op, absent, answer},
+        call::{Aliases, Answer, CallContext, absent, answer},
         error::Failure,
         fields::{Fields, KEY_ID},
     },
@@ -20,7 +20,7 @@ use crate::{
 
 const PUBLIC_KEY_BYTES_MAX: usize = 8192;
 
-pub(crate) fn derive(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn derive(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let algorithm = fields.required_choice(
         "KeyAgreementAlgorithm",
@@ -30,20 +30,20 @@ pub(crate) fn derive(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     let peer = fields.required_blob("PublicKey", 1, PUBLIC_KEY_BYTES_MAX);
     let tokens = fields.texts("GrantTokens", 0, 10);
     let dry_run = fields.flag("DryRun");
-    let recipient = Op::read_recipient(fields);
+    let recipient = CallContext::read_recipient(fields);
     fields.finish()?;
     grant::check_tokens(tokens)?;
     let algorithm = algorithm.ok_or_else(|| absent("keyAgreementAlgorithm"))?;
-    let recipient = op.admit(recipient)?;
-    let found = op.find(&key_id, Aliases::Accepted)?;
+    let recipient = call.admit(recipient)?;
+    let found = call.find(&key_id, Aliases::Accepted)?;
     let facts = Facts {
         key_agreement_algorithm: Some(algorithm.name()),
         recipient: recipient.as_ref().map(|r| &r.document),
         ..Facts::default()
     };
-    op.authorize(&found, facts)?;
+    call.authorize(&found, facts)?;
     found.must_be_enabled()?;
-    found.must_be_for(KeyUsage::KeyAgreement, op.operation_name())?;
+    found.must_be_for(KeyUsage::KeyAgreement, call.operation_name())?;
     let Works::Agree(key) = found.works()? else {
         return Err(Failure::Internal);
     };
@@ -56,7 +56,7 @@ pub(crate) fn derive(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         None => ("SharedSecret", BASE64.encode(&*secret)),
         Some(recipient) => {
             let sealed = recipient
-                .seal(&secret, op.entropy())
+                .seal(&secret, call.entropy())
                 .ok_or(Failure::Internal)?;
             ("CiphertextForRecipient", BASE64.encode(sealed))
         }

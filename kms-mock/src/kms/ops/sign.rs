@@ -13,17 +13,17 @@
 use aws_lc_rs::digest::{self, Digest};
 use serde_json::json;
 
-use super::{crypt::ANSWER_BYTES, grant};
+use super::grant;
 use crate::{
     keys::{
         secret::Works,
         signing::{Input, SigningKey},
     },
     kms::{
-        call::{Aliases, Answer, Found, Op, absent, answer},
+        call::{Aliases, Answer, CallContext, Found, absent, answer},
         error::{Failure, Invalid},
         fields::{Fields, KEY_ID},
-        json::Answered,
+        json::{ANSWER_BYTES, Answered},
     },
     model::spec::{KeyUsage, MessageType, SigningAlgorithm},
     policy::Facts,
@@ -36,10 +36,10 @@ const PREHASH_BYTES: usize = 64;
 const MESSAGE_TYPES: &str = "[RAW, DIGEST, EXTERNAL_MU]";
 const ALGORITHMS: &str = "[RSASSA_PSS_SHA_256, RSASSA_PSS_SHA_384, RSASSA_PSS_SHA_512, RSASSA_PKCS1_V1_5_SHA_256, RSASSA_PKCS1_V1_5_SHA_384, RSASSA_PKCS1_V1_5_SHA_512, ECDSA_SHA_256, ECDSA_SHA_384, ECDSA_SHA_512, SM2DSA, ML_DSA_SHAKE_256, ED25519_SHA_512, ED25519_PH_SHA_512]";
 
-pub(crate) fn sign(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn sign(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let mut request = Request::read(fields);
     fields.finish()?;
-    let (found, algorithm) = request.admit(op)?;
+    let (found, algorithm) = request.admit(call)?;
     let input = request.input(algorithm)?;
     if request.dry_run {
         return Err(Failure::DryRun);
@@ -54,11 +54,11 @@ pub(crate) fn sign(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
         .finish())
 }
 
-pub(crate) fn verify(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn verify(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let mut request = Request::read(fields);
     let signature = fields.required_blob("Signature", 1, SIGNATURE_BYTES_MAX);
     fields.finish()?;
-    let (found, algorithm) = request.admit(op)?;
+    let (found, algorithm) = request.admit(call)?;
     let input = request.input(algorithm)?;
     if request.dry_run {
         return Err(Failure::DryRun);
@@ -102,18 +102,18 @@ impl Request {
     }
 
     /// The key, if the caller may use it so.
-    fn admit(&mut self, op: &mut Op<'_>) -> Result<(Found, SigningAlgorithm), Failure> {
+    fn admit(&mut self, call: &mut CallContext<'_>) -> Result<(Found, SigningAlgorithm), Failure> {
         grant::check_tokens(self.tokens.take())?;
         let algorithm = self.algorithm.ok_or_else(|| absent("signingAlgorithm"))?;
-        let found = op.find(&self.key_id, Aliases::Accepted)?;
+        let found = call.find(&self.key_id, Aliases::Accepted)?;
         let facts = Facts {
             signing_algorithm: Some(algorithm.name()),
             message_type: Some(self.message_type.name()),
             ..Facts::default()
         };
-        op.authorize(&found, facts)?;
+        call.authorize(&found, facts)?;
         found.must_be_enabled()?;
-        found.must_be_for(KeyUsage::SignVerify, op.operation_name())?;
+        found.must_be_for(KeyUsage::SignVerify, call.operation_name())?;
         let accepted = found.key.spec.signing_algorithms();
         found.must_accept(&algorithm, algorithm.name(), accepted)?;
         Ok((found, algorithm))

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     kms::{
-        call::{Aliases, Answer, Op, after_in, answer, nothing},
+        call::{Aliases, Answer, CallContext, after_in, answer, nothing},
         error::{Failure, TagFault},
         fields::{Fields, KEY_ID, length},
     },
@@ -52,13 +52,13 @@ fn refuse_reserved(key: &str) -> Result<(), Failure> {
     }
 }
 
-pub(crate) fn tag(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn tag(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let tags = fields.required_structures("Tags", read_one);
     fields.finish()?;
-    let found = op.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id, Aliases::Refused)?;
     let tags = check(tags)?;
-    op.authorize(
+    call.authorize(
         &found,
         Facts {
             request_tags: Some(&tags),
@@ -78,15 +78,15 @@ pub(crate) fn tag(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     nothing()
 }
 
-pub(crate) fn untag(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn untag(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let keys = fields.required_texts("TagKeys");
     fields.finish()?;
-    let found = op.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id, Aliases::Refused)?;
     for key in &keys {
         refuse_reserved(key)?;
     }
-    op.authorize(
+    call.authorize(
         &found,
         Facts {
             request_tag_keys: Some(&keys),
@@ -102,12 +102,12 @@ pub(crate) fn untag(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
     nothing()
 }
 
-pub(crate) fn list(op: &mut Op<'_>, fields: &mut Fields) -> Answer {
+pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     let key_id = fields.required_text("KeyId", KEY_ID);
     let page = fields.page(50);
     fields.finish()?;
-    let found = op.find(&key_id, Aliases::Refused)?;
-    op.authorize(&found, Facts::default())?;
+    let found = call.find(&key_id, Aliases::Refused)?;
+    call.authorize(&found, Facts::default())?;
     let tags: Vec<(&String, &String)> = found.record.tags.iter().collect();
     let tags = after_in(&page, tags, |(key, _)| key)?;
     let cut = page.cut(tags, |(key, _)| key);

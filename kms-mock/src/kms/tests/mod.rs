@@ -21,18 +21,22 @@ mod pages;
 mod pairs;
 mod xks_proxy;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use nsm_sim::clock::{SettableClock, UnixMillis};
+use nsm_sim::{
+    clock::{SettableClock, UnixMillis},
+    seed::WorldSeed,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
 use crate::{
-    policy::{Policy, PolicyKind},
+    audit::AuditRecord,
+    policy::{Caller, Policy, PolicyKind},
     recipient::tests::{EnclaveKey, JsonVerifier, corpus, json_document},
-    world::principal::Principal,
+    world::{principal::Principal, request_id::RequestId},
 };
 
 const ACCOUNT: &str = "123456789012";
