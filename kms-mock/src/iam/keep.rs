@@ -1,15 +1,16 @@
 //! Identities as rows of the data directory, and back.
 //!
-//! Source of truth: `crate::keys::keep`. Policies are kept as their texts and
+//! Source of truth: `crate::journal` (how a domain keeps its rows). Policies are kept as their texts and
 //! read again by the readers that accepted them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use nsm_sim::clock::UnixMillis;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
@@ -22,13 +23,108 @@ use super::{
     state::Change,
     terms::{SessionTags, Terms},
 };
-use crate::{
-    journal::{Batch, Table, key_of},
-    keys::keep::{
-        AccessKeyRow, BadRow, EntityRow, GroupRow, HolderRow, ManagedPolicyRow, RoleRow, StatusRow,
-        UserRow,
-    },
-};
+use crate::journal::{BadRow, Batch, ReadError, Snapshot, Table, key_of, two_parts};
+
+/// By account and name.
+const ROLES: Table = Table("roles");
+/// By account and name.
+const USERS: Table = Table("users");
+/// By account and name.
+const GROUPS: Table = Table("groups");
+/// Managed policies, by account and ARN.
+const POLICIES: Table = Table("policies");
+/// By access key id.
+const ACCESS_KEYS: Table = Table("access_keys");
+
+/// Every table of identities.
+pub(crate) const TABLES: &[Table] = &[ROLES, USERS, GROUPS, POLICIES, ACCESS_KEYS];
+
+/// What roles and users have alike; account and name are the row's key.
+#[derive(Serialize, Deserialize)]
+struct EntityRow {
+    path: String,
+    id: String,
+    created: u64,
+    inline: BTreeMap<String, String>,
+    attached: BTreeSet<String>,
+    tags: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boundary: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RoleRow {
+    entity: EntityRow,
+    trust: String,
+    max_session_secs: u64,
+    description: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct UserRow {
+    entity: EntityRow,
+    keys: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    groups: BTreeSet<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct GroupRow {
+    entity: EntityRow,
+}
+
+/// A managed policy of an account; account and ARN are the row's key.
+#[derive(Serialize, Deserialize)]
+struct ManagedPolicyRow {
+    name: String,
+    path: String,
+    id: String,
+    created: u64,
+    updated: u64,
+    description: Option<String>,
+    tags: Vec<(String, String)>,
+    /// Text and time of each version.
+    versions: BTreeMap<u32, (String, u64)>,
+    default: u32,
+    next: u32,
+}
+
+/// An access key; its id is the row's key.
+#[derive(Serialize, Deserialize)]
+struct AccessKeyRow {
+    holder: HolderRow,
+    created: u64,
+    status: StatusRow,
+    secret: String,
+    token: Option<String>,
+    expiration: Option<u64>,
+    session_policies: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    session_tags: Vec<(String, String)>,
+    /// Keys of those tags that sessions of the session have too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    transitive: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source_identity: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum HolderRow {
+    Root(String),
+    /// Account and name.
+    User(String, String),
+    /// Account, role and session.
+    Session(String, String, String),
+    /// Account, name, and the user who asked for it unless it was the root user.
+    Federated(String, String, Option<String>),
+}
+
+#[derive(Serialize, Deserialize)]
+enum StatusRow {
+    Active,
+    Inactive,
+    Deleted,
+}
 
 /// What a change writes.
 pub(super) fn put(batch: &mut Batch, change: &Change) {
@@ -38,45 +134,39 @@ pub(super) fn put(batch: &mut Batch, change: &Change) {
     match change {
         Change::RolePut { account, role } => {
             let key = key_of(&[account, &role.entity.name]);
-            batch.put(Table::Roles, key, &role_row(role));
+            batch.put(ROLES, key, &role_row(role));
         }
-        Change::RoleGone { account, name } => batch.delete(Table::Roles, key_of(&[account, name])),
+        Change::RoleGone { account, name } => batch.delete(ROLES, key_of(&[account, name])),
         Change::UserPut { account, user } => {
             let row = UserRow {
                 entity: entity_row(&user.entity),
                 keys: user.keys.clone(),
                 groups: user.groups.clone(),
             };
-            batch.put(Table::Users, key_of(&[account, &user.entity.name]), &row);
+            batch.put(USERS, key_of(&[account, &user.entity.name]), &row);
         }
-        Change::UserGone { account, name } => batch.delete(Table::Users, key_of(&[account, name])),
+        Change::UserGone { account, name } => batch.delete(USERS, key_of(&[account, name])),
         Change::GroupPut { account, group } => {
             let entity = entity_row(&group.entity);
             let key = key_of(&[account, &group.entity.name]);
-            batch.put(Table::Groups, key, &GroupRow { entity });
+            batch.put(GROUPS, key, &GroupRow { entity });
         }
         Change::GroupGone { account, name } => {
-            batch.delete(Table::Groups, key_of(&[account, name]));
+            batch.delete(GROUPS, key_of(&[account, name]));
         }
         Change::PolicyPut { account, policy } => {
             let key = key_of(&[account, &policy.arn]);
-            batch.put(Table::Policies, key, &policy_row(policy));
+            batch.put(POLICIES, key, &policy_row(policy));
         }
         Change::PolicyGone { account, arn } => {
-            batch.delete(Table::Policies, key_of(&[account, arn]));
+            batch.delete(POLICIES, key_of(&[account, arn]));
         }
         Change::KeyPut { key } => {
             let id = key.credentials.access_key_id.as_bytes();
-            batch.put(Table::AccessKeys, id, &access_key_row(key));
+            batch.put(ACCESS_KEYS, id, &access_key_row(key));
         }
         Change::AllGone => {
-            for table in [
-                Table::Roles,
-                Table::Users,
-                Table::Groups,
-                Table::Policies,
-                Table::AccessKeys,
-            ] {
+            for table in [ROLES, USERS, GROUPS, POLICIES, ACCESS_KEYS] {
                 batch.empty(table);
             }
         }
@@ -175,17 +265,35 @@ fn identity(text: &str) -> Result<Document, BadRow> {
 }
 
 fn bad_policy(error: DocumentError) -> BadRow {
-    BadRow::because(format!("a policy is none: {error}"))
+    BadRow::because(format!("holds a policy that does not parse: {error}"))
 }
 
 impl Iam {
-    /// Puts a role in place that the data directory has.
-    pub(crate) fn restore_role(
-        &self,
-        account: &str,
-        name: &str,
-        row: RoleRow,
-    ) -> Result<(), BadRow> {
+    /// Puts everything in place that the data directory has.
+    pub(crate) fn load(&self, snapshot: &Snapshot) -> Result<(), ReadError> {
+        snapshot.each(ROLES, |name, row| {
+            let (account, name) = two_parts(name)?;
+            self.restore_role(account, name, row)
+        })?;
+        snapshot.each(USERS, |name, row| {
+            let (account, name) = two_parts(name)?;
+            self.restore_user(account, name, row)
+        })?;
+        // A directory that was begun before there were groups has no table of them.
+        if snapshot.has(GROUPS)? {
+            snapshot.each(GROUPS, |name, row| {
+                let (account, name) = two_parts(name)?;
+                self.restore_group(account, name, row)
+            })?;
+        }
+        snapshot.each(POLICIES, |name, row| {
+            let (account, arn) = two_parts(name)?;
+            self.restore_policy(account, arn, row)
+        })?;
+        snapshot.each(ACCESS_KEYS, |id, row| self.restore_access_key(id, row))
+    }
+
+    fn restore_role(&self, account: &str, name: &str, row: RoleRow) -> Result<(), BadRow> {
         let role = Role {
             entity: entity(Who::role(account, name), row.entity)?,
             trust: Document::kept_trust(&row.trust).map_err(bad_policy)?,
@@ -197,13 +305,7 @@ impl Iam {
         Ok(())
     }
 
-    /// Puts a user in place that the data directory has.
-    pub(crate) fn restore_user(
-        &self,
-        account: &str,
-        name: &str,
-        row: UserRow,
-    ) -> Result<(), BadRow> {
+    fn restore_user(&self, account: &str, name: &str, row: UserRow) -> Result<(), BadRow> {
         let user = User {
             entity: entity(Who::user(account, name), row.entity)?,
             keys: row.keys,
@@ -214,13 +316,7 @@ impl Iam {
         Ok(())
     }
 
-    /// Puts a group in place that the data directory has.
-    pub(crate) fn restore_group(
-        &self,
-        account: &str,
-        name: &str,
-        row: GroupRow,
-    ) -> Result<(), BadRow> {
+    fn restore_group(&self, account: &str, name: &str, row: GroupRow) -> Result<(), BadRow> {
         let group = Group {
             entity: entity(Who::group(account, name), row.entity)?,
         };
@@ -229,8 +325,7 @@ impl Iam {
         Ok(())
     }
 
-    /// Puts a managed policy in place that the data directory has.
-    pub(crate) fn restore_policy(
+    fn restore_policy(
         &self,
         account: &str,
         arn: &str,
@@ -259,8 +354,7 @@ impl Iam {
         Ok(())
     }
 
-    /// Puts an access key in place that the data directory has.
-    pub(crate) fn restore_access_key(&self, id: &str, row: AccessKeyRow) -> Result<(), BadRow> {
+    fn restore_access_key(&self, id: &str, row: AccessKeyRow) -> Result<(), BadRow> {
         let credentials = Credentials {
             access_key_id: id.to_owned(),
             secret_access_key: Zeroizing::new(row.secret),

@@ -16,7 +16,7 @@ mod error;
 mod federation;
 mod groups;
 mod identity;
-mod keep;
+pub(crate) mod keep;
 mod managed;
 mod names;
 mod query;
@@ -191,7 +191,7 @@ impl Changing<'_> {
             |changes| {
                 drop(self.seen.take());
                 let mut state = iam.state.write().unwrap_or_else(PoisonError::into_inner);
-                for change in changes.drain(..) {
+                for change in changes {
                     state.apply(change);
                 }
                 iam.version.fetch_add(1, Ordering::SeqCst);

@@ -16,8 +16,10 @@ use redb::{
     Database, DatabaseError, ReadableDatabase, StorageError, TableError, backends::FileBackend,
 };
 
-use super::{SCHEMA, Table};
-use crate::keys::keep::{self, SCHEMA_ROW, SEQUENCE};
+use super::{
+    error::DataDirError,
+    row::{SCHEMA, SCHEMA_ROW, SEQUENCE, Table, WORLD, decode, encode},
+};
 
 const FILE: &str = "world.redb";
 /// The file while it is being made.
@@ -29,98 +31,18 @@ const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 /// world's own memory, so that few are ever asked for again.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
-/// Why a data directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DataDirError {
-    /// It cannot be made, read or written.
-    #[error(
-        "the data directory {}: {source}; give --data-dir a directory that this user may write", dir.display()
-    )]
-    Unusable {
-        /// The directory.
-        dir: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// Another server has it.
-    #[error(
-        "the data directory {} is in use by another server; stop that one, or give each its own \
-         --data-dir", dir.display()
-    )]
-    InUse {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// There are files in it, and none is ours.
-    #[error(
-        "the directory {} has files of something else ({found}) and no kms-mock data; nothing was \
-         changed, give --data-dir an empty or new directory", dir.display()
-    )]
-    Foreign {
-        /// The directory.
-        dir: PathBuf,
-        /// One of the files.
-        found: String,
-    },
-    /// There is a file of the right name that kms-mock did not make.
-    #[error(
-        "{} was not made by kms-mock; nothing was changed, give --data-dir another directory", file.display()
-    )]
-    NotOurs {
-        /// The file.
-        file: PathBuf,
-    },
-    /// A newer kms-mock wrote it.
-    #[error(
-        "{} has layout {found}, this kms-mock knows {SCHEMA} and older; nothing was changed, start \
-         it with the kms-mock that wrote it or a newer one", file.display()
-    )]
-    Newer {
-        /// The file.
-        file: PathBuf,
-        /// The version of its layout.
-        found: u32,
-    },
-    /// It cannot be read any more.
-    #[error(
-        "{} is damaged: {what}; nothing was changed, put a copy of the directory back that was \
-         made while no server ran, or move it away to start anew", file.display()
-    )]
-    Damaged {
-        /// The file.
-        file: PathBuf,
-        /// What was found.
-        what: String,
-    },
-    /// The world in it has another seed than the one asked for.
-    #[error(
-        "the world in {} was made with another --seed; leave --seed out to go on with it, or give \
-         another --data-dir", dir.display()
-    )]
-    OtherSeed {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// It was read, but cannot be written.
-    #[error(transparent)]
-    Unwritten(#[from] super::Unwritten),
-}
-
 /// A directory that is ours.
-pub(crate) struct Opened {
-    pub(crate) database: Database,
-    pub(crate) file: PathBuf,
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) file: PathBuf,
     /// Held while the directory is used.
-    pub(crate) lock: File,
+    pub(super) lock: File,
 }
 
-/// Opens a directory, and makes what is not there yet.
-pub(crate) fn open(dir: &Path) -> Result<Opened, DataDirError> {
-    let unusable = |source| DataDirError::Unusable {
-        dir: dir.to_owned(),
-        source,
-    };
+/// Opens a directory, and makes what is not there yet: a new file has all of
+/// `tables`.
+pub(super) fn open(dir: &Path, tables: &[&[Table]]) -> Result<Opened, DataDirError> {
+    let unusable = unusable(dir);
     let file = dir.join(FILE);
     let is_known = file.try_exists().map_err(unusable)?;
     if !is_known {
@@ -135,11 +57,11 @@ pub(crate) fn open(dir: &Path) -> Result<Opened, DataDirError> {
     let lock = lock(dir)?;
     // Another server may have made it before we had the lock.
     if !file.try_exists().map_err(unusable)? {
-        if let Err(source) = keep_others_out(dir) {
+        if let Err(cause) = keep_others_out(dir) {
             drop(std::fs::remove_file(dir.join(LOCK))); // nothing of ours is left
-            return Err(unusable(source));
+            return Err(unusable(cause));
         }
-        make_database(dir, &file)?;
+        make_database(dir, &file, tables)?;
     }
     let database = open_file(&file)?;
     Ok(Opened {
@@ -147,6 +69,13 @@ pub(crate) fn open(dir: &Path) -> Result<Opened, DataDirError> {
         file,
         lock,
     })
+}
+
+fn unusable(dir: &Path) -> impl Fn(io::Error) -> DataDirError + Copy + '_ {
+    |cause| DataDirError::Unusable {
+        dir: dir.to_owned(),
+        cause,
+    }
 }
 
 fn make_directory(dir: &Path) -> io::Result<()> {
@@ -181,17 +110,14 @@ fn keep_others_out(dir: &Path) -> io::Result<()> {
 }
 
 fn lock(dir: &Path) -> Result<File, DataDirError> {
-    let unusable = |source| DataDirError::Unusable {
-        dir: dir.to_owned(),
-        source,
-    };
+    let unusable = unusable(dir);
     let lock = private().open(dir.join(LOCK)).map_err(unusable)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(DataDirError::InUse {
             dir: dir.to_owned(),
         }),
-        Err(TryLockError::Error(source)) => Err(unusable(source)),
+        Err(TryLockError::Error(cause)) => Err(unusable(cause)),
     }
 }
 
@@ -204,11 +130,8 @@ fn private() -> OpenOptions {
     options
 }
 
-fn make_database(dir: &Path, file: &Path) -> Result<(), DataDirError> {
-    let unusable = |source| DataDirError::Unusable {
-        dir: dir.to_owned(),
-        source,
-    };
+fn make_database(dir: &Path, file: &Path, tables: &[&[Table]]) -> Result<(), DataDirError> {
+    let unusable = unusable(dir);
     let new = dir.join(NEW_FILE);
     match std::fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unusable(error)),
@@ -218,13 +141,13 @@ fn make_database(dir: &Path, file: &Path) -> Result<(), DataDirError> {
     let made = || -> Result<(), redb::Error> {
         let database = builder().create_with_backend(FileBackend::new(handle)?)?;
         let transaction = database.begin_write()?;
-        for table in Table::ALL {
+        for table in tables.iter().copied().flatten() {
             transaction.open_table(table.definition())?;
         }
         {
-            let mut world = transaction.open_table(Table::World.definition())?;
-            world.insert(SCHEMA_ROW.as_bytes(), keep::encode(&SCHEMA).as_slice())?;
-            world.insert(SEQUENCE.as_bytes(), keep::encode(&0_u64).as_slice())?;
+            let mut world = transaction.open_table(WORLD.definition())?;
+            world.insert(SCHEMA_ROW.as_bytes(), encode(&SCHEMA).as_slice())?;
+            world.insert(SEQUENCE.as_bytes(), encode(&0_u64).as_slice())?;
         }
         transaction.commit()?;
         Ok(())
@@ -251,10 +174,7 @@ fn open_file(file: &Path) -> Result<Database, DataDirError> {
         file: file.to_owned(),
         what,
     };
-    let unusable = |source| DataDirError::Unusable {
-        dir: file.to_owned(),
-        source,
-    };
+    let unusable = unusable(file);
     let mut start = [0; MAGIC.len()];
     let mut handle = File::open(file).map_err(unusable)?;
     let length = handle.metadata().map_err(unusable)?.len();
@@ -275,12 +195,12 @@ fn open_file(file: &Path) -> Result<Database, DataDirError> {
         builder()
             .set_check_integrity_on_open(true)
             .open(file)
-            .map_err(redb_says)
+            .map_err(open_error)
     });
     let database = match opened {
         Ok(Ok(database)) => database,
-        Ok(Err(Told::Io(source))) => return Err(unusable(source)),
-        Ok(Err(Told::Damage(what))) | Err(what) => return Err(damaged(what)),
+        Ok(Err(OpenError::System(cause))) => return Err(unusable(cause)),
+        Ok(Err(OpenError::Damage(what))) | Err(what) => return Err(damaged(what)),
     };
     match schema_of(&database) {
         Ok(Some(SCHEMA)) => Ok(database),
@@ -288,7 +208,9 @@ fn open_file(file: &Path) -> Result<Database, DataDirError> {
             file: file.to_owned(),
             found,
         }),
-        Ok(Some(found)) => Err(damaged(format!("there is no layout {found}"))),
+        Ok(Some(found)) => Err(damaged(format!(
+            "it says that it has layout {found}, which no kms-mock ever wrote"
+        ))),
         Ok(None) => Err(DataDirError::NotOurs {
             file: file.to_owned(),
         }),
@@ -297,35 +219,35 @@ fn open_file(file: &Path) -> Result<Database, DataDirError> {
 }
 
 /// Opens a file again that this process has had open, without looking through it.
-pub(crate) fn reopen(file: &Path) -> Result<Database, DatabaseError> {
+pub(super) fn reopen(file: &Path) -> Result<Database, DatabaseError> {
     builder().open(file)
 }
 
-enum Told {
-    Io(io::Error),
+enum OpenError {
+    System(io::Error),
     Damage(String),
 }
 
-fn redb_says(error: DatabaseError) -> Told {
+fn open_error(error: DatabaseError) -> OpenError {
     match error {
         DatabaseError::Storage(StorageError::Io(error))
             if error.kind() != io::ErrorKind::UnexpectedEof
                 && error.kind() != io::ErrorKind::InvalidData
                 && error.kind() != io::ErrorKind::InvalidInput =>
         {
-            Told::Io(error)
+            OpenError::System(error)
         }
-        error => Told::Damage(error.to_string()),
+        error => OpenError::Damage(error.to_string()),
     }
 }
 
-/// The library promises errors for damaged files. Should it panic all the same,
-/// that is one too.
-pub(crate) fn unpanicked<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+/// The library promises errors for damaged files. A panic of it counts as one.
+pub(super) fn unpanicked<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        format!("reading it failed ({})", text.unwrap_or("no reason given"))
+        let why = text.unwrap_or("no reason given");
+        format!("the database library panicked while reading it ({why})")
     })
 }
 
@@ -333,7 +255,7 @@ pub(crate) fn unpanicked<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 fn schema_of(database: &Database) -> Result<Option<u32>, String> {
     let read = || -> Result<Option<u32>, Box<dyn std::error::Error + Send + Sync>> {
         let transaction = database.begin_read()?;
-        let world = match transaction.open_table(Table::World.definition()) {
+        let world = match transaction.open_table(WORLD.definition()) {
             Ok(world) => world,
             Err(TableError::Storage(error)) => return Err(error.into()),
             Err(_) => return Ok(None),
@@ -341,7 +263,7 @@ fn schema_of(database: &Database) -> Result<Option<u32>, String> {
         let Some(row) = world.get(SCHEMA_ROW.as_bytes())? else {
             return Ok(None);
         };
-        Ok(Some(keep::decode(row.value())?))
+        Ok(Some(decode(row.value())?))
     };
     unpanicked(|| read().map_err(|error| error.to_string()))?
 }

@@ -19,12 +19,10 @@ use std::{
 use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use super::{
-    Row, Table, Unwritten,
+    change::Noted,
     directory::{self, Opened},
-};
-use crate::keys::{
-    keep::{self, SEQUENCE},
-    key::Key,
+    error::Unwritten,
+    row::{Row, SEQUENCE, Table, WORLD, decode, encode},
 };
 
 /// Changes that may wait; each is a caller of its own, who waits with it.
@@ -33,13 +31,13 @@ const QUEUE_MAX: usize = 1024;
 /// milliseconds.
 const SHARED_MAX: usize = 1024;
 const SHARED_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How old the note of a key's last use may be on disk.
+/// How old on disk a row may be that is noted and not written by each change.
 const NOTES_EVERY: Duration = Duration::from_secs(1);
 
 /// A world's file, open.
-pub(crate) struct Writer {
+pub(super) struct Writer {
     /// Held shared by changes, alone by what clears the world.
-    pub(crate) world: RwLock<()>,
+    pub(super) world: RwLock<()>,
     /// `None` once closed.
     queue: RwLock<Option<SyncSender<Submission>>>,
     /// Rows of changes that went on without waiting; `None` while changes wait.
@@ -48,9 +46,15 @@ pub(crate) struct Writer {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Keys whose last use is not on disk.
+/// What has a row that is not on disk.
 #[derive(Default)]
-struct Notes(Mutex<Vec<Arc<Key>>>);
+struct Notes(Mutex<Vec<Arc<dyn Noted>>>);
+
+impl Notes {
+    fn all(&self) -> MutexGuard<'_, Vec<Arc<dyn Noted>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 struct Submission {
     rows: Vec<Row>,
@@ -68,7 +72,7 @@ impl Writer {
     ///
     /// # Errors
     /// The system's, if there is no thread to be had.
-    pub(crate) fn start(opened: Opened, sequence: u64) -> std::io::Result<Arc<Self>> {
+    pub(super) fn start(opened: Opened, sequence: u64) -> std::io::Result<Arc<Self>> {
         let file = opened.file;
         let reopen = Box::new(move || Ok(directory::reopen(&file)?));
         Self::start_on(opened.database, reopen, opened.lock, sequence)
@@ -107,7 +111,7 @@ impl Writer {
     }
 
     /// Returns when the rows are durable.
-    pub(crate) fn commit(&self, rows: Vec<Row>) -> Result<(), Unwritten> {
+    pub(super) fn commit(&self, rows: Vec<Row>) -> Result<(), Unwritten> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -134,23 +138,22 @@ impl Writer {
         queue.send(submission).map_err(|_| Unwritten::Closed)
     }
 
-    pub(crate) fn defer(&self) {
+    pub(super) fn defer(&self) {
         self.deferred().get_or_insert_default();
     }
 
     /// Writes what was deferred, in one transaction.
-    pub(crate) fn sync(&self) -> Result<(), Unwritten> {
+    pub(super) fn sync(&self) -> Result<(), Unwritten> {
         let rows = self.deferred().take().unwrap_or_default();
         self.wait_for(rows)
     }
 
-    pub(crate) fn note_use(&self, key: &Arc<Key>) {
-        let mut notes = self.notes.0.lock().unwrap_or_else(PoisonError::into_inner);
-        notes.push(Arc::clone(key));
+    pub(super) fn note(&self, noted: Arc<dyn Noted>) {
+        self.notes.all().push(noted);
     }
 
     /// Writes what waits, then ends the thread.
-    pub(crate) fn close(&self) {
+    pub(super) fn close(&self) {
         drop(
             self.queue
                 .write()
@@ -167,9 +170,8 @@ impl Writer {
         {
             tracing::error!("the thread that writes the data directory panicked");
         }
-        // Keys know their journal: without this neither would ever be freed.
-        let mut notes = self.notes.0.lock().unwrap_or_else(PoisonError::into_inner);
-        notes.clear();
+        // What was noted since is not written any more.
+        self.notes.all().clear();
     }
 }
 
@@ -225,19 +227,18 @@ impl Kept {
         if !notes.is_empty()
             && let Err(error) = self.write(&notes.iter().collect::<Vec<_>>())
         {
-            tracing::warn!(%error, "writing when keys were last used");
+            tracing::warn!(%error, "writing what was noted since the last second");
         }
     }
 
-    /// The rows of keys that were used, if it is time to write them.
+    /// The rows of what was noted, if it is time to write them.
     fn due_notes(&mut self) -> Vec<Row> {
         if self.noted.elapsed() < NOTES_EVERY {
             return Vec::new();
         }
         self.noted = Instant::now();
-        let keys =
-            std::mem::take(&mut *self.notes.0.lock().unwrap_or_else(PoisonError::into_inner));
-        keys.iter().filter_map(|key| key.take_note()).collect()
+        let noted = std::mem::take(&mut *self.notes.all());
+        noted.iter().filter_map(|one| one.take_row()).collect()
     }
 
     /// One transaction.
@@ -292,10 +293,9 @@ fn transact(database: &Database, rows: &[&Row], sequence: u64) -> Result<(), Any
         let mut open = OpenTables::new(&transaction);
         for row in rows {
             match row {
-                // The key may have been deleted since it was used.
-                Row::Put(Table::Uses, key, _)
-                    if open.table(Table::Keys)?.get(key.as_slice())?.is_none() => {}
-                Row::Put(table, key, value) => {
+                Row::PutBeside(_, key, _, beside)
+                    if open.table(*beside)?.get(key.as_slice())?.is_none() => {}
+                Row::Put(table, key, value) | Row::PutBeside(table, key, value, _) => {
                     open.table(*table)?
                         .insert(key.as_slice(), value.as_slice())?;
                 }
@@ -312,8 +312,8 @@ fn transact(database: &Database, rows: &[&Row], sequence: u64) -> Result<(), Any
                 },
             }
         }
-        let sequence = keep::encode(&sequence);
-        open.table(Table::World)?
+        let sequence = encode(&sequence);
+        open.table(WORLD)?
             .insert(SEQUENCE.as_bytes(), sequence.as_slice())?;
     }
     transaction.commit()?;
@@ -323,14 +323,15 @@ fn transact(database: &Database, rows: &[&Row], sequence: u64) -> Result<(), Any
 /// The tables of a transaction, each opened when it is first needed.
 struct OpenTables<'t> {
     transaction: &'t WriteTransaction,
-    open: [Option<redb::Table<'t, &'static [u8], &'static [u8]>>; Table::ALL.len()],
+    /// Few, so that looking through them is quicker than hashing their names.
+    open: Vec<(Table, redb::Table<'t, &'static [u8], &'static [u8]>)>,
 }
 
 impl<'t> OpenTables<'t> {
     fn new(transaction: &'t WriteTransaction) -> Self {
         Self {
             transaction,
-            open: [const { None }; Table::ALL.len()],
+            open: Vec::new(),
         }
     }
 
@@ -338,35 +339,38 @@ impl<'t> OpenTables<'t> {
         &mut self,
         table: Table,
     ) -> Result<&mut redb::Table<'t, &'static [u8], &'static [u8]>, AnyError> {
-        let place = &mut self.open[table as usize]; // one place for each table
-        if place.is_none() {
-            *place = Some(self.transaction.open_table(table.definition())?);
-        }
-        place
-            .as_mut()
-            .ok_or_else(|| unreachable!("it was just opened"))
+        let place = match self.open.iter().position(|(open, _)| *open == table) {
+            Some(place) => place,
+            None => {
+                let opened = self.transaction.open_table(table.definition())?;
+                self.open.push((table, opened));
+                self.open.len() - 1
+            }
+        };
+        let (_, opened) = self.open.get_mut(place).expect("it is open at that place");
+        Ok(opened)
     }
 
     /// Leaves a table with no rows.
     fn empty(&mut self, table: Table) -> Result<(), AnyError> {
-        self.open[table as usize] = None;
+        self.open.retain(|(open, _)| *open != table);
         self.transaction.delete_table(table.definition())?;
         self.table(table).map(|_| ())
     }
 }
 
 /// The number of the last transaction in a file.
-pub(crate) fn sequence_of(database: &Database) -> Result<u64, AnyError> {
+pub(super) fn sequence_of(database: &Database) -> Result<u64, AnyError> {
     let transaction = database.begin_read()?;
-    let world = transaction.open_table(Table::World.definition())?;
+    let world = transaction.open_table(WORLD.definition())?;
     let row = world.get(SEQUENCE.as_bytes())?;
     let row = row.ok_or("the file does not say which change was its last")?;
-    Ok(keep::decode(row.value())?)
+    Ok(decode(row.value())?)
 }
 
 fn size_of(rows: &[Row]) -> usize {
     let size = |row: &Row| match row {
-        Row::Put(_, key, value) => key.len() + value.len(),
+        Row::Put(_, key, value) | Row::PutBeside(_, key, value, _) => key.len() + value.len(),
         Row::Delete(_, key) | Row::DeletePrefix(_, key) => key.len(),
     };
     rows.iter().map(size).sum()

@@ -12,7 +12,7 @@ use std::{
 use nsm_sim::clock::UnixMillis;
 
 use super::{keep, xks::Proxy};
-use crate::journal::{Journal, Table, Unwritten};
+use crate::journal::{Journal, Unwritten};
 
 /// A custom key store.
 #[derive(Clone, Debug)]
@@ -158,20 +158,22 @@ impl CustomKeyStores {
                 });
                 Ok::<_, Unwritten>((alone, store))
             },
-            |(_, store)| {
+            |(_alone, store)| {
+                let is_there = store.is_some();
                 if let Some(store) = store {
-                    self.restore(store.clone());
+                    self.restore(store);
                 }
+                is_there
             },
         )?;
-        Ok(changed.1.is_some())
+        Ok(changed)
     }
 
     pub(crate) fn remove(&self, id: &str) -> Result<(), Unwritten> {
-        let _held = self.journal.change(
+        self.journal.change(
             |batch| {
                 let alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-                batch.delete(Table::KeyStores, id);
+                batch.delete(keep::KEY_STORES, id);
                 Ok::<_, Unwritten>(alone)
             },
             |_| {
@@ -179,8 +181,7 @@ impl CustomKeyStores {
                 shelf.by_id.remove(id);
                 shelf.keys.remove(id);
             },
-        )?;
-        Ok(())
+        )
     }
 
     pub(crate) fn add_key(&self, id: &Arc<str>, arn: &Arc<str>) {

@@ -1,18 +1,15 @@
-//! What the rows of the file look like: CBOR maps with short member names, so
-//! that a member can be added without a new layout. Names of specs, states and
-//! operations are AWS's; times are milliseconds since 1970.
+//! Keys and what belongs to them as rows of the data directory, and back.
+//!
+//! Source of truth: `crate::journal` (how a domain keeps its rows). Names of specs,
+//! states and operations are AWS's; times are milliseconds since 1970.
 //!
 //! Members that have their usual value are left out: a symmetric key under the
 //! default policy takes about a hundred bytes beside its ARN.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use nsm_sim::clock::UnixMillis;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use zeroize::Zeroizing;
 
@@ -29,64 +26,29 @@ use super::{
     xks::Proxy,
 };
 use crate::{
-    journal::{Batch, Table, key_of},
+    journal::{BadRow, Batch, SecretBytes, Table, WORLD, key_of},
     model::spec::{KeySpec, KeyUsage, Origin, RotationType},
     policy::{Constraint, GRANT_OPERATIONS, Grant, Policy},
 };
 
-pub(crate) const SCHEMA_ROW: &str = "schema";
-pub(crate) const SEQUENCE: &str = "sequence";
-/// How often the world was started.
-pub(crate) const STARTS: &str = "starts";
-pub(crate) const SEED: &str = "seed";
-pub(crate) const AUTHORITY: &str = "authority";
-/// The secret that seals import tokens.
+/// All material of keys, by their ARN.
+pub(crate) const KEYS: Table = Table("keys");
+/// The present primary key of each multi-Region key, by the ARN of its first one.
+pub(crate) const FAMILIES: Table = Table("families");
+/// By key ARN and grant id.
+pub(crate) const GRANTS: Table = Table("grants");
+/// Last uses, by key ARN.
+pub(crate) const USES: Table = Table("uses");
+/// By alias ARN.
+pub(crate) const ALIASES: Table = Table("aliases");
+/// Custom key stores, by id.
+pub(crate) const KEY_STORES: Table = Table("key_stores");
+
+/// Every table of keys and of what belongs to them.
+pub(crate) const TABLES: &[Table] = &[KEYS, FAMILIES, GRANTS, USES, ALIASES, KEY_STORES];
+
+/// The name of the row with the secret that seals import tokens.
 pub(crate) const IMPORT_TOKENS: &str = "import_tokens";
-/// Digest of the seed file that was planted.
-pub(crate) const SEED_FILE: &str = "seed_file";
-
-/// A row that this program would not have written.
-#[derive(Debug, thiserror::Error)]
-#[error("a row cannot be read: {0}")]
-pub(crate) struct BadRow(pub(crate) Cow<'static, str>);
-
-impl BadRow {
-    pub(crate) fn because(what: impl Into<Cow<'static, str>>) -> Self {
-        Self(what.into())
-    }
-}
-
-pub(crate) fn encode(row: &impl Serialize) -> Zeroizing<Vec<u8>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(256));
-    ciborium::into_writer(row, &mut *bytes).expect("rows are plain data, and memory takes them");
-    bytes
-}
-
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadRow> {
-    ciborium::from_reader(bytes).map_err(|error| BadRow(error.to_string().into()))
-}
-
-/// A CBOR byte string that is wiped from memory.
-#[derive(Clone)]
-pub(crate) struct SecretBytes(pub(crate) Zeroizing<Vec<u8>>);
-
-impl SecretBytes {
-    fn of(bytes: &[u8]) -> Self {
-        Self(Zeroizing::new(bytes.to_vec()))
-    }
-}
-
-impl Serialize for SecretBytes {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for SecretBytes {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        ByteBuf::deserialize(deserializer).map(|bytes| Self(Zeroizing::new(bytes.into_vec())))
-    }
-}
 
 /// A key with all its material.
 #[derive(Serialize, Deserialize)]
@@ -185,7 +147,7 @@ fn is_empty_map(map: &Cow<'_, BTreeMap<String, String>>) -> bool {
 /// Puts a key's row, as `record` has it.
 pub(crate) fn put_key(batch: &mut Batch, key: &Key, record: &Record) {
     if !batch.is_ignored() {
-        batch.put(Table::Keys, key.arn.as_bytes(), &KeyRow::of(key, record));
+        batch.put(KEYS, key.arn.as_bytes(), &KeyRow::of(key, record));
     }
 }
 
@@ -275,14 +237,17 @@ impl<'a> KeyRow<'a> {
         let material = |secret: &SecretBytes| {
             let secret = <[u8; 32]>::try_from(secret.0.as_slice())
                 .map(Zeroizing::new)
-                .map_err(|_| BadRow::because("key material does not have 32 bytes"))?;
+                .map_err(|_| BadRow::because("holds key material that is not 32 bytes long"))?;
             Ok(Arc::new(SymmetricMaterial::new(&secret, id)))
         };
         let secret = |private: &SecretBytes, public: Option<ByteBuf>| {
             let public = public.map(|public| public.into_vec().into());
             Secret::restore(spec, usage, &private.0, public)
                 .map(Arc::new)
-                .ok_or_else(|| BadRow::because("a private key is none"))
+                .ok_or_else(|| {
+                    let spec = spec.name();
+                    BadRow::because(format!("holds no valid private key ({spec} expected)"))
+                })
         };
         let read_import = |private: &SecretBytes, public| {
             Ok(if spec.is_symmetric_encryption() {
@@ -399,7 +364,7 @@ impl ImportRow {
                 .handle
                 .as_slice()
                 .try_into()
-                .map_err(|_| BadRow::because("a handle does not have 32 bytes"))?,
+                .map_err(|_| BadRow::because("holds a handle that is not 32 bytes long"))?,
             material: self
                 .secret
                 .as_ref()
@@ -437,7 +402,7 @@ fn rotated_of((at, is_automatic): RotatedRow) -> (UnixMillis, RotationType) {
 }
 
 fn unknown(what: &str, name: &str) -> BadRow {
-    BadRow(format!("there is no {what} {name}").into())
+    BadRow::because(format!("names the {what} {name}, which does not exist"))
 }
 
 /// A grant; its key and id are the row's key.
@@ -476,7 +441,7 @@ pub(crate) fn put_grant(batch: &mut Batch, key: &Key, grant: &Grant) {
         issuing_account: grant.issuing_account.clone(),
         created: grant.created.0,
     };
-    batch.put(Table::Grants, grant_key(key, &grant.id), &row);
+    batch.put(GRANTS, grant_key(key, &grant.id), &row);
 }
 
 impl GrantRow {
@@ -500,7 +465,11 @@ impl GrantRow {
                 (None, None) => None,
                 (Some(pairs), None) => Some(Constraint::Equals(pairs)),
                 (None, Some(pairs)) => Some(Constraint::Subset(pairs)),
-                (Some(_), Some(_)) => return Err(BadRow::because("a grant has two constraints")),
+                (Some(_), Some(_)) => {
+                    return Err(BadRow::because(
+                        "holds a grant with two constraints (at most one expected)",
+                    ));
+                }
             },
             issuing_account: self.issuing_account,
             created: UnixMillis(self.created),
@@ -521,7 +490,7 @@ pub(crate) type AliasRow = (String, u64, u64);
 
 pub(crate) fn put_alias(batch: &mut Batch, arn: &str, alias: &Alias) {
     let row: AliasRow = (alias.target.to_string(), alias.created.0, alias.updated.0);
-    batch.put(Table::Aliases, arn.as_bytes(), &row);
+    batch.put(ALIASES, arn.as_bytes(), &row);
 }
 
 pub(crate) fn alias_of((target, created, updated): AliasRow) -> Alias {
@@ -596,7 +565,7 @@ pub(crate) fn put_key_store(batch: &mut Batch, store: &CustomKeyStore) {
             Connection::Failed(code) => ConnectionRow::Failed(code.to_owned()),
         },
     };
-    batch.put(Table::KeyStores, store.id.as_bytes(), &row);
+    batch.put(KEY_STORES, store.id.as_bytes(), &row);
 }
 
 impl KeyStoreRow {
@@ -644,101 +613,8 @@ impl KeyStoreRow {
     }
 }
 
-/// The world's seed: its hex digits, and whether somebody chose it.
-pub(crate) type SeedRow = (String, bool);
-
-/// Certificate and private key of the TLS authority, PEM.
-pub(crate) type AuthorityRow = (String, String);
-
 /// The secret that seals import tokens.
 pub(crate) fn put_token_secret(batch: &mut Batch, secret: &Zeroizing<[u8; 32]>) {
     let row = SecretBytes::of(secret.as_slice());
-    batch.put(Table::World, IMPORT_TOKENS, &row);
-}
-
-/// What roles and users have alike; account and name are the row's key.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct EntityRow {
-    pub(crate) path: String,
-    pub(crate) id: String,
-    pub(crate) created: u64,
-    pub(crate) inline: BTreeMap<String, String>,
-    pub(crate) attached: BTreeSet<String>,
-    pub(crate) tags: Vec<(String, String)>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) boundary: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(crate) struct RoleRow {
-    pub(crate) entity: EntityRow,
-    pub(crate) trust: String,
-    pub(crate) max_session_secs: u64,
-    pub(crate) description: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(crate) struct UserRow {
-    pub(crate) entity: EntityRow,
-    pub(crate) keys: Vec<String>,
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub(crate) groups: BTreeSet<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(crate) struct GroupRow {
-    pub(crate) entity: EntityRow,
-}
-
-/// A managed policy of an account; account and ARN are the row's key.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct ManagedPolicyRow {
-    pub(crate) name: String,
-    pub(crate) path: String,
-    pub(crate) id: String,
-    pub(crate) created: u64,
-    pub(crate) updated: u64,
-    pub(crate) description: Option<String>,
-    pub(crate) tags: Vec<(String, String)>,
-    /// Text and time of each version.
-    pub(crate) versions: BTreeMap<u32, (String, u64)>,
-    pub(crate) default: u32,
-    pub(crate) next: u32,
-}
-
-/// An access key; its id is the row's key.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct AccessKeyRow {
-    pub(crate) holder: HolderRow,
-    pub(crate) created: u64,
-    pub(crate) status: StatusRow,
-    pub(crate) secret: String,
-    pub(crate) token: Option<String>,
-    pub(crate) expiration: Option<u64>,
-    pub(crate) session_policies: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) session_tags: Vec<(String, String)>,
-    /// Keys of those tags that sessions of the session have too.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub(crate) transitive: BTreeSet<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) source_identity: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(crate) enum HolderRow {
-    Root(String),
-    /// Account and name.
-    User(String, String),
-    /// Account, role and session.
-    Session(String, String, String),
-    /// Account, name, and the user who asked for it unless it was the root user.
-    Federated(String, String, Option<String>),
-}
-
-#[derive(Serialize, Deserialize)]
-pub(crate) enum StatusRow {
-    Active,
-    Inactive,
-    Deleted,
+    batch.put(WORLD, IMPORT_TOKENS, &row);
 }

@@ -25,7 +25,7 @@ use super::{
     secret::Secret,
 };
 use crate::{
-    journal::{Batch, Journal, Row, Table, Unwritten},
+    journal::{Batch, Journal, Noted, Row, Unwritten, encode},
     model::spec::{KeySpec, KeyUsage, Origin, RotationType},
     policy::{Grant, KeyFacts, Policy},
     threads::lane::lane,
@@ -365,16 +365,8 @@ impl Key {
             && !self.is_use_noted.load(Ordering::SeqCst)
             && !self.is_use_noted.swap(true, Ordering::SeqCst)
         {
-            journal.note_use(self);
+            journal.note(Arc::<Self>::clone(self));
         }
-    }
-
-    /// The row of the last use, which then counts as written.
-    pub(crate) fn take_note(&self) -> Option<Row> {
-        // Before it is read: a use that is noted meanwhile is written once more.
-        self.is_use_noted.store(false, Ordering::SeqCst);
-        let row = keep::encode(&keep::use_row(&self.uses.last()?));
-        Some(Row::Put(Table::Uses, self.arn.as_bytes().to_vec(), row))
     }
 
     /// A last use that the data directory has already.
@@ -437,7 +429,7 @@ impl Key {
         change: impl FnOnce(&mut Record, &mut [Record], &mut Batch) -> Result<T, E>,
         publish: impl FnOnce(&T),
     ) -> Result<T, E> {
-        let changed = journal.change(
+        journal.change(
             |batch| {
                 let held = hold(key, others);
                 if key.is_gone.load(Ordering::SeqCst) {
@@ -460,23 +452,17 @@ impl Key {
                     }
                 }
                 batch.append(later);
-                Ok((held, Some(record), records, result))
+                Ok((held, record, records, result))
             },
             |(_held, record, records, result)| {
-                key.put_if_any(record.take());
-                for (other, record) in others.iter().zip(records.drain(..)) {
+                key.put(record);
+                for (other, record) in others.iter().zip(records) {
                     other.put(record);
                 }
-                publish(result);
+                publish(&result);
+                result
             },
-        )?;
-        Ok(changed.3)
-    }
-
-    fn put_if_any(&self, record: Option<Record>) {
-        if let Some(record) = record {
-            self.put(record);
-        }
+        )
     }
 
     /// What the calendar asks for at `now` of a key with that record.
@@ -534,7 +520,7 @@ impl Key {
     /// That it was not there is no error.
     pub(crate) fn remove_grant(&self, id: &str) -> Result<(), Unwritten> {
         self.change_grants(
-            |batch| batch.delete(Table::Grants, keep::grant_key(self, id)),
+            |batch| batch.delete(keep::GRANTS, keep::grant_key(self, id)),
             |grants| {
                 grants.remove(id);
             },
@@ -554,7 +540,7 @@ impl Key {
     ) -> Result<(), Unwritten> {
         let memory = Journal::memory();
         let journal = self.journal.get().unwrap_or(&memory);
-        let _held = journal.change(
+        journal.change(
             |batch| {
                 let held = self.changing.read().unwrap_or_else(PoisonError::into_inner);
                 if self.is_gone.load(Ordering::SeqCst) {
@@ -565,8 +551,18 @@ impl Key {
                 Ok(held)
             },
             |_held| publish(&mut self.grants.write().unwrap_or_else(PoisonError::into_inner)),
-        )?;
-        Ok(())
+        )
+    }
+}
+
+impl Noted for Key {
+    fn take_row(&self) -> Option<Row> {
+        // Before it is read: a use that is noted meanwhile is written once more.
+        self.is_use_noted.store(false, Ordering::SeqCst);
+        let (table, arn) = (keep::USES, self.arn.as_bytes().to_vec());
+        let row = encode(&keep::use_row(&self.uses.last()?));
+        // The key may have been deleted since it was used.
+        Some(Row::PutBeside(table, arn, row, keep::KEYS))
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod import;
 pub(crate) mod keep;
 pub(crate) mod kem;
 pub(crate) mod key;
+pub(crate) mod load;
 pub(crate) mod mac;
 pub(crate) mod material;
 pub(crate) mod multi_region;

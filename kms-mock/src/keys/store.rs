@@ -24,7 +24,7 @@ use super::{
     recent::{self, Known},
 };
 use crate::{
-    journal::{Batch, Journal, Table, Unwritten},
+    journal::{Batch, Journal, Unwritten},
     policy::Policy,
     world::entropy::Entropy,
 };
@@ -373,17 +373,17 @@ impl Store {
                 if now < at {
                     return Ok(None);
                 }
-                batch.delete(Table::Keys, key.arn.as_bytes());
-                batch.delete(Table::Uses, key.arn.as_bytes());
-                batch.delete_all_of(Table::Grants, &key.arn);
+                batch.delete(keep::KEYS, key.arn.as_bytes());
+                batch.delete(keep::USES, key.arn.as_bytes());
+                batch.delete_all_of(keep::GRANTS, &key.arn);
                 for name in record.aliases.iter() {
                     let arn = crate::world::arn::alias_arn(key.region(), key.account(), name);
-                    batch.delete(Table::Aliases, arn);
+                    batch.delete(keep::ALIASES, arn);
                 }
                 if relatives.is_empty()
                     && let Some(family) = &key.family
                 {
-                    batch.delete(Table::Families, family.name.as_bytes());
+                    batch.delete(keep::FAMILIES, family.name.as_bytes());
                 }
                 // A primary key that waits for its replicas begins its own window.
                 let mut planned = None;
@@ -507,7 +507,7 @@ impl Store {
 
 /// Writes which of the related keys is the primary one.
 pub(crate) fn put_primary(batch: &mut Batch, family: &Family, primary: &str) {
-    batch.put(Table::Families, family.name.as_bytes(), &primary);
+    batch.put(keep::FAMILIES, family.name.as_bytes(), &primary);
 }
 
 fn page(

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::service::Kms;
 use crate::{
-    journal::{Table, Unwritten},
+    journal::{SEED_FILE, Unwritten, WORLD},
     keys::{
         keep,
         key::{Automatic, Generation, Key, KeyState, NewKey},
@@ -137,17 +137,8 @@ impl Kms {
     pub fn reset(&self) -> Result<(), Unwritten> {
         self.store.journal().clear(
             |batch| {
-                for table in [
-                    Table::Keys,
-                    Table::Families,
-                    Table::Grants,
-                    Table::Uses,
-                    Table::Aliases,
-                    Table::KeyStores,
-                ] {
-                    batch.empty(table);
-                }
-                batch.delete(Table::World, keep::SEED_FILE);
+                keep::TABLES.iter().for_each(|table| batch.empty(*table));
+                batch.delete(WORLD, SEED_FILE);
             },
             || {
                 self.store.clear();

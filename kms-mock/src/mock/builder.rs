@@ -33,7 +33,7 @@ use tokio::{
 use super::{
     expect::{Expectation, Unmet},
     explain::Explanation,
-    load::{World, note_seed_file},
+    load,
     management::{self, Desk, explain},
     seed::{Present, SeedError, SeedFile},
 };
@@ -45,7 +45,7 @@ use crate::{
     },
     faults::{Fault, Faults},
     iam::Iam,
-    journal::{DataDirError, Journal},
+    journal::{DataDirError, Journal, World, note_seed_file},
     kms::{Call, Kms, Reply, Settings, XksRootError, XksSettings},
     s3::ObjectStore,
     threads::ring::Ring,
@@ -562,7 +562,7 @@ impl Builder {
     /// # Errors
     /// [`StartError`] if the address is taken, or threads or TLS cannot be had.
     pub fn start_blocking(mut self) -> Result<KmsMock, StartError> {
-        let mut world = self.data_dir.as_deref().map(World::open).transpose()?;
+        let mut world = self.data_dir.as_deref().map(load::open).transpose()?;
         let world_seed = match &mut world {
             Some(world) => {
                 let agreed = world.agree(self.seed.as_ref())?;
@@ -604,7 +604,7 @@ impl Builder {
         let start = world.as_ref().map_or(1, |world| world.start);
         let planted = world.as_mut().and_then(|world| world.seed_file.take());
         let (journal, snapshot) = match world.map(World::begin).transpose()? {
-            Some((journal, snapshot)) => (journal, Some(snapshot)),
+            Some((journal, snapshot, rows)) => (journal, Some((snapshot, rows))),
             None => (Journal::memory(), None),
         };
         let kept = CloseOnDrop(journal.clone());
@@ -623,7 +623,7 @@ impl Builder {
         let s3 =
             ObjectStore::with_journal(Arc::clone(&clock), &self.region, s3_bytes_max, &journal);
         if let Some(snapshot) = snapshot {
-            snapshot.load(&kms, &iam, &s3, &journal)?;
+            load::load(snapshot, &kms, &iam, &s3, &journal)?;
         }
         let edge = Arc::new(Edge {
             kms: self.handler.unwrap_or_else(|| Arc::<Kms>::clone(&kms)),

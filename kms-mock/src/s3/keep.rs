@@ -19,11 +19,21 @@ use super::{
     },
     tags::Tags,
 };
-use crate::{
-    journal::{Batch, Table, key_of},
-    keys::keep::BadRow,
-    mock::load::{AnyError, Snapshot},
-};
+use crate::journal::{BadRow, Batch, ReadError, Snapshot, Table, key_of, two_parts};
+
+/// By name.
+const BUCKETS: Table = Table("buckets");
+/// By bucket, object key and version id.
+const VERSIONS: Table = Table("versions");
+/// What is set on a version after it was made, by the key of the version.
+const LATER: Table = Table("object_tags");
+/// By bucket and upload id.
+const UPLOADS: Table = Table("uploads");
+/// By bucket, upload id and number.
+const PARTS: Table = Table("parts");
+
+/// Every table of buckets and objects.
+pub(crate) const TABLES: &[Table] = &[BUCKETS, VERSIONS, LATER, UPLOADS, PARTS];
 
 #[derive(Serialize, Deserialize)]
 struct BucketRow<'a> {
@@ -73,12 +83,12 @@ pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
                     tags: Cow::Owned(Tags::default()),
                     settings: Cow::Borrowed(settings),
                 };
-                batch.put(Table::Buckets, bucket.as_bytes(), &row);
+                batch.put(BUCKETS, bucket.as_bytes(), &row);
             }
             Change::BucketGone { bucket } => {
-                batch.delete(Table::Buckets, bucket.as_bytes());
-                batch.delete_all_of(Table::Uploads, bucket);
-                batch.delete_all_of(Table::Parts, bucket);
+                batch.delete(BUCKETS, bucket.as_bytes());
+                batch.delete_all_of(UPLOADS, bucket);
+                batch.delete_all_of(PARTS, bucket);
             }
             Change::VersioningSet { bucket, versioning } => {
                 change_bucket(batch, inner, bucket, |row| row.versioning = *versioning);
@@ -102,12 +112,12 @@ pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
                 let name = version_key(bucket, key, &version.id);
                 let object = version.object.as_deref();
                 let row: VersionRow<&Object> = (made, version.modified.0, object);
-                batch.put(Table::Versions, name.clone(), &row);
+                batch.put(VERSIONS, name.clone(), &row);
                 forget_later(batch, name);
             }
             Change::VersionGone { bucket, key, id } => {
                 let name = version_key(bucket, key, id);
-                batch.delete(Table::Versions, name.clone());
+                batch.delete(VERSIONS, name.clone());
                 forget_later(batch, name);
             }
             Change::ObjectTagged {
@@ -115,7 +125,7 @@ pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
                 key,
                 id,
                 tags,
-            } => batch.put(Table::Tags, version_key(bucket, key, id), tags),
+            } => batch.put(LATER, version_key(bucket, key, id), tags),
             Change::ObjectMarked {
                 bucket,
                 key,
@@ -123,10 +133,10 @@ pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
                 marks,
             } => {
                 let name = [version_key(bucket, key, id).as_slice(), MARKS.as_bytes()].concat();
-                batch.put(Table::Tags, name, marks);
+                batch.put(LATER, name, marks);
             }
             Change::UploadMade { bucket, id, upload } => {
-                batch.put(Table::Uploads, key_of(&[bucket, id]), &**upload);
+                batch.put(UPLOADS, key_of(&[bucket, id]), &**upload);
             }
             Change::PartMade {
                 bucket,
@@ -135,20 +145,14 @@ pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
                 part,
             } => {
                 let name = key_of(&[bucket, id, &number.to_string()]);
-                batch.put(Table::Parts, name, part);
+                batch.put(PARTS, name, part);
             }
             Change::UploadGone { bucket, id } => {
-                batch.delete(Table::Uploads, key_of(&[bucket, id]));
-                batch.delete_all_of(Table::Parts, &format!("{bucket}\0{id}"));
+                batch.delete(UPLOADS, key_of(&[bucket, id]));
+                batch.delete_all_of(PARTS, &format!("{bucket}\0{id}"));
             }
             Change::AllGone => {
-                for table in [
-                    Table::Buckets,
-                    Table::Versions,
-                    Table::Tags,
-                    Table::Uploads,
-                    Table::Parts,
-                ] {
+                for table in [BUCKETS, VERSIONS, LATER, UPLOADS, PARTS] {
                     batch.empty(table);
                 }
             }
@@ -157,8 +161,8 @@ pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
 }
 
 fn forget_later(batch: &mut Batch, version: Vec<u8>) {
-    batch.delete(Table::Tags, [version.as_slice(), MARKS.as_bytes()].concat());
-    batch.delete(Table::Tags, version);
+    batch.delete(LATER, [version.as_slice(), MARKS.as_bytes()].concat());
+    batch.delete(LATER, version);
 }
 
 fn change_bucket<'a>(
@@ -172,7 +176,7 @@ fn change_bucket<'a>(
     };
     let mut row = row_of(bucket);
     change(&mut row);
-    batch.put(Table::Buckets, name.as_bytes(), &row);
+    batch.put(BUCKETS, name.as_bytes(), &row);
 }
 
 fn row_of(bucket: &Bucket) -> BucketRow<'_> {
@@ -201,19 +205,20 @@ fn parts_of(name: &str) -> Result<(String, String, VersionId), BadRow> {
         let (key, id) = rest.rsplit_once('\0')?;
         Some((bucket.to_owned(), key.to_owned(), VersionId::parse(id)?))
     };
-    split().ok_or_else(|| BadRow::because("the key of a version is none"))
+    split()
+        .ok_or_else(|| BadRow::because("has a key that is not bucket, object key and version id"))
 }
 
 impl ObjectStore {
     /// Puts everything in place that the data directory has.
-    pub(crate) fn load(&self, snapshot: &Snapshot) -> Result<(), AnyError> {
+    pub(crate) fn load(&self, snapshot: &Snapshot) -> Result<(), ReadError> {
         self.load_buckets(snapshot)?;
         self.load_versions(snapshot)?;
         self.load_uploads(snapshot)
     }
 
-    fn load_buckets(&self, snapshot: &Snapshot) -> Result<(), AnyError> {
-        snapshot.each(Table::Buckets, |name, row: BucketRow<'static>| {
+    fn load_buckets(&self, snapshot: &Snapshot) -> Result<(), ReadError> {
+        snapshot.each(BUCKETS, |name, row: BucketRow<'static>| {
             self.store.restore(Change::BucketMade {
                 bucket: name.to_owned(),
                 account: row.account.into_owned(),
@@ -233,9 +238,9 @@ impl ObjectStore {
         })
     }
 
-    fn load_versions(&self, snapshot: &Snapshot) -> Result<(), AnyError> {
+    fn load_versions(&self, snapshot: &Snapshot) -> Result<(), ReadError> {
         let (mut tags, mut marks) = (HashMap::new(), HashMap::new());
-        snapshot.each(Table::Tags, |name, row: Later| {
+        snapshot.each(LATER, |name, row: Later| {
             match row {
                 Later::Tags(row) => drop(tags.insert(name.to_owned(), row)),
                 Later::Marks(row) => drop(marks.insert(name.to_owned(), row)),
@@ -243,7 +248,7 @@ impl ObjectStore {
             Ok(())
         })?;
         let mut versions = Vec::new();
-        snapshot.each(Table::Versions, |name, row: VersionRow<Object>| {
+        snapshot.each(VERSIONS, |name, row: VersionRow<Object>| {
             let (bucket, key, id) = parts_of(name)?;
             let (order, modified, mut object) = row;
             if let (Some(object), Some(tags)) = (&mut object, tags.remove(name)) {
@@ -273,34 +278,31 @@ impl ObjectStore {
         Ok(())
     }
 
-    fn load_uploads(&self, snapshot: &Snapshot) -> Result<(), AnyError> {
-        snapshot.each(Table::Uploads, |name, row: Upload| {
+    fn load_uploads(&self, snapshot: &Snapshot) -> Result<(), ReadError> {
+        snapshot.each(UPLOADS, |name, row: Upload| {
             let (bucket, id) = two_parts(name)?;
-            let upload = Box::new(row);
-            self.store
-                .restore(Change::UploadMade { bucket, id, upload });
+            self.store.restore(Change::UploadMade {
+                bucket: bucket.to_owned(),
+                id: id.to_owned(),
+                upload: Box::new(row),
+            });
             Ok(())
         })?;
-        snapshot.each(Table::Parts, |name, part: Part| {
-            let wrong = || BadRow::because("the key of a part is none");
+        snapshot.each(PARTS, |name, part: Part| {
+            let wrong =
+                || BadRow::because("has a key that is not bucket, upload id and part number");
             let (upload, number) = name.rsplit_once('\0').ok_or_else(wrong)?;
             let (bucket, id) = two_parts(upload)?;
             let number = number.parse().map_err(|_| wrong())?;
             self.store.restore(Change::PartMade {
-                bucket,
-                id,
+                bucket: bucket.to_owned(),
+                id: id.to_owned(),
                 number,
                 part,
             });
             Ok(())
         })
     }
-}
-
-fn two_parts(name: &str) -> Result<(String, String), BadRow> {
-    name.split_once('\0')
-        .map(|(bucket, id)| (bucket.to_owned(), id.to_owned()))
-        .ok_or_else(|| BadRow::because("the key of an upload is none"))
 }
 
 /// Pieces of bytes as CBOR byte strings.

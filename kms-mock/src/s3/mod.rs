@@ -17,7 +17,7 @@ mod conditions;
 mod content;
 mod cors;
 mod errors;
-mod keep;
+pub(crate) mod keep;
 mod listing;
 mod lock;
 mod metadata;

@@ -16,6 +16,8 @@ use redb::StorageBackend;
 
 use super::*;
 
+const NAMES: Table = Table("names");
+
 /// A disk with a cache.
 #[derive(Clone, Debug, Default)]
 struct Disk(Arc<Mutex<Platter>>);
@@ -129,12 +131,10 @@ fn open(disk: &Disk) -> Database {
 fn start(disk: &Disk) -> Arc<Writer> {
     let database = open(disk);
     let transaction = database.begin_write().unwrap();
-    for table in Table::ALL {
-        transaction.open_table(table.definition()).unwrap();
-    }
+    transaction.open_table(NAMES.definition()).unwrap();
     {
-        let mut world = transaction.open_table(Table::World.definition()).unwrap();
-        let zero = keep::encode(&0_u64);
+        let mut world = transaction.open_table(WORLD.definition()).unwrap();
+        let zero = encode(&0_u64);
         world.insert(SEQUENCE.as_bytes(), zero.as_slice()).unwrap();
     }
     transaction.commit().unwrap();
@@ -144,20 +144,20 @@ fn start(disk: &Disk) -> Arc<Writer> {
 }
 
 fn put(name: &str) -> Vec<Row> {
-    let value = keep::encode(&name);
-    vec![Row::Put(Table::Keys, name.as_bytes().to_vec(), value)]
+    let value = encode(&name);
+    vec![Row::Put(NAMES, name.as_bytes().to_vec(), value)]
 }
 
 fn names(disk: &Disk) -> BTreeSet<String> {
     let database = open(disk);
     let transaction = database.begin_read().unwrap();
-    let keys = transaction.open_table(Table::Keys.definition()).unwrap();
+    let keys = transaction.open_table(NAMES.definition()).unwrap();
     keys.iter()
         .unwrap()
         .map(|row| {
             let (key, value) = row.unwrap();
             let name = String::from_utf8(key.value().to_vec()).unwrap();
-            assert_eq!(keep::decode::<String>(value.value()).unwrap(), name);
+            assert_eq!(decode::<String>(value.value()).unwrap(), name);
             name
         })
         .collect()

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::{
-    journal::Table,
     keys::{
         keep,
         key::{Key, Record},
@@ -147,14 +146,14 @@ pub(crate) fn delete(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
             &[],
             |record, _, batch| {
                 remove_name(record, &name);
-                batch.delete(Table::Aliases, arn.as_bytes());
+                batch.delete(keep::ALIASES, arn.as_bytes());
                 Ok::<_, Failure>(())
             },
             |()| call.store().forget_alias(&arn),
         )?,
         None => journal.change(
             |batch| {
-                batch.delete(Table::Aliases, arn.as_bytes());
+                batch.delete(keep::ALIASES, arn.as_bytes());
                 Ok::<_, Failure>(())
             },
             |()| call.store().forget_alias(&arn),

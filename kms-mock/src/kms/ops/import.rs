@@ -335,7 +335,7 @@ fn token_key<'a>(call: &CallContext<'a>) -> Result<&'a TokenKey, Failure> {
             Ok((alone, Some(key)))
         },
         |(_alone, key)| {
-            if let Some(key) = key.take() {
+            if let Some(key) = key {
                 token_key.get_or_init(|| key);
             }
         },
