@@ -19,7 +19,18 @@ use nsm_sim::{
     seed::WorldSeed,
 };
 
+use clap::ValueEnum;
+
 use crate::lab::{INSTANCE_ID, cloud::REGION, programs::Programs};
+
+/// What can be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// Drydock's own simulators: in process, under the runner, and as a flow
+    Sim,
+    /// /dev/nsm of this machine: run it inside an enclave
+    Device,
+}
 
 /// What an enclave is booted with.
 #[derive(Clone, Debug)]

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use conformance::cli::{
-    attack::Attack, conformance::Conformance, demo::Demo, nsm_client::NsmClient, style::Style,
-    up::Up,
+use conformance::{
+    cli::{attack::Attack, conformance::Conformance, demo::Demo, nsm_client::NsmClient, up::Up},
+    report::style::Style,
 };
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -5,16 +5,16 @@ use std::{env, process::ExitCode};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{conformance::Target, style::Style};
 use crate::{
     case::Judged,
-    report::{self, Summary},
-    suites::{self, Plan},
+    report::{self, Summary, style::Style},
+    suites::{FLOW, HOSTILE, Plan, Suite},
+    target::Target,
 };
 
 /// The suites that attack: stored objects, jobs and images first, then KMS's
 /// answers and its wires.
-const MATRIX: [&str; 2] = ["flow", "hostile"];
+const MATRIX: [Suite; 2] = [FLOW, HOSTILE];
 
 /// Attacks the main job with a hostile parent and a hostile KMS.
 ///
@@ -52,7 +52,7 @@ impl Attack {
             on_case: &show,
         };
         let mut judged = Vec::new();
-        for suite in suites::ALL.iter().filter(|s| MATRIX.contains(&s.name)) {
+        for suite in MATRIX {
             if !quiet {
                 out(&format!(
                     "{} {}",
@@ -60,7 +60,7 @@ impl Attack {
                     style.dim(suite.about)
                 ));
             }
-            judged.extend(suites::run(suite.name, &plan).await);
+            judged.extend(suite.run(&plan).await);
         }
         anyhow::ensure!(!judged.is_empty(), "no attack fits the filter");
         let sum = Summary::of(&judged);

@@ -3,13 +3,13 @@
 use std::{env, fs, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::style::Style;
 use crate::{
     case::Judged,
-    report::{self, Summary},
+    report::{self, Summary, style::Style},
     suites::{self, Plan},
+    target::Target,
 };
 
 /// Judges a target against what the real thing does.
@@ -35,15 +35,6 @@ pub struct Conformance {
     /// Write a JUnit report too
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-}
-
-/// What can be judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Target {
-    /// Drydock's own simulators: in process, under the runner, and as a flow
-    Sim,
-    /// /dev/nsm of this machine: run it inside an enclave
-    Device,
 }
 
 impl Conformance {
@@ -82,7 +73,7 @@ impl Conformance {
                     style.dim(suite.about)
                 ));
             }
-            judged.extend(suites::run(suite.name, &plan).await);
+            judged.extend(suite.run(&plan).await);
         }
         if let Some(file) = &self.junit {
             fs::write(file, report::junit(&judged))

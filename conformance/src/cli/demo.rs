@@ -5,10 +5,10 @@ use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::style::Style;
 use crate::{
     demo::{self, Report, Request, SAMPLE, SAMPLE_NAME},
     lab::timeline::Timeline,
+    report::style::Style,
 };
 
 /// The largest image that is read: the enclave's own bound is lower.

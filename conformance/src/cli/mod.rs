@@ -4,5 +4,4 @@ pub mod attack;
 pub mod conformance;
 pub mod demo;
 pub mod nsm_client;
-pub mod style;
 pub mod up;

@@ -1,14 +1,13 @@
 //! How the cases went: text for people, JSON and JUnit for machines.
 
 mod junit;
+pub mod style;
 
 pub use junit::junit;
 use serde::Serialize;
+use style::Style;
 
-use crate::{
-    case::{Judged, Outcome},
-    cli::style::Style,
-};
+use crate::case::{Judged, Outcome};
 
 /// The counts of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

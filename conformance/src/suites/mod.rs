@@ -6,55 +6,99 @@ mod hostile;
 mod nsm;
 mod recipient;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, pin::Pin};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 
 use crate::{
     case::{Judge, Judged, OnCase},
-    cli::conformance::Target,
-    target::{Device, InProcess, NsmTarget, Runner},
+    target::{Device, InProcess, NsmTarget, Runner, Target},
 };
 
-/// A suite of cases.
+/// A suite of cases: what it is about, and the function that judges it.
 #[derive(Clone, Copy, Debug)]
 pub struct Suite {
     /// How it is called.
     pub name: &'static str,
     /// What it judges.
     pub about: &'static str,
-    /// Whether it can be judged on a real device too.
-    pub on_device: bool,
+    cases: Cases,
 }
 
+/// The function of a suite, by what it judges.
+#[derive(Clone, Copy, Debug)]
+enum Cases {
+    /// The NSM of one target: judged on each target that has one.
+    Nsm(for<'a> fn(&'a mut Judge<'_>, &'a dyn NsmTarget) -> Work<'a, ()>),
+    /// A world that the suite sets up by itself, of simulators only.
+    World(for<'a> fn(&'a Plan<'a>) -> Work<'a, Vec<Judged>>),
+}
+
+type Work<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Requests and answers of the NSM.
+pub const NSM: Suite = Suite {
+    name: "nsm",
+    about: "requests, registers, locks and errors of the NSM",
+    cases: Cases::Nsm(|judge, target| Box::pin(nsm::judge(judge, target))),
+};
+
+/// What the NSM signs.
+pub const ATTESTATION: Suite = Suite {
+    name: "attestation",
+    about: "attestation documents and their chain",
+    cases: Cases::Nsm(|judge, target| Box::pin(attestation::judge(judge, target))),
+};
+
+/// KMS calls of an enclave.
+pub const RECIPIENT: Suite = Suite {
+    name: "recipient",
+    about: "KMS calls with a Recipient: checks, answers, refusals",
+    cases: Cases::World(|plan| Box::pin(recipient::run(plan))),
+};
+
+/// The main job.
+pub const FLOW: Suite = Suite {
+    name: "flow",
+    about: "the main job and everything it must refuse",
+    cases: Cases::World(|plan| Box::pin(flow::run(plan))),
+};
+
+/// The main job among enemies.
+pub const HOSTILE: Suite = Suite {
+    name: "hostile",
+    about: "a KMS that answers wrongly and a parent that helps it",
+    cases: Cases::World(|plan| Box::pin(hostile::run(plan))),
+};
+
 /// All suites, in the order they run.
-pub const ALL: &[Suite] = &[
-    Suite {
-        name: "nsm",
-        about: "requests, registers, locks and errors of the NSM",
-        on_device: true,
-    },
-    Suite {
-        name: "attestation",
-        about: "attestation documents and their chain",
-        on_device: true,
-    },
-    Suite {
-        name: "recipient",
-        about: "KMS calls with a Recipient: checks, answers, refusals",
-        on_device: false,
-    },
-    Suite {
-        name: "flow",
-        about: "the main job and everything it must refuse",
-        on_device: false,
-    },
-    Suite {
-        name: "hostile",
-        about: "a KMS that answers wrongly and a parent that helps it",
-        on_device: false,
-    },
-];
+pub const ALL: [Suite; 5] = [NSM, ATTESTATION, RECIPIENT, FLOW, HOSTILE];
+
+impl Suite {
+    /// Whether `target` can be judged by it.
+    #[must_use]
+    pub fn fits(&self, target: Target) -> bool {
+        match (self.cases, target) {
+            (Cases::Nsm(_), _) | (Cases::World(_), Target::Sim) => true,
+            (Cases::World(_), Target::Device) => false,
+        }
+    }
+
+    /// Judges the cases of `plan`. A suite of which no case ran has failed, unless
+    /// the plan's filter left them all out.
+    pub async fn run(&self, plan: &Plan<'_>) -> Vec<Judged> {
+        let judged = match self.cases {
+            Cases::Nsm(judge) => on_nsm_targets(self.name, plan, judge).await,
+            Cases::World(run) => run(plan).await,
+        };
+        if judged.is_empty() && plan.filter.is_none() {
+            let mut judge = Judge::new(self.name, "none", None, plan.on_case);
+            judge.fail_all(&anyhow!("no case ran"));
+            return judge.finish();
+        }
+        judged
+    }
+}
 
 /// How suites are run.
 #[allow(missing_debug_implementations)] // holds a callback
@@ -73,37 +117,25 @@ pub struct Plan<'a> {
 ///
 /// # Errors
 /// If a name is unknown or a named suite does not fit.
-pub fn choose(names: &[String], target: Target) -> anyhow::Result<Vec<&'static Suite>> {
-    let fits = |suite: &Suite| target == Target::Sim || suite.on_device;
+pub fn choose(names: &[String], target: Target) -> anyhow::Result<Vec<Suite>> {
     if names.is_empty() {
-        return Ok(ALL.iter().filter(|suite| fits(suite)).collect());
+        let fitting = ALL.into_iter().filter(|suite| suite.fits(target));
+        return Ok(fitting.collect());
     }
     names
         .iter()
         .map(|name| match ALL.iter().find(|suite| suite.name == name) {
-            Some(suite) if fits(suite) => Ok(suite),
+            Some(suite) if suite.fits(target) => Ok(*suite),
             Some(_) => bail!("the suite {name} cannot be judged on a device"),
             None => bail!("there is no suite {name}; `drydock conformance --list` names them"),
         })
         .collect()
 }
 
-/// Runs the suite `name`.
-pub async fn run(name: &str, plan: &Plan<'_>) -> Vec<Judged> {
-    match name {
-        "nsm" => on_nsm_targets("nsm", plan, nsm::judge).await,
-        "attestation" => on_nsm_targets("attestation", plan, attestation::judge).await,
-        "recipient" => recipient::run(plan).await,
-        "flow" => flow::run(plan).await,
-        "hostile" => hostile::run(plan).await,
-        _ => Vec::new(),
-    }
-}
-
 async fn on_nsm_targets(
     suite: &'static str,
     plan: &Plan<'_>,
-    judge: impl AsyncFn(&mut Judge<'_>, &dyn NsmTarget),
+    judge: for<'a> fn(&'a mut Judge<'_>, &'a dyn NsmTarget) -> Work<'a, ()>,
 ) -> Vec<Judged> {
     let targets: anyhow::Result<Vec<Box<dyn NsmTarget>>> = match plan.target {
         Target::Sim => Runner::new(plan.drydock.clone()).map(|runner| {
