@@ -1,6 +1,10 @@
 //! `drydock up`: the cloud and a world's root, until Ctrl-C.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -54,14 +58,18 @@ impl Up {
         show(&format!(
             "# KMS, S3, STS and IAM of account {ACCOUNT} in {REGION}, until Ctrl-C\n\
              export AWS_ENDPOINT_URL={url}\n\
-             export AWS_REGION={REGION} AWS_ACCESS_KEY_ID={ACCOUNT} AWS_SECRET_ACCESS_KEY=any\n\
-             # TLS for {host} on the same port, CA: {ca}\n\
+             export AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION}\n\
+             export AWS_ACCESS_KEY_ID={ACCOUNT} AWS_SECRET_ACCESS_KEY=any\n\
+             # over TLS, for localhost and {host} on the same port:\n\
+             # export AWS_ENDPOINT_URL=https://localhost:{port} AWS_CA_BUNDLE={ca} \
+             NODE_EXTRA_CA_CERTS={ca}\n\
              # attestation root: {root_file}\n\
              # an enclave of this world:\n\
              #   nsm-sim run --seed {seed} -- your-enclave-app",
             url = mock.url(),
             host = kms_host(),
-            ca = ca.display(),
+            port = mock.address().port(),
+            ca = quoted(&ca),
             root_file = root_file.display(),
             seed = seed.to_hex(),
         ));
@@ -70,6 +78,12 @@ impl Up {
         let _serving = mock;
         std::future::pending().await
     }
+}
+
+/// A path as a shell reads it, from whatever folder.
+fn quoted(file: &Path) -> String {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    format!("'{}'", file.display().to_string().replace('\'', r"'\''"))
 }
 
 #[allow(clippy::print_stdout)] // what this verb is for

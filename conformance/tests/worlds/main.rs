@@ -1,7 +1,7 @@
 //! Whole worlds from outside: the command people remember, unmodified clients
 //! against the cloud of a lab, and the corpus through the main job.
 //!
-//! Reading order: `demo_command`, `conformance_command`, `attack_command`
+//! Reading order: `demo_command`, `up_command`, `conformance_command`, `attack_command`
 //! (commands), `sdk_rust`, `sdk_keys`, `s3_encryption_client`,
 //! `clinician_with_official_client` (clients), `corpus_images`,
 //! `secrets_stay_inside`, `tokio_vsock` (promises).
@@ -21,3 +21,4 @@ mod sdk_rust;
 mod secrets_stay_inside;
 #[cfg(target_os = "linux")]
 mod tokio_vsock;
+mod up_command;

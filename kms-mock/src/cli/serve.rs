@@ -3,7 +3,12 @@
 //! Default port and host are LocalStack's (127.0.0.1:4566), so that a client
 //! needs `AWS_ENDPOINT_URL` and nothing else.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use kms_mock::{Auth, Fault, KmsMock, edge::tls::Authority};
@@ -175,10 +180,10 @@ async fn interrupted() -> anyhow::Result<()> {
 }
 
 /// The authority in `dir`, made at the first start.
-fn kept_authority(dir: &std::path::Path) -> anyhow::Result<Authority> {
+fn kept_authority(dir: &Path) -> anyhow::Result<Authority> {
     let (cert, key) = (dir.join("ca.pem"), dir.join("ca-key.pem"));
     if cert.exists() || key.exists() {
-        let read = |file: &std::path::Path| {
+        let read = |file: &Path| {
             std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))
         };
         return Ok(Authority::from_pem(&read(&cert)?, &read(&key)?)?);
@@ -191,7 +196,7 @@ fn kept_authority(dir: &std::path::Path) -> anyhow::Result<Authority> {
     Ok(authority)
 }
 
-fn write_private(file: &std::path::Path, bytes: &[u8]) -> anyhow::Result<()> {
+fn write_private(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     use std::io::Write;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -207,15 +212,18 @@ fn write_private(file: &std::path::Path, bytes: &[u8]) -> anyhow::Result<()> {
 
 #[allow(clippy::print_stdout)] // the banner is this verb's output
 fn banner(mock: &KmsMock, args: &Args) {
+    let kept = args.tls_dir.as_ref().map(|dir| dir.join("ca.pem"));
+    let ca_file = args.ca_out.clone().or(kept);
     println!(
         "kms-mock {version}: simulated KMS, S3, STS and IAM on {address} (HTTP and TLS)\n\
          \n\
          export AWS_ENDPOINT_URL={url}\n\
-         export AWS_REGION={region}\n\
+         export AWS_REGION={region} AWS_DEFAULT_REGION={region}\n\
          export AWS_ACCESS_KEY_ID={account} AWS_SECRET_ACCESS_KEY=test\n\
          \n\
          authentication: {auth}\n\
-         TLS root:       {url}/_drydock/ca.pem{ca_out}\n\
+         TLS root:       {url}/_drydock/ca.pem\n\
+         {tls}\
          {management}\
          Stop with Ctrl-C; {kept}",
         version = env!("CARGO_PKG_VERSION"),
@@ -234,9 +242,20 @@ fn banner(mock: &KmsMock, args: &Args) {
             Some(dir) => format!("everything is kept in {}.", dir.display()),
             None => "everything is in memory and goes with it.".to_owned(),
         },
-        ca_out = match &args.ca_out {
-            Some(file) => format!(", also in {}", file.display()),
+        tls = match ca_file {
+            Some(file) => format!(
+                "over TLS:       export AWS_ENDPOINT_URL=https://localhost:{port} \
+                 AWS_CA_BUNDLE={file} NODE_EXTRA_CA_CERTS={file}\n",
+                port = mock.address().port(),
+                file = quoted(&file),
+            ),
             None => String::new(),
         },
     );
+}
+
+/// A path as a shell reads it, from whatever folder.
+fn quoted(file: &Path) -> String {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    format!("'{}'", file.display().to_string().replace('\'', r"'\''"))
 }

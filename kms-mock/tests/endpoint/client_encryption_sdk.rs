@@ -8,6 +8,6 @@ async fn the_encryption_sdk_round_trips_and_its_refusals_hold() {
     let Some(python) = python().await else { return };
     let mock = KmsMock::builder().start().await.unwrap();
     let root = Surroundings::root(&mock);
-    let count = cases::<&str>(&python, "encryption_sdk.py", &[], &root).await;
-    assert_eq!((count.passed, count.not_built), (10, 0));
+    let passed = cases::<&str>(&python, "encryption_sdk.py", &[], &root).await;
+    assert_eq!(passed, 10);
 }

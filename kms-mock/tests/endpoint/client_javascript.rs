@@ -1,8 +1,10 @@
 //! The AWS SDK for JavaScript v3 against the server, once as a developer's
 //! machine calls it and once with everything verified.
 
-use crate::clients::{Surroundings, cases, javascript, python};
-use kms_mock::{Auth, KmsMock};
+use crate::{
+    clients::{DIFFERENT, cases, javascript, python},
+    stand::Stand,
+};
 
 const SCRIPT: &str = "javascript.py";
 
@@ -11,10 +13,9 @@ async fn the_javascript_sdk_drives_the_server_with_nothing_but_the_endpoint_set(
     let (Some(python), Some(node)) = (python().await, javascript().await) else {
         return;
     };
-    let mock = KmsMock::builder().start().await.unwrap();
-    let count = cases(&python, SCRIPT, &[node], &Surroundings::root(&mock)).await;
-    assert_eq!(count.total(), crate::clients::CASES, "{count:?}");
-    assert!(count.passed >= crate::clients::PASSED_MIN, "{count:?}");
+    let stand = Stand::lenient().await;
+    let passed = cases(&python, SCRIPT, &[node], &stand.surroundings).await;
+    assert_eq!(passed, DIFFERENT);
 }
 
 #[tokio::test]
@@ -22,9 +23,7 @@ async fn the_javascript_sdk_drives_the_strict_server_over_tls() {
     let (Some(python), Some(node)) = (python().await, javascript().await) else {
         return;
     };
-    let strict = KmsMock::builder().auth(Auth::Strict).start().await.unwrap();
-    let user = Surroundings::user_over_tls(&strict);
-    let count = cases(&python, SCRIPT, &[node], &user).await;
-    assert_eq!(count.total(), crate::clients::CASES, "{count:?}");
-    assert!(count.passed >= crate::clients::PASSED_MIN, "{count:?}");
+    let stand = Stand::strict_over_tls().await;
+    let passed = cases(&python, SCRIPT, &[node], &stand.surroundings).await;
+    assert_eq!(passed, DIFFERENT);
 }

@@ -23,5 +23,6 @@ mod edge_s3;
 mod edge_tls;
 mod management;
 mod policy_cli;
+mod stand;
 #[path = "../support/mod.rs"]
 mod support;

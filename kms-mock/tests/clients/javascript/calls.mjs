@@ -24,7 +24,7 @@ function client(service, config) {
     const sdk = require(packages[service]);
     const Client = sdk[`${service.toUpperCase()}Client`];
     const more = service === "s3" ? { forcePathStyle: true } : {};
-    clients.set(name, new Client({ maxAttempts: 1, ...more, ...config }));
+    clients.set(name, new Client({ ...more, ...config }));
   }
   return clients.get(name);
 }

@@ -1,21 +1,24 @@
-"""boto3 against kms-mock, as the environment says."""
+"""boto3 against kms-mock, as the environment says: the whole list; with the
+argument `different` what clients do differently, with names those cases."""
 
 import io
 import os
 import ssl
+import sys
 import urllib.request
 
 import boto3
 from botocore.config import Config
 
 from cases import same
-from service_cases import World, cases
+from service_cases import DIFFERENT, World, cases
 
 ONCE = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
 
 
-def connect(service, **more):
-    return boto3.client(service, config=ONCE, **more)
+def connect(service, attempts=1, **more):
+    config = ONCE.merge(Config(retries={"total_max_attempts": attempts}))
+    return boto3.client(service, config=config, **more)
 
 
 @cases("s3 presigned URLs")
@@ -42,4 +45,6 @@ def files(w):
     same(got.getvalue() == body, True)
 
 
+if sys.argv[1:]:
+    cases.keep(DIFFERENT if sys.argv[1:] == ["different"] else sys.argv[1:])
 cases.run(World(connect))

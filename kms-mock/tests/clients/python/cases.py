@@ -1,19 +1,12 @@
 """Named cases against a running kms-mock: one line each, a count at the end.
 
-Standing: `passed NAME`, `not built NAME: …` where the server says by its own
-prefix that it lacks the operation, `failed NAME: …`. The last line counts them.
-The program fails if a case does.
+`passed NAME` or `failed NAME: …`; the last line counts them. The program fails
+if a case does. There is no third outcome: what kms-mock documents not to have is
+a case whose refusal is expected word by word (`lacks`).
 """
 
 import sys
 import traceback
-
-NOT_BUILT = "[drydock]"
-
-
-class NotBuilt(Exception):
-    """The server lacks what the case is about."""
-
 
 class Refused(Exception):
     """A client that is a program of its own was refused: AWS's code and message."""
@@ -37,24 +30,23 @@ class Cases:
 
         return add
 
-    def leave_out(self, names):
-        """Cases about what a client does not have."""
-        assert set(names) <= {name for name, _ in self.cases}
-        self.cases = [case for case in self.cases if case[0] not in names]
+    def keep(self, names):
+        """These cases, which must be there, and no others."""
+        known = {name for name, _ in self.cases}
+        assert set(names) <= known, set(names) - known
+        self.cases = [case for case in self.cases if case[0] in names]
 
     def run(self, world):
         names = [name for name, _ in self.cases]
         assert len(names) == len(set(names)), "two cases have one name"
-        counts = {"passed": 0, "not built": 0, "failed": 0}
+        counts = {"passed": 0, "failed": 0}
         for name, function in self.cases:
             standing, because = outcome(function, world)
             counts[standing] += 1
             line = f"{standing} {name}"
             print(f"{line}: {because}" if because else line, flush=True)
         print(
-            f"cases: {counts['passed']} passed, {counts['not built']} not built, "
-            f"{counts['failed']} failed",
-            flush=True,
+            f"cases: {counts['passed']} passed, {counts['failed']} failed", flush=True
         )
         sys.exit(1 if counts["failed"] else 0)
 
@@ -64,23 +56,11 @@ def outcome(function, world):
         function(world)
         return "passed", None
     except Exception as error:  # every kind of failure is one line
-        refused = not_built(error)
-        if refused is not None:
-            return "not built", refused
         where = traceback.extract_tb(error.__traceback__)[1:]
         # The case's own line tells more than the client's.
         place = f"{where[0].filename.rsplit('/', 1)[-1]}:{where[0].lineno} " if where else ""
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return "failed", place + text
-
-
-def not_built(error):
-    """What the server said, if it said that it lacks the operation."""
-    code, message = answer(error)
-    if code == "UnsupportedOperationException" and NOT_BUILT in message:
-        return message
-    cause = error.__cause__ or error.__context__
-    return not_built(cause) if cause is not None else None
 
 
 def answer(error):
@@ -104,6 +84,12 @@ def refuses(code, call, *arguments, **named):
             return message
         raise
     raise AssertionError(f"{' or '.join(codes)} was expected, and the call succeeded")
+
+
+def lacks(text, call, *arguments, **named):
+    """`call` asks for what the README says kms-mock has not, and is told so."""
+    message = refuses("UnsupportedOperationException", call, *arguments, **named)
+    same(message, f"[drydock] {text}")
 
 
 def same(left, right):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from cases import Refused
-from service_cases import World, cases
+from service_cases import DIFFERENT, World, cases
 from shapes import Client, write
 
 
@@ -28,6 +28,9 @@ class Node:
 
     def connect(self, service, **given):
         config = {}
+        config["maxAttempts"] = given.get("attempts", 1)
+        if "endpoint_url" in given:
+            config["endpoint"] = given["endpoint_url"]
         if "region_name" in given:
             config["region"] = given["region_name"]
         if "aws_access_key_id" in given:
@@ -56,4 +59,5 @@ class Node:
         return answer["output"]
 
 
-cases.run(World(Node(sys.argv[1]).connect))
+cases.keep(DIFFERENT)
+cases.run(World(Node(sys.argv[1]).connect, corrects_clocks=True))

@@ -1,4 +1,5 @@
-"""One case for each of the 56 operations of KMS, and some of their refusals.
+"""One case for each of the 56 operations of KMS, and some of their refusals, those
+of what kms-mock documents not to have among them.
 
 `world.kms` is called with boto3's names and arguments, so that every client
 that can be called that way runs the same list. What KMS computes is checked
@@ -14,13 +15,14 @@ import os
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
-from cases import Cases, refuses, same
+from cases import Cases, lacks, refuses, same
 
 cases = Cases()
 
 CONTEXT = {"study": "1.2.840.1", "purpose": "test"}
 UNKNOWN_KEY = "00000000-0000-4000-8000-000000000000"
 UNKNOWN_STORE = "cks-1234567890abcdef0"
+NO_STORE = "CustomKeyStoreNotFoundException"
 
 
 class World:
@@ -129,8 +131,9 @@ def enable_key(w):
 @cases("UpdateKeyDescription")
 def update_key_description(w):
     key = w.fresh(Description="old")["KeyId"]
-    w.kms.update_key_description(KeyId=key, Description="new")
-    same(w.kms.describe_key(KeyId=key)["KeyMetadata"]["Description"], "new")
+    new = "Röntgen, 胸部, \"two\"\\three 🩻"
+    w.kms.update_key_description(KeyId=key, Description=new)
+    same(w.kms.describe_key(KeyId=key)["KeyMetadata"]["Description"], new)
 
 
 @cases("ScheduleKeyDeletion")
@@ -676,70 +679,95 @@ def update_primary_region(w):
 # Custom key stores.
 
 
+def hsm_store(w):
+    """The arguments of a key store in a cluster of its own, and its id."""
+    cluster = base64.b32encode(os.urandom(7)).decode().rstrip("=")
+    given = {
+        "CustomKeyStoreName": f"store-{cluster}",
+        "CloudHsmClusterId": f"cluster-{cluster}",
+        "TrustAnchorCertificate": "certificate",
+        "KeyStorePassword": "password",
+    }
+    return given, w.kms.create_custom_key_store(**given)["CustomKeyStoreId"]
+
+
+def store_state(w, store):
+    stores = w.kms.describe_custom_key_stores(CustomKeyStoreId=store)["CustomKeyStores"]
+    same(len(stores), 1)
+    return stores[0]["ConnectionState"]
+
+
 @cases("CreateCustomKeyStore")
 def create_custom_key_store(w):
-    """Without a proxy that answers: a refusal of KMS's own is as good as a store."""
-    try:
-        w.kms.create_custom_key_store(
-            CustomKeyStoreName=f"store-{w.unique}",
-            CustomKeyStoreType="EXTERNAL_KEY_STORE",
-            XksProxyUriEndpoint="https://127.0.0.1:9",
-            XksProxyUriPath="/kms/xks/v1",
-            XksProxyConnectivity="PUBLIC_ENDPOINT",
-            XksProxyAuthenticationCredential={
-                "AccessKeyId": "ABCDEFGHIJKLMNOPQRST",
-                "RawSecretAccessKey": base64.b64encode(bytes(33)).decode(),
-            },
-        )
-    except Exception as error:
-        refuses(
-            (
-                "XksProxyUriUnreachableException",
-                "XksProxyUriEndpointInUseException",
-                "XksProxyInvalidConfigurationException",
-                "ValidationException",
-            ),
-            raise_again,
-            error,
-        )
-
-
-def raise_again(error):
-    raise error
+    given, store = hsm_store(w)
+    assert store.startswith("cks-"), store
+    refuses(
+        "CustomKeyStoreNameInUseException", w.kms.create_custom_key_store, **given
+    )
+    # Nobody answers there.
+    refuses(
+        "XksProxyUriUnreachableException",
+        w.kms.create_custom_key_store,
+        CustomKeyStoreName=f"external-{w.unique}",
+        CustomKeyStoreType="EXTERNAL_KEY_STORE",
+        XksProxyUriEndpoint="https://127.0.0.1:9",
+        XksProxyUriPath="/kms/xks/v1",
+        XksProxyConnectivity="PUBLIC_ENDPOINT",
+        XksProxyAuthenticationCredential={
+            "AccessKeyId": "ABCDEFGHIJKLMNOPQRST",
+            "RawSecretAccessKey": base64.b64encode(bytes(33)).decode(),
+        },
+    )
 
 
 @cases("DescribeCustomKeyStores")
 def describe_custom_key_stores(w):
-    w.kms.describe_custom_key_stores()
+    given, store = hsm_store(w)
+    everything = w.kms.describe_custom_key_stores()["CustomKeyStores"]
+    found = [entry for entry in everything if entry["CustomKeyStoreId"] == store]
+    same(len(found), 1)
+    same(found[0]["CustomKeyStoreName"], given["CustomKeyStoreName"])
+    same(found[0]["CloudHsmClusterId"], given["CloudHsmClusterId"])
     refuses(
-        "CustomKeyStoreNotFoundException",
-        w.kms.describe_custom_key_stores,
-        CustomKeyStoreId=UNKNOWN_STORE,
+        NO_STORE, w.kms.describe_custom_key_stores, CustomKeyStoreId=UNKNOWN_STORE
     )
 
 
 @cases("ConnectCustomKeyStore")
 def connect_custom_key_store(w):
+    _, store = hsm_store(w)
+    same(store_state(w, store), "DISCONNECTED")
+    w.kms.connect_custom_key_store(CustomKeyStoreId=store)
+    same(store_state(w, store), "CONNECTED")
+    key = w.fresh(CustomKeyStoreId=store, Origin="AWS_CLOUDHSM")
+    same(key["CustomKeyStoreId"], store)
+    blob = w.kms.encrypt(KeyId=key["KeyId"], Plaintext=b"pixels")["CiphertextBlob"]
+    same(w.kms.decrypt(CiphertextBlob=blob)["Plaintext"], b"pixels")
     refuses(
-        "CustomKeyStoreNotFoundException",
-        w.kms.connect_custom_key_store,
-        CustomKeyStoreId=UNKNOWN_STORE,
+        NO_STORE, w.kms.connect_custom_key_store, CustomKeyStoreId=UNKNOWN_STORE
     )
 
 
 @cases("DisconnectCustomKeyStore")
 def disconnect_custom_key_store(w):
+    _, store = hsm_store(w)
+    w.kms.connect_custom_key_store(CustomKeyStoreId=store)
+    w.kms.disconnect_custom_key_store(CustomKeyStoreId=store)
+    same(store_state(w, store), "DISCONNECTED")
     refuses(
-        "CustomKeyStoreNotFoundException",
-        w.kms.disconnect_custom_key_store,
-        CustomKeyStoreId=UNKNOWN_STORE,
+        NO_STORE, w.kms.disconnect_custom_key_store, CustomKeyStoreId=UNKNOWN_STORE
     )
 
 
 @cases("UpdateCustomKeyStore")
 def update_custom_key_store(w):
+    given, store = hsm_store(w)
+    name = f"renamed-{given['CustomKeyStoreName']}"
+    w.kms.update_custom_key_store(CustomKeyStoreId=store, NewCustomKeyStoreName=name)
+    found = w.kms.describe_custom_key_stores(CustomKeyStoreName=name)
+    same([entry["CustomKeyStoreId"] for entry in found["CustomKeyStores"]], [store])
     refuses(
-        "CustomKeyStoreNotFoundException",
+        NO_STORE,
         w.kms.update_custom_key_store,
         CustomKeyStoreId=UNKNOWN_STORE,
         NewCustomKeyStoreName="renamed",
@@ -748,11 +776,57 @@ def update_custom_key_store(w):
 
 @cases("DeleteCustomKeyStore")
 def delete_custom_key_store(w):
-    refuses(
-        "CustomKeyStoreNotFoundException",
-        w.kms.delete_custom_key_store,
-        CustomKeyStoreId=UNKNOWN_STORE,
+    _, store = hsm_store(w)
+    w.kms.delete_custom_key_store(CustomKeyStoreId=store)
+    refuses(NO_STORE, w.kms.describe_custom_key_stores, CustomKeyStoreId=store)
+    refuses(NO_STORE, w.kms.delete_custom_key_store, CustomKeyStoreId=UNKNOWN_STORE)
+
+
+# What the README says that there is not.
+
+
+@cases("SM2 keys are refused by their name")
+def sm2_keys(w):
+    lacks(
+        "Keys of spec SM2 are not available in this emulator.",
+        w.kms.create_key,
+        KeySpec="SM2",
+        KeyUsage="SIGN_VERIFY",
     )
+
+
+@cases("wrapping under SM2 and by PKCS #1 v1.5 is refused by name")
+def lacking_wrapping(w):
+    key = w.fresh(Origin="EXTERNAL")["KeyId"]
+    for algorithm, spec in (
+        ("SM2PKE", "SM2"),
+        ("RSAES_PKCS1_V1_5", "RSA_2048"),
+    ):
+        lacks(
+            f"Wrapping algorithm {algorithm} with {spec} is not available in this"
+            " emulator.",
+            w.kms.get_parameters_for_import,
+            KeyId=key,
+            WrappingAlgorithm=algorithm,
+            WrappingKeySpec=spec,
+        )
+
+
+@cases("grants for AWS services are refused")
+def service_grants(w):
+    for more in (
+        {"GranteeServicePrincipal": "s3.amazonaws.com"},
+        {"RetiringServicePrincipal": "s3.amazonaws.com"},
+        {"Constraints": {"SourceArn": "arn:aws:s3:::a-bucket"}},
+    ):
+        lacks(
+            "Grants for AWS services (GranteeServicePrincipal,"
+            " RetiringServicePrincipal, SourceArn) are not available in this emulator.",
+            grant,
+            w,
+            w.key(),
+            **more,
+        )
 
 
 # What the clients make of refusals.
@@ -771,6 +845,28 @@ def dry_run(w):
         message,
         "The request would have succeeded, but the DryRun option is set.",
     )
+
+
+@cases("an attested call")
+def attested(w):
+    """The enclave's document and its private key are told by the environment."""
+    document, private = map(base64.b64decode, os.environ["CASES_ENCLAVE"].split())
+    blob = w.kms.encrypt(KeyId=w.key(), Plaintext=b"pixels")["CiphertextBlob"]
+    answer = w.kms.decrypt(
+        CiphertextBlob=blob,
+        Recipient={
+            "KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256",
+            "AttestationDocument": document,
+        },
+    )
+    assert not answer.get("Plaintext"), answer.keys()
+    sealed = answer["CiphertextForRecipient"]
+    assert sealed.startswith(b"\x30\x80"), sealed[:2]
+    # The content key, an octet string of 256 bytes, came through bit by bit.
+    at = sealed.index(b"\x04\x82\x01\x00") + 4
+    oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+    enclave = serialization.load_der_private_key(private, None)
+    same(len(enclave.decrypt(sealed[at : at + 256], oaep)), 32)
 
 
 @cases("an attested call with a forged document")

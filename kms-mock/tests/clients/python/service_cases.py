@@ -1,10 +1,11 @@
-"""Cases of STS, IAM and S3, added to those of KMS: the whole list that boto3,
-the AWS CLI and the JavaScript SDK run."""
+"""Cases of STS, IAM and S3, added to those of KMS: the whole list, which boto3 runs,
+and the dozen of it that every other client runs too (`DIFFERENT`)."""
 
 import hashlib
 import json
 import os
 import urllib.parse
+import urllib.request
 
 import kms_cases
 from cases import refuses, same
@@ -15,14 +16,35 @@ ACCOUNT = "123456789012"
 NO_ENTITY = ("NoSuchEntity", "NoSuchEntityException")
 # HEAD has no body: its clients make up a code each.
 NOT_FOUND = ("404", "NotFound", "NoSuchBucket", "NoSuchKey")
+# What clients do differently: all else is between the server and the model that
+# they share.
+DIFFERENT = [
+    "Encrypt",  # blobs to and from base64, an encryption context, a refusal's text
+    "UpdateKeyDescription",  # letters of every script and escapes in JSON
+    "ScheduleKeyDeletion",  # times and numbers
+    "ListAliases",  # pages
+    "PutKeyPolicy",  # a document in a document; AccessDenied and a modelled refusal
+    "an attested call",  # blobs in structures, and those that only newer models have
+    "a throttled call is tried again",  # retries
+    "sts AssumeRole",  # the query protocol, and signing with a session's token
+    "an issued key with a wrong secret",  # refusals of both protocols
+    "a server whose clock is an hour ahead",  # signing by the server's clock
+    "s3 PutObject and GetObject",  # streams, and chunks where a client sends those
+    "s3 names with spaces, slashes and letters of every script",  # paths, signed
+    "s3 checksums",  # trailers
+    "s3 uploads in parts",  # XML both ways
+]
 
 
 class World(kms_cases.World):
-    """`connect(service, region_name=…, aws_access_key_id=…, …)` makes a client."""
+    """`connect(service, region_name=…, aws_access_key_id=…, …)` makes a client, which
+    calls once, or as often as `attempts` says. `corrects_clocks`: the client signs by
+    the server's clock once it has been told of it."""
 
-    def __init__(self, connect):
+    def __init__(self, connect, corrects_clocks=False):
         super().__init__(connect("kms"), connect("kms", region_name="eu-west-1"))
         self.connect = connect
+        self.corrects_clocks = corrects_clocks
         self.s3 = connect("s3")
         self.sts = connect("sts")
         self.iam = connect("iam")
@@ -67,6 +89,44 @@ class World(kms_cases.World):
             "aws_session_token": held["SessionToken"],
         }
         return answer, keys
+
+
+# What the server or the way to it does.
+
+
+@cases("a throttled call is tried again")
+def throttled(w):
+    key = w.key()
+    faults = os.environ["CASES_MANAGEMENT"] + "/faults"
+
+    def arm(count):
+        spec = json.dumps({"spec": f"throttle,operation=DescribeKey,next={count}"})
+        urllib.request.urlopen(faults, spec.encode()).close()
+
+    arm(2)
+    patient = w.connect("kms", attempts=3)
+    same(patient.describe_key(KeyId=key)["KeyMetadata"]["KeyId"], key)
+    arm(1)
+    message = refuses("ThrottlingException", w.kms.describe_key, KeyId=key)
+    assert message.startswith("You have exceeded the rate"), message
+
+
+@cases("a server whose clock is an hour ahead")
+def ahead(w):
+    """It verifies every signature, and has a user of its own."""
+    endpoint, key_id, secret = os.environ["CASES_AHEAD"].split()
+    theirs = w.connect(
+        "kms",
+        attempts=3,
+        endpoint_url=endpoint,
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+    )
+    if w.corrects_clocks:
+        theirs.list_keys()
+    else:
+        message = refuses("InvalidSignatureException", theirs.list_keys)
+        assert message.startswith("Signature expired: "), message
 
 
 # STS and IAM.
