@@ -44,7 +44,8 @@ async fn a_crowd_is_served_whole_while_bad_requests_among_it_are_refused() {
         eprintln!("{crowd_size} connections: {files} open files are allowed");
     }
     let mut limits = Limits::default();
-    limits.body_idle_timeout = Duration::from_millis(300);
+    // What of the crowd's bodies has come lies in the kernel with its head.
+    limits.body_idle_timeout = Duration::from_millis(20);
     // All connect before anybody asks, however slow the machine is.
     limits.handshake_timeout = Duration::from_secs(600);
     limits.header_timeout = Duration::from_secs(600);
@@ -58,13 +59,13 @@ async fn a_crowd_is_served_whole_while_bad_requests_among_it_are_refused() {
             stream.write_all(REQUEST).await.unwrap();
         }
         let short = [REQUEST.split_last().unwrap().1, b""].concat();
-        let (truncated, _) = raw(&mock, &short, false).await;
+        let truncated = raw(&mock, &short, false).await;
         assert!(truncated.starts_with("HTTP/1.1 408"), "{truncated}");
         let mut giant = b"POST / HTTP/1.1\r\nhost: x\r\nx-amz-target: TrentService.Encrypt\r\n\
             content-length: 2000000\r\nexpect: 100-continue\r\n\r\n"
             .to_vec();
         giant.push(b'{');
-        let (oversized, _) = raw(&mock, &giant, false).await;
+        let oversized = raw(&mock, &giant, false).await;
         assert!(oversized.starts_with("HTTP/1.1 413"), "{oversized}");
         for (number, stream) in crowd.iter_mut().enumerate() {
             let answer = answer(stream).await;

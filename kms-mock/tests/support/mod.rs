@@ -4,10 +4,7 @@
 #![allow(dead_code)] // each test file uses its part
 #![allow(clippy::unwrap_used)] // test code outside test functions
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::{digest, hmac};
 use kms_mock::{
@@ -22,6 +19,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 pub(crate) const NOW: UnixMillis = UnixMillis(1_766_678_658_000);
 pub(crate) const NOW_TEXT: &str = "20251225T160418Z";
 pub(crate) const ACCOUNT: &str = "123456789012";
+
+/// A hang is a failure; far longer than a loaded machine needs for anything here.
+pub(crate) const ENDS_WITHIN: Duration = Duration::from_secs(120);
 
 /// Answers every call with what it was called with.
 pub(crate) struct Echo;
@@ -248,22 +248,22 @@ pub(crate) async fn kms_answer(request: reqwest::RequestBuilder) -> (u16, serde_
     )
 }
 
-/// Sends `bytes`, then reads until the server closes; what it said and how long
-/// that took.
-pub(crate) async fn raw(mock: &KmsMock, bytes: &[u8], then_finish: bool) -> (String, Duration) {
-    let begun = Instant::now();
+/// Sends `bytes`, then reads until the server closes; what it said.
+///
+/// # Panics
+/// If it leaves the connection open for longer than any machine needs.
+pub(crate) async fn raw(mock: &KmsMock, bytes: &[u8], then_finish: bool) -> String {
     let mut stream = tokio::net::TcpStream::connect(mock.address())
         .await
         .unwrap();
-    // The server may have refused before everything is written.
+    // The server may have refused before everything is written, and then resets.
     let _ = stream.write_all(bytes).await;
     if then_finish {
         let _ = stream.shutdown().await;
     }
     let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    (
-        String::from_utf8_lossy(&answer).into_owned(),
-        begun.elapsed(),
-    )
+    let _ = tokio::time::timeout(ENDS_WITHIN, stream.read_to_end(&mut answer))
+        .await
+        .unwrap_or_else(|_| panic!("the server leaves the connection open"));
+    String::from_utf8_lossy(&answer).into_owned()
 }

@@ -15,6 +15,9 @@ use crate::support::{Stage, assert_refused, said, succeeds, users};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How a script of bash waits for signals alone; each runs its trap at once.
+const WAITS: &str = "while :; do sleep 300 >/dev/null & wait $!; done";
+
 /// Waits for a program that must end by itself.
 #[track_caller]
 fn ends(mut child: Child) -> std::process::ExitStatus {
@@ -190,12 +193,12 @@ fn a_program_starts_with_the_descriptors_and_signals_it_would_have_without_us() 
 #[test]
 fn signals_are_passed_on() {
     let stage = Stage::new("signals");
-    let script = "trap 'echo got it; exit 42' $1; echo ready; while :; do sleep 0.05; done";
+    let script = format!("trap 'echo got it; exit 42' $1; echo ready; {WAITS}");
     for user in users() {
         for name in ["TERM", "INT", "HUP", "USR1", "QUIT", "WINCH"] {
             let mut command = stage.run(user, &[]);
             command
-                .args(["bash", "-c", script, "bash", name])
+                .args(["bash", "-c", &script, "bash", name])
                 .stdout(Stdio::piped());
             let mut child = command.spawn().unwrap();
             let (ready, mut rest) = first_line(&mut child);
@@ -242,6 +245,10 @@ out = b""
 while b"ready" not in out:
     out += os.read(master, 1000)
 os.write(master, b"\x03")
+while b"interrupted" not in out:
+    out += os.read(master, 1000)
+# The run passes this on after whatever it made of the other.
+os.kill(pid, signal.SIGTERM)
 try:
     while True:
         more = os.read(master, 1000)
@@ -252,12 +259,14 @@ except OSError:
 _, status = os.waitpid(pid, 0)
 print(out.count(b"interrupted"), os.waitstatus_to_exitcode(status))
 "#;
-    let program = "trap 'n=$((n+1)); echo interrupted' INT; echo ready; \
-                   for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.05; done; exit $((40+n))";
+    let program = format!(
+        "trap 'n=$((n+1)); echo interrupted' INT; trap 'exit $((40+n))' TERM; \
+         echo ready; {WAITS}"
+    );
     for user in users() {
         let mut command = stage.command(user, &python);
         command.args(["-c", script]).arg(stage.path("nsm-sim"));
-        command.args(["run", "--no-nsm", "--", "bash", "-c", program]);
+        command.args(["run", "--no-nsm", "--", "bash", "-c", &program]);
         assert_eq!(succeeds(&mut command).trim_end(), "1 41", "{user:?}");
     }
 }
@@ -267,8 +276,8 @@ fn a_stopped_program_stops_the_run_and_both_continue() {
     let stage = Stage::new("stop");
     for user in users() {
         let mut command = stage.run(user, &[]);
-        let script = "trap 'exit 5' TERM; echo $$; while :; do sleep 0.05; done";
-        command.args(["bash", "-c", script]).stdout(Stdio::piped());
+        let script = format!("trap 'exit 5' TERM; echo $$; {WAITS}");
+        command.args(["bash", "-c", &script]).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (_pid, _rest) = first_line(&mut child);
         signal(&child, "TSTP");
@@ -295,11 +304,14 @@ fn a_stopped_program_stops_the_run_and_both_continue() {
 fn the_main_processs_exit_ends_every_process_of_the_run() {
     let stage = Stage::new("tree");
     for user in users() {
-        // One in our session, one that made itself a daemon.
-        let script =
-            "sleep 300 & echo $!; (setsid sh -c 'echo $$; exec sleep 300' &); sleep 0.2; exit 3";
+        // One in our session, one that made itself a daemon and says so.
+        let script = "sleep 300 & echo $!; mkfifo \"$1\"; \
+                      (setsid sh -c 'echo $$ >\"$1\"; exec sleep 300' sh \"$1\" &); \
+                      read -r daemon <\"$1\"; echo \"$daemon\"; exit 3";
+        let said_by_daemon = stage.path(&format!("daemon-{user:?}"));
         let mut command = stage.run(user, &[]);
-        let output = command.args(["sh", "-c", script]).output().unwrap();
+        command.args(["sh", "-c", script, "sh"]).arg(said_by_daemon);
+        let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(3), "{user:?}: {}", said(&output));
         let pids = String::from_utf8(output.stdout).unwrap();
         assert_eq!(pids.lines().count(), 2, "{user:?}: {pids}");

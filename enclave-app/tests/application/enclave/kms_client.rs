@@ -2,7 +2,6 @@
 //! table (ground truth KMS §6).
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -21,7 +20,7 @@ use enclave_app::{
     envelope::{DataKey, EncryptionContext},
 };
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::enclave::{
     certificates::{AFTER_ALL_MS, Authority},
@@ -371,11 +370,10 @@ async fn says_nothing_to_a_server_whose_certificate_has_expired() {
 
 #[tokio::test]
 async fn a_bridge_that_is_down_ends_in_a_clear_error_after_bounded_attempts() {
-    let nobody: SocketAddr = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap() // closed again
-    };
-    let dial = Counted::to(nobody);
+    // Bound, so that nobody else takes the port, and not listening.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let dial = Counted::to(nobody.local_addr().unwrap());
     let client = Setting::trusting(&Authority::new()).client(dial.clone());
     let Err(error) = decrypt(&client).await else {
         panic!("accepted")

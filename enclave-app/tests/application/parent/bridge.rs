@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use enclave_app::parent::bridge::{BridgeLimits, Target, serve};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::JoinHandle,
 };
@@ -104,9 +104,10 @@ async fn connections_beyond_the_bound_wait_for_their_turn() {
 
 #[tokio::test]
 async fn a_target_that_is_not_there_closes_the_connection_and_not_the_bridge() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let target = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound, so that nobody else takes the port, and not listening.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let target = nobody.local_addr().unwrap();
     let bridge = bridge_to(target, BridgeLimits::default()).await;
     for _ in 0..2 {
         let mut stream = TcpStream::connect(bridge.address).await.unwrap();
