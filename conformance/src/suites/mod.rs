@@ -161,3 +161,40 @@ async fn on_nsm_targets(
     }
     judged
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Outcome;
+
+    #[tokio::test]
+    async fn a_suite_of_which_no_case_ran_has_failed_unless_a_filter_left_them_out() {
+        let empty = Suite {
+            name: "empty",
+            about: "nothing",
+            cases: Cases::World(|_| Box::pin(async { Vec::new() })),
+        };
+        let plan = |filter| Plan {
+            target: Target::Sim,
+            drydock: PathBuf::new(),
+            filter,
+            on_case: &|_| {},
+        };
+        let judged = empty.run(&plan(None)).await;
+        assert_eq!(judged.len(), 1);
+        assert_eq!(judged[0].outcome, Outcome::Failed("no case ran".into()));
+        assert!(empty.run(&plan(Some("a word"))).await.is_empty());
+    }
+
+    #[test]
+    fn suites_are_chosen_by_name_and_by_what_fits() {
+        let names = |chosen: Vec<Suite>| chosen.iter().map(|suite| suite.name).collect::<Vec<_>>();
+        let all = names(choose(&[], Target::Sim).unwrap());
+        assert_eq!(all, ["nsm", "attestation", "recipient", "flow", "hostile"]);
+        let on_device = names(choose(&[], Target::Device).unwrap());
+        assert_eq!(on_device, ["nsm", "attestation"]);
+        let said = |name: &str, target| choose(&[name.into()], target).unwrap_err().to_string();
+        assert!(said("flow", Target::Device).contains("cannot be judged on a device"));
+        assert!(said("flaw", Target::Sim).contains("there is no suite flaw"));
+    }
+}

@@ -69,11 +69,9 @@ async fn every_corpus_radiograph_comes_back_with_onnxruntimes_probabilities() {
         let outcome = parent.submit(&uploaded.objects).await.unwrap();
         assert_eq!(outcome.status, JobStatus::Done, "{name}: {outcome:?}");
         let reading = lab.read(&uploaded).await.unwrap();
-        let found = reading
-            .report
-            .findings
-            .iter()
-            .map(|finding| finding.probability);
+        let findings = &reading.report.findings;
+        assert_eq!(findings.len(), expected.probabilities.len(), "{name}");
+        let found = findings.iter().map(|finding| finding.probability);
         for (found, expected) in found.zip(&expected.probabilities) {
             assert!(
                 (found - expected).abs() <= TOLERANCE,

@@ -143,6 +143,7 @@ fn the_bundled_radiograph_gets_the_answer_that_its_provenance_states() {
     assert_eq!((image.width, image.height), (1841, 1955));
     assert_eq!(image.format.to_string(), "DICOM 1.2.840.10008.1.2.4.91");
     let findings = model().infer(&image::preprocess(&image)).unwrap();
+    assert_eq!(findings.len(), 3);
     for (finding, want) in findings.iter().zip([0.437798, 0.168411, 0.393791]) {
         assert!((finding.probability - want).abs() < 1e-5, "{findings:?}");
     }

@@ -253,8 +253,10 @@ fn a_flipped_bit_in_the_structure_is_always_refused() {
     };
     for path in captures(&folder) {
         let bytes = fs::read(&path).unwrap();
-        let Ok(original) = EnvelopedData::parse(&bytes) else {
-            continue;
+        let original = match EnvelopedData::parse(&bytes) {
+            Ok(original) => original,
+            Err(_) if path.ends_with(SHA_1) => continue,
+            Err(error) => panic!("{path:?}: {error}"),
         };
         let carried = 32 + original.encrypted_key.len() + 16 + original.content.len();
         let mut parsed = 0;

@@ -241,7 +241,9 @@ async fn a_queue_answers_every_line_and_ends_with_its_input() {
         })
         .collect();
     assert_eq!(codes, ["s3_refused", "bad_line"]);
-    for line in stderr(&output).lines() {
+    let log = stderr(&output);
+    assert!(log.lines().count() >= codes.len(), "{log}");
+    for line in log.lines() {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
         assert!(event["level"].is_string(), "{line}");
     }
