@@ -22,7 +22,7 @@ use crate::{
         hospital::{self, JobObjects, OBJECT_BYTES_MAX, Uploaded},
         process::Process,
     },
-    suites::Plan,
+    suites::plan::Plan,
 };
 
 /// Runs the suite in worlds of its own.

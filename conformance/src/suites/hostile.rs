@@ -46,8 +46,8 @@ use crate::{
         wiretap::{self, Recording, Tap},
     },
     suites::{
-        Plan,
         flow::{Stage, nothing_stored},
+        plan::Plan,
     },
 };
 

@@ -4,14 +4,16 @@ mod attestation;
 mod flow;
 mod hostile;
 mod nsm;
+mod plan;
 mod recipient;
 
-use std::{path::PathBuf, pin::Pin};
+use std::pin::Pin;
 
 use anyhow::{anyhow, bail};
+pub use plan::Plan;
 
 use crate::{
-    case::{Judge, Judged, OnCase},
+    case::{Judge, Judged},
     target::{Device, InProcess, NsmTarget, Runner, Target},
 };
 
@@ -100,19 +102,6 @@ impl Suite {
     }
 }
 
-/// How suites are run.
-#[allow(missing_debug_implementations)] // holds a callback
-pub struct Plan<'a> {
-    /// What is judged.
-    pub target: Target,
-    /// The program that plays the client inside an enclave.
-    pub drydock: PathBuf,
-    /// Only cases whose name holds this.
-    pub filter: Option<&'a str>,
-    /// Sees every case as it ends.
-    pub on_case: OnCase<'a>,
-}
-
 /// The suites called `names`, or all that fit `target` if none is named.
 ///
 /// # Errors
@@ -164,6 +153,8 @@ async fn on_nsm_targets(
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::case::Outcome;
 

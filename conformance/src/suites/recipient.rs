@@ -24,7 +24,7 @@ use crate::{
         INSTANCE_ID,
         cloud::{Cloud, INPUT_ALIAS, REGION, Role},
     },
-    suites::Plan,
+    suites::plan::Plan,
 };
 
 /// Runs the suite against a cloud of its own.
