@@ -69,7 +69,7 @@ impl Kms {
         let trail = context.trail();
         let number = self.audit.number();
         if reply.error_type.is_none()
-            && let Some(operation) = operation.filter(|it| ops::last_usage::is_tracked(*it))
+            && let Some(operation) = operation.filter(|it| last_usage::is_tracked(*it))
         {
             for known in &trail.keys {
                 known.key.note_use(LastUse {

@@ -53,7 +53,7 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let onnx = include_bytes!("../../model/cxr3.onnx");
+        let onnx = include_bytes!("../../../model/cxr3.onnx");
         let model_sha256 = hex::encode(digest::digest(&digest::SHA256, onnx));
         let submitter = SubmitterKey::from_seed(b"radiology");
         let authority = Authority::new();

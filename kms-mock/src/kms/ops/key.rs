@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{custom_key_store, grant, key_policy, tag};
 use crate::{
