@@ -7,6 +7,7 @@
 
 mod authenticate;
 pub(crate) mod body;
+mod calls;
 mod chunked;
 mod cut;
 mod limits;
@@ -28,46 +29,13 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
+pub(crate) use self::calls::{Answering, KmsCalls};
 pub use self::limits::Limits;
 use self::{patience::Patience, quiet::Quiet, stall::Stall};
 use crate::{
-    faults::{Faults, Planned},
-    iam::Iam,
-    kms::{Call, Reply, injected_reply},
-    mock::builder::Auth,
-    s3::ObjectStore,
-    threads::ring::Ring,
+    faults::Faults, iam::Iam, mock::builder::Auth, s3::ObjectStore, threads::ring::Ring,
     world::request_id::RequestId,
 };
-
-/// What answers KMS calls once the edge knows who is calling.
-pub trait KmsHandler: Send + Sync {
-    /// Answers one call. It runs on a worker of the server and may take as long
-    /// as making a key takes.
-    fn call(&self, call: &Call<'_>) -> Reply;
-
-    /// Answers a call that meets faults. Without more, only refusals are
-    /// injected.
-    #[doc(hidden)]
-    fn call_with_faults(&self, call: &Call<'_>, faults: &mut CallFaults<'_>) -> Reply {
-        match faults.planned.refusal() {
-            Some(injected) => {
-                let mut reply = injected_reply(&injected);
-                reply.reason = faults.planned.reason();
-                reply
-            }
-            None => self.call(call),
-        }
-    }
-}
-
-/// The faults of one call, with the list they come from.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct CallFaults<'a> {
-    pub(crate) faults: &'a Faults,
-    pub(crate) planned: Planned,
-}
 
 /// A request the server has answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +60,7 @@ pub struct Received {
 
 /// Everything a connection needs, shared by all of them.
 pub(crate) struct Edge {
-    pub(crate) kms: Arc<dyn KmsHandler>,
+    pub(crate) kms: KmsCalls,
     pub(crate) iam: Arc<Iam>,
     pub(crate) s3: ObjectStore,
     pub(crate) clock: Arc<dyn Clock>,

@@ -19,7 +19,7 @@ use nsm_sim::clock::UnixMillis;
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 use super::{
-    CallFaults, Edge, Origin, Received,
+    Edge, Origin, Received,
     authenticate::{Gate, Refusal, Service},
     body::{self, BodyError, Bounds},
     chunked::{self, ChunkError, ChunkSigner, Streaming},
@@ -27,9 +27,9 @@ use super::{
     patience::{Answering, Patience},
 };
 use crate::{
-    faults::Occasion,
+    faults::{Occasion, Planned},
     iam::{self, FormAnswer},
-    kms::{Call, static_name},
+    kms::{Call, ParsedCall, static_name},
     s3,
     world::request_id::RequestId,
 };
@@ -236,45 +236,42 @@ impl Edge {
             request_id: arrival.request_id,
             user_agent: user_agent.unwrap_or_default(),
         };
-        let mut faults = self.faults_of(&call);
-        if let Some(faults) = &faults
-            && !faults.planned.latency.is_zero()
+        let call = ParsedCall::of(call);
+        let mut planned = self.faults_of(&call);
+        if let Some(planned) = &planned
+            && !planned.latency.is_zero()
         {
-            Box::pin(tokio::time::sleep(faults.planned.latency)).await;
+            Box::pin(tokio::time::sleep(planned.latency)).await;
         }
-        let mut answer_it = || match &mut faults {
-            Some(faults) => self.kms.call_with_faults(&call, faults),
-            None => self.kms.call(&call),
-        };
-        let reply = if makes_an_rsa_key(operation, &body) {
-            // RSA keys take up to a second; other connections of this worker go on.
+        let is_long = call.may_make_rsa_key();
+        let answer_it = || self.kms.answer(call, &self.faults, planned.as_mut());
+        let reply = if is_long {
+            // Up to a second; other connections of this worker go on.
             tokio::task::block_in_place(answer_it)
         } else {
             answer_it()
         };
         let mut answer = whole(reply.status, "application/x-amz-json-1.1", reply.body);
-        if let Some(wire) = faults.and_then(|faults| faults.planned.wire()) {
+        if let Some(wire) = planned.and_then(|planned| planned.wire()) {
             answer.extensions_mut().insert(wire);
         }
         noted(answer, principal, reply.reason)
     }
 
     /// The faults that meet a call; `None` for nearly all.
-    fn faults_of(&self, call: &Call<'_>) -> Option<CallFaults<'_>> {
+    fn faults_of(&self, parsed: &ParsedCall<'_>) -> Option<Planned> {
         if !self.faults.any() {
             return None;
         }
+        let call = parsed.call();
         let principal = &call.caller.principal;
         let planned = self.faults.plan(&Occasion {
             operation: call.operation,
             principal_arn: &principal.arn(),
             role_arn: &principal.role_arn(),
-            attested: call.body.windows(11).any(|word| word == b"\"Recipient\""),
+            attested: parsed.is_attested(),
         });
-        (!planned.is_empty()).then_some(CallFaults {
-            faults: &self.faults,
-            planned,
-        })
+        (!planned.is_empty()).then_some(planned)
     }
 
     async fn form(&self, parts: &Parts, incoming: Incoming, arrival: Arrival<'_>) -> Noted {
@@ -576,18 +573,6 @@ fn is_form(parts: &Parts) -> bool {
         });
     let query = parts.uri.query().unwrap_or_default();
     form_body || query.split('&').any(|pair| pair.starts_with("Action="))
-}
-
-/// Whether a call may have to make an RSA key.
-fn makes_an_rsa_key(operation: &str, body: &[u8]) -> bool {
-    let makes_keys = matches!(
-        operation,
-        "CreateKey"
-            | "GenerateDataKeyPair"
-            | "GenerateDataKeyPairWithoutPlaintext"
-            | "GetParametersForImport"
-    );
-    makes_keys && body.windows(4).any(|word| word == b"RSA_")
 }
 
 fn expects_continue(parts: &Parts) -> bool {

@@ -27,7 +27,10 @@ use crate::{
     journal::{BadRow, ReadError, SecretBytes, Snapshot, two_parts},
     model::operation::Operation,
     policy::{Policy, PolicyKind},
-    world::{arn::account_of, request_id::RequestId},
+    world::{
+        arn::{account_of, six_parts},
+        request_id::RequestId,
+    },
 };
 
 /// Puts everything in place; the key that seals import tokens, if there is one.
@@ -126,8 +129,8 @@ fn known(store: &Store, arn: &str) -> Result<Arc<Key>, BadRow> {
 
 /// `alias/…`
 fn alias_name(arn: &str) -> Result<&str, BadRow> {
-    arn.splitn(6, ':')
-        .nth(5)
+    six_parts(arn)
+        .map(|[.., name]| name)
         .ok_or_else(|| BadRow::because("has a key that is not the ARN of an alias"))
 }
 

@@ -1,11 +1,12 @@
-//! What all operations share: finding the key, asking for permission, checking
-//! the key's state, reading `Recipient` and `DryRun`.
+//! The context of one call: who calls, when and where, what was found on the way, and
+//! what all operations do alike: finding the key, asking for permission, admitting a
+//! `Recipient`.
 //!
 //! Source of truth: ground truth KMS §2 (the document is checked before any
 //! policy) and §4 (identifiers, states); AWS KMS developer guide, "Key states".
 //!
-//! Unknown and chosen: an operation that takes no alias answers one like any
-//! other text that is no key id.
+//! Unknown and chosen: an operation that takes no alias answers one as it answers any
+//! other text that is not a key id.
 
 use std::{cell::OnceCell, ops::Deref, sync::Arc, time::Duration};
 
@@ -14,30 +15,27 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::{
-    error::{
-        BadState, Constraint, Failure, Invalid, NotFound, Refusal, RefusedResource, Unsupported,
-        Violation,
-    },
-    fields::{Fields, Page},
+    error::{Constraint, Failure, Invalid, NotFound, Refusal, RefusedResource, Violation},
+    fields::{GrantTokens, Page, RecipientMembers},
+    grant_token,
     service::{Call, Kms},
 };
 use crate::{
-    faults::Conditions,
     keys::{
         custom_store::CustomKeyStores,
-        key::{Key, KeyState, Record},
+        key::{Key, Record},
         material::Handle,
         recent::Known,
         store::Store,
     },
-    model::operation::Operation,
+    model::operation::{Operation, Row},
     policy::{
         Caller, Decision, Denial, EncryptionContext, Facts, Grant, Outcome, Request, Resource,
         decide,
     },
-    recipient::{Recipient, RecipientError, Rules, VerifiedDocument},
+    recipient::{Recipient, RecipientError, Rules},
     world::{
-        arn::{KeyReference, account_of},
+        arn::{AliasArn, KeyReference, account_of},
         entropy::Entropy,
         request_id::RequestId,
     },
@@ -52,14 +50,14 @@ pub(crate) struct CallContext<'a> {
     pub(crate) kms: &'a Kms,
     pub(crate) caller: &'a Caller,
     pub(crate) now: UnixMillis,
-    pub(crate) body: &'a [u8],
     user_agent: &'a str,
     region: &'a str,
     pub(crate) request_id: RequestId,
     /// Written when it is first asked for.
     principal_arn: OnceCell<String>,
-    operation: Option<Operation>,
-    /// Grants younger than this are not seen yet.
+    operation: Operation,
+    row: &'static Row,
+    /// Grants younger than this are not seen yet, unless the call brings a token.
     grants_hidden: Option<Duration>,
     trail: Trail,
 }
@@ -71,9 +69,31 @@ pub(crate) struct Trail {
     pub(crate) key_arn: Option<Arc<str>>,
     /// The keys that were found.
     pub(crate) keys: SmallVec<[Arc<Known>; 1]>,
-    pub(crate) document: Option<VerifiedDocument>,
+    /// Where an attested answer goes, once its document was verified.
+    pub(crate) recipient: Option<Arc<Recipient>>,
     pub(crate) encryption_context: Option<EncryptionContext>,
     pub(crate) decisions: SmallVec<[Decision; 1]>,
+}
+
+impl Trail {
+    /// Nothing yet, of a call made at `now`.
+    pub(crate) fn new(now: UnixMillis) -> Self {
+        Self {
+            now,
+            key_arn: None,
+            keys: SmallVec::new(),
+            recipient: None,
+            encryption_context: None,
+            decisions: SmallVec::new(),
+        }
+    }
+
+    /// The first remark about the decision that refused the call.
+    pub(crate) fn denial_reason(&self) -> Option<String> {
+        let last = self.decisions.last();
+        let decision = last.filter(|decision| !decision.is_allowed())?;
+        decision.remarks().into_iter().next()
+    }
 }
 
 /// A key that was found, as it is at the time of the call.
@@ -82,7 +102,7 @@ pub(crate) struct Found {
     pub(crate) known: Arc<Known>,
     /// The alias it was named by, `alias/…`.
     pub(crate) request_alias: Option<String>,
-    /// Whether a ciphertext told the key.
+    /// Whether it was found by a ciphertext, not by a name.
     pub(crate) by_ciphertext: bool,
 }
 
@@ -94,62 +114,31 @@ impl Deref for Found {
     }
 }
 
-/// Whether an operation takes an alias for a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Aliases {
-    Accepted,
-    Refused,
-}
-
 impl<'a> CallContext<'a> {
     pub(crate) fn new(
         kms: &'a Kms,
         call: &Call<'a>,
-        operation: Option<Operation>,
-        conditions: Conditions,
+        operation: Operation,
+        (now, grants_hidden): (UnixMillis, Option<Duration>),
     ) -> Self {
-        let now = UnixMillis(
-            kms.settings
-                .clock
-                .now()
-                .0
-                .saturating_add_signed(conditions.clock_ahead_ms),
-        );
         Self {
             kms,
             caller: call.caller,
             now,
-            body: call.body,
             user_agent: call.user_agent,
-            region: call.region.unwrap_or(&kms.settings.region),
+            region: kms.region_of(call),
             request_id: call.request_id,
             principal_arn: OnceCell::new(),
             operation,
-            grants_hidden: conditions.grants_hidden,
-            trail: Trail {
-                now,
-                key_arn: None,
-                keys: SmallVec::new(),
-                document: None,
-                encryption_context: None,
-                decisions: SmallVec::new(),
-            },
+            row: operation.row(),
+            grants_hidden,
+            trail: Trail::new(now),
         }
     }
 
     /// What there is to log, when the call is over.
-    pub(crate) fn trail(&mut self) -> &mut Trail {
-        &mut self.trail
-    }
-
-    /// The most telling remark about the decision that refused the call.
-    pub(crate) fn denial_reason(&self) -> Option<String> {
-        let decision = self
-            .trail
-            .decisions
-            .last()
-            .filter(|decision| !decision.is_allowed())?;
-        decision.remarks().into_iter().next()
+    pub(crate) fn into_trail(self) -> Trail {
+        self.trail
     }
 
     /// The Region that the call was made to.
@@ -178,9 +167,23 @@ impl<'a> CallContext<'a> {
         &self.kms.entropy
     }
 
-    /// The operation's name, for messages.
-    pub(crate) fn operation_name(&self) -> &'static str {
-        self.operation.map_or("Unknown", Operation::name)
+    pub(crate) fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// What the API knows of the operation.
+    pub(crate) fn row(&self) -> &'static Row {
+        self.row
+    }
+
+    /// Refuses what is not a grant token. A grant counts without its token here, so
+    /// the token of a grant that is gone is accepted and has no effect.
+    pub(crate) fn accept_tokens(&mut self, tokens: &GrantTokens) -> Result<(), Failure> {
+        for token in &tokens.0 {
+            grant_token::read(token)?;
+            self.grants_hidden = None;
+        }
+        Ok(())
     }
 
     /// How the last permission was decided.
@@ -212,20 +215,19 @@ impl<'a> CallContext<'a> {
     }
 
     /// Finds the key that a request names.
-    pub(crate) fn find(&mut self, text: &str, aliases: Aliases) -> Result<Found, Failure> {
+    pub(crate) fn find(&mut self, text: &str) -> Result<Found, Failure> {
         let reference = KeyReference::parse(text, self.region(), self.account())?;
         let (arn, request_alias) = match reference {
-            KeyReference::Key(arn) => (arn, None),
-            KeyReference::Alias(_) if aliases == Aliases::Refused => {
+            KeyReference::Key(arn) => (arn.shared(), None),
+            KeyReference::Alias(_) if !self.row.takes_alias => {
                 let text = text.to_owned();
                 return Err(Failure::NotFound(NotFound::KeyId { text }));
             }
-            KeyReference::Alias(alias_arn) => {
-                let Some(alias) = self.store().alias(&alias_arn) else {
-                    return Err(self.nothing_there(&alias_arn, |arn| NotFound::Alias { arn }));
+            KeyReference::Alias(arn) => {
+                let Some(alias) = self.store().alias(&arn) else {
+                    return Err(self.nothing_there(&arn, |arn| NotFound::Alias { arn }));
                 };
-                let name = alias_arn.splitn(6, ':').nth(5).map(str::to_owned);
-                (alias.target.to_string(), name)
+                (alias.target, Some(arn.name().to_owned()))
             }
         };
         let Some(known) = self.store().key(&arn, self.now, self.entropy())? else {
@@ -240,7 +242,7 @@ impl<'a> CallContext<'a> {
     }
 
     /// Finds the key of a ciphertext by what it says of its material; `None` if it
-    /// is nobody's.
+    /// belongs to no key.
     pub(crate) fn find_by_ciphertext(&mut self, handle: &Handle) -> Result<Option<Found>, Failure> {
         let (store, region) = (self.store(), self.region());
         let Some(known) = store.key_of_blob(handle, region, self.now, self.entropy())? else {
@@ -268,7 +270,7 @@ impl<'a> CallContext<'a> {
         }))
     }
 
-    /// Whether something exists in another account is not told.
+    /// Does not reveal whether something exists in another account.
     fn nothing_there(&self, arn: &str, what: impl FnOnce(String) -> NotFound) -> Failure {
         if account_of(arn) == self.account() {
             return Failure::NotFound(what(arn.to_owned()));
@@ -282,7 +284,7 @@ impl<'a> CallContext<'a> {
 
     /// The permission that most operations need: their own name.
     pub(crate) fn action(&self) -> &'static str {
-        self.operation.map_or("kms:Unknown", Operation::permission)
+        self.operation.permission()
     }
 
     pub(crate) fn refuse(
@@ -320,11 +322,7 @@ impl<'a> CallContext<'a> {
             }
         };
         let is_foreign = found.key.account() != self.account();
-        if is_foreign
-            && self
-                .operation
-                .is_some_and(|operation| !operation.crosses_accounts())
-        {
+        if is_foreign && !self.row.crosses_accounts {
             return Err(self.refuse(Denial::OtherAccount, action, named()));
         }
         let facts = Facts {
@@ -363,19 +361,10 @@ impl<'a> CallContext<'a> {
     fn grants_to_caller(&self, key: &Key) -> Vec<Arc<Grant>> {
         let mut grants = key.grants();
         grants.retain(|grant| grant.is_for(&self.caller.principal));
-        if let Some(young) = self.grants_hidden
-            && !self.brings_grant_token()
-        {
+        if let Some(young) = self.grants_hidden {
             grants.retain(|grant| self.now.since(grant.created) >= young);
         }
         grants
-    }
-
-    /// Whether the request carries grant tokens, which make young grants count.
-    fn brings_grant_token(&self) -> bool {
-        let body: Option<Value> = serde_json::from_slice(self.body).ok();
-        body.and_then(|body| Some(!body.get("GrantTokens")?.as_array()?.is_empty()))
-            .unwrap_or(false)
     }
 
     /// Asks for a permission that is not about a key.
@@ -396,15 +385,24 @@ impl<'a> CallContext<'a> {
         })
     }
 
+    /// Asks for what making a key needs; its tags need a permission of their own.
+    pub(crate) fn authorize_new_key(&mut self, facts: Facts<'_>) -> Result<(), Failure> {
+        self.authorize_account("kms:CreateKey", facts)?;
+        match facts.request_tags {
+            Some(_) => self.authorize_account("kms:TagResource", facts),
+            None => Ok(()),
+        }
+    }
+
     /// Asks for a permission on an alias, which IAM policies alone decide.
-    pub(crate) fn authorize_alias(&mut self, arn: &str) -> Result<(), Failure> {
+    pub(crate) fn authorize_alias(&mut self, arn: &AliasArn) -> Result<(), Failure> {
         let action = self.action();
         let resource = Resource::Other {
             arn,
-            account: account_of(arn),
+            account: arn.account(),
         };
         let decision = self.ask_without_policy(action, resource, Facts::default());
-        self.conclude(decision, action, || RefusedResource::Arn(arn.to_owned()))
+        self.conclude(decision, action, || RefusedResource::Arn(arn.to_string()))
     }
 
     fn ask_without_policy(
@@ -445,25 +443,11 @@ impl<'a> CallContext<'a> {
         }
     }
 
-    /// Reads the members of a `Recipient`.
-    pub(crate) fn read_recipient(fields: &mut Fields) -> Option<RecipientMembers> {
-        fields.structure("Recipient", |inner| RecipientMembers {
-            has_algorithm: inner
-                .choice(
-                    "KeyEncryptionAlgorithm",
-                    |text| (text == "RSAES_OAEP_SHA_256").then_some(()),
-                    "[RSAES_OAEP_SHA_256]",
-                )
-                .is_some(),
-            document: inner.blob("AttestationDocument", 1, 262_144),
-        })
-    }
-
     /// Verifies the document, before any policy is looked at.
     pub(crate) fn admit(
         &mut self,
         members: Option<RecipientMembers>,
-    ) -> Result<Option<Recipient>, Failure> {
+    ) -> Result<Option<Arc<Recipient>>, Failure> {
         let Some(members) = members else {
             return Ok(None);
         };
@@ -480,80 +464,9 @@ impl<'a> CallContext<'a> {
             (Some(document), true) => Recipient::admit(document, rules),
         };
         let recipient = admitted.map_err(|error| Failure::Invalid(Invalid::Recipient(error)))?;
-        self.trail.document = Some(recipient.document.clone());
+        let recipient = Arc::new(recipient);
+        self.trail.recipient = Some(Arc::clone(&recipient));
         Ok(Some(recipient))
-    }
-}
-
-/// `Recipient` as it came.
-#[derive(Debug)]
-pub(crate) struct RecipientMembers {
-    has_algorithm: bool,
-    document: Option<Vec<u8>>,
-}
-
-impl Found {
-    /// Refuses a key that is not enabled.
-    pub(crate) fn must_be_enabled(&self) -> Result<(), Failure> {
-        match self.record.state {
-            // A key can be used while its primary Region changes.
-            KeyState::Enabled | KeyState::Updating { .. } => Ok(()),
-            KeyState::Disabled => Err(Failure::Disabled {
-                arn: self.key.arn.to_string(),
-            }),
-            KeyState::PendingImport => Err(self.in_state(BadState::PendingImport)),
-            KeyState::PendingReplicaDeletion { .. } => {
-                Err(self.in_state(BadState::PendingReplicaDeletion))
-            }
-            KeyState::PendingDeletion { .. } => Err(self.is_pending_deletion()),
-        }
-    }
-
-    /// Refuses a key that waits for its deletion.
-    pub(crate) fn must_not_be_pending_deletion(&self) -> Result<(), Failure> {
-        match self.record.state {
-            KeyState::Enabled
-            | KeyState::Disabled
-            | KeyState::PendingImport
-            | KeyState::Updating { .. } => Ok(()),
-            KeyState::PendingReplicaDeletion { .. } => {
-                Err(self.in_state(BadState::PendingReplicaDeletion))
-            }
-            KeyState::PendingDeletion { .. } => Err(self.is_pending_deletion()),
-        }
-    }
-
-    /// Changes the key's record unless `change` refuses.
-    pub(crate) fn change<T>(
-        &self,
-        change: impl FnOnce(&mut Record) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        self.key.change(change)
-    }
-
-    pub(crate) fn is_pending_deletion(&self) -> Failure {
-        self.in_state(BadState::PendingDeletion)
-    }
-
-    pub(crate) fn is_updating(&self) -> Failure {
-        self.in_state(BadState::Updating)
-    }
-
-    pub(crate) fn in_state(&self, state: BadState) -> Failure {
-        let arn = self.key.arn.to_string();
-        Failure::InvalidState { arn, state }
-    }
-
-    pub(crate) fn is_not_primary(&self) -> Failure {
-        let arn = self.key.arn.to_string();
-        Failure::Unsupported(Unsupported::NotPrimary { arn })
-    }
-
-    pub(crate) fn origin_is_not_valid(&self) -> Failure {
-        Failure::Unsupported(Unsupported::OriginNotValid {
-            arn: self.key.arn.to_string(),
-            origin: self.key.origin.name(),
-        })
     }
 }
 

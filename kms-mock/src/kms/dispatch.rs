@@ -5,45 +5,71 @@
 //! the key's last usage where the operation's row says so; every call leaves one
 //! audit record, whatever became of it.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use nsm_sim::clock::UnixMillis;
 
 use super::{
     call::{Answer, CallContext, Trail},
-    error::Failure,
-    fields::Fields,
+    error::{Failure, Malformed},
+    json::Object,
     ops::{
         alias, crypt, custom_key_store, data_key, data_key_pair, encapsulate, grant, import, key,
         key_policy, last_usage, mac, multi_region, public_key, random, rotation, shared_secret,
         sign, tag,
     },
+    parsed::ParsedCall,
     service::{Call, Kms, Reply},
 };
 use crate::{
     audit::{AuditRecord, Common, Details, Rare},
-    faults::Conditions,
     keys::key::LastUse,
     model::operation::Operation,
+    recipient::Recipient,
 };
+
+/// When a call is judged, and below which age grants are not seen yet.
+pub(super) type Moment = (UnixMillis, Option<Duration>);
+
+/// A call that was answered, before it is in the log.
+pub(super) struct Performed {
+    pub(super) reply: Reply,
+    pub(super) record: Arc<AuditRecord>,
+    /// Whom an attested answer went to.
+    pub(super) recipient: Option<Arc<Recipient>>,
+}
 
 impl Kms {
     /// Answers a call and records it.
     pub fn call(&self, call: &Call<'_>) -> Reply {
-        let (reply, record) = self.perform(call, Conditions::default());
-        self.audit.push(record);
-        reply
+        self.answer(ParsedCall::of(*call))
+    }
+
+    /// Answers a parsed call and records it.
+    pub(crate) fn answer(&self, parsed: ParsedCall<'_>) -> Reply {
+        let performed = self.perform(parsed, (self.settings.clock.now(), None));
+        self.audit.push(performed.record);
+        performed.reply
     }
 
     /// Answers a call; the record is the caller's to keep.
-    pub(super) fn perform(
-        &self,
-        call: &Call<'_>,
-        conditions: Conditions,
-    ) -> (Reply, Arc<AuditRecord>) {
-        let operation = Operation::parse(call.operation);
-        let mut context = CallContext::new(self, call, operation, conditions);
-        let result = match operation {
-            Some(operation) => answer(&mut context, operation),
-            None => Err(Failure::UnknownOperation),
+    pub(super) fn perform(&self, parsed: ParsedCall<'_>, moment: Moment) -> Performed {
+        let ParsedCall {
+            call,
+            operation,
+            body,
+        } = parsed;
+        let (result, trail) = match operation {
+            Some(operation) => {
+                let mut context = CallContext::new(self, &call, operation, moment);
+                self.store.sweep(context.now, &self.entropy);
+                let result = match body {
+                    Some(body) => operate(&mut context, operation, body),
+                    None => Err(Failure::Serialization(Malformed::Body)),
+                };
+                (result, context.into_trail())
+            }
+            None => (Err(Failure::UnknownOperation), Trail::new(moment.0)),
         };
         let (reply, message) = match result {
             Ok(body) => {
@@ -60,16 +86,14 @@ impl Kms {
                     status: failure.status(),
                     body: failure.body(),
                     error_type: Some(failure.code()),
-                    reason: failure.reason().or_else(|| context.denial_reason()),
+                    reason: failure.reason().or_else(|| trail.denial_reason()),
                 };
                 (reply, failure.message())
             }
         };
-        let region = context.region();
-        let trail = context.trail();
         let number = self.audit.number();
         if reply.error_type.is_none()
-            && let Some(operation) = operation.filter(|it| last_usage::is_tracked(*it))
+            && let Some(operation) = operation.filter(|it| it.row().is_tracked)
         {
             for known in &trail.keys {
                 known.key.note_use(LastUse {
@@ -80,112 +104,119 @@ impl Kms {
                 });
             }
         }
-        let record = record(number, call, operation, region, trail, &reply, message);
-        (reply, record)
-    }
-}
-
-fn answer(context: &mut CallContext<'_>, operation: Operation) -> Answer {
-    use Operation as O;
-    context.store().sweep(context.now, context.entropy());
-    let mut fields = Fields::parse(context.body)?;
-    let fields = &mut fields;
-    match operation {
-        O::CreateKey => key::create(context, fields),
-        O::DescribeKey => key::describe(context, fields),
-        O::ListKeys => key::list(context, fields),
-        O::EnableKey => key::enable(context, fields),
-        O::DisableKey => key::disable(context, fields),
-        O::ScheduleKeyDeletion => key::schedule_deletion(context, fields),
-        O::CancelKeyDeletion => key::cancel_deletion(context, fields),
-        O::UpdateKeyDescription => key::update_description(context, fields),
-        O::CreateAlias => alias::create(context, fields),
-        O::UpdateAlias => alias::update(context, fields),
-        O::DeleteAlias => alias::delete(context, fields),
-        O::ListAliases => alias::list(context, fields),
-        O::PutKeyPolicy => key_policy::put(context, fields),
-        O::GetKeyPolicy => key_policy::get(context, fields),
-        O::ListKeyPolicies => key_policy::list(context, fields),
-        O::EnableKeyRotation => rotation::enable(context, fields),
-        O::DisableKeyRotation => rotation::disable(context, fields),
-        O::GetKeyRotationStatus => rotation::status(context, fields),
-        O::RotateKeyOnDemand => rotation::on_demand(context, fields),
-        O::ListKeyRotations => rotation::list(context, fields),
-        O::TagResource => tag::tag(context, fields),
-        O::UntagResource => tag::untag(context, fields),
-        O::ListResourceTags => tag::list(context, fields),
-        O::CreateGrant => grant::create(context, fields),
-        O::ListGrants => grant::list(context, fields),
-        O::ListRetirableGrants => grant::list_retirable(context, fields),
-        O::RevokeGrant => grant::revoke(context, fields),
-        O::RetireGrant => grant::retire(context, fields),
-        O::Encrypt => crypt::encrypt(context, fields),
-        O::Decrypt => crypt::decrypt(context, fields),
-        O::ReEncrypt => crypt::re_encrypt(context, fields),
-        O::GenerateDataKey => data_key::generate(context, fields),
-        O::GenerateDataKeyWithoutPlaintext => data_key::generate_without_plaintext(context, fields),
-        O::GenerateRandom => random::generate(context, fields),
-        O::GetParametersForImport => import::parameters(context, fields),
-        O::ImportKeyMaterial => import::import(context, fields),
-        O::DeleteImportedKeyMaterial => import::delete(context, fields),
-        O::ReplicateKey => multi_region::replicate(context, fields),
-        O::UpdatePrimaryRegion => multi_region::update_primary(context, fields),
-        O::GetKeyLastUsage => last_usage::get(context, fields),
-        O::CreateCustomKeyStore => custom_key_store::create(context, fields),
-        O::DescribeCustomKeyStores => custom_key_store::describe(context, fields),
-        O::UpdateCustomKeyStore => custom_key_store::update(context, fields),
-        O::ConnectCustomKeyStore => custom_key_store::connect(context, fields),
-        O::DisconnectCustomKeyStore => custom_key_store::disconnect(context, fields),
-        O::DeleteCustomKeyStore => custom_key_store::delete(context, fields),
-        O::Sign => sign::sign(context, fields),
-        O::Verify => sign::verify(context, fields),
-        O::GetPublicKey => public_key::get(context, fields),
-        O::GenerateMac => mac::generate(context, fields),
-        O::VerifyMac => mac::verify(context, fields),
-        O::GenerateDataKeyPair => data_key_pair::generate(context, fields),
-        O::GenerateDataKeyPairWithoutPlaintext => {
-            data_key_pair::generate_without_plaintext(context, fields)
+        let recipient = trail.recipient.clone();
+        let record = self.record(number, (&call, operation), trail, &reply, message);
+        Performed {
+            reply,
+            record,
+            recipient,
         }
-        O::DeriveSharedSecret => shared_secret::derive(context, fields),
-        O::Encapsulate => encapsulate::encapsulate(context, fields),
-        O::Decapsulate => encapsulate::decapsulate(context, fields),
+    }
+
+    /// What the log keeps of a call.
+    pub(super) fn record(
+        &self,
+        number: u64,
+        (call, operation): (&Call<'_>, Option<Operation>),
+        trail: Trail,
+        reply: &Reply,
+        error_message: Option<String>,
+    ) -> Arc<AuditRecord> {
+        let document = trail.recipient.map(|recipient| recipient.document.clone());
+        Arc::new(AuditRecord {
+            number,
+            request_id: call.request_id,
+            time: trail.now,
+            operation: match operation {
+                Some(operation) => operation.name().into(),
+                None => Cow::Owned(beginning(call.operation, 64).to_owned()),
+            },
+            key_arn: trail.key_arn,
+            attested: document.is_some(),
+            rare: Rare::of(
+                reply.error_type,
+                error_message,
+                reply.reason.as_deref(),
+                document,
+            ),
+            decisions: trail.decisions,
+            details: Details {
+                common: Common::of(
+                    &call.caller.principal,
+                    self.region_of(call),
+                    beginning(call.user_agent, 256),
+                ),
+                source_ip: call.caller.source_ip,
+                read_only: operation.is_some_and(|it| it.row().is_read_only),
+                encryption_context: trail.encryption_context,
+            },
+        })
     }
 }
 
-pub(super) fn record(
-    number: u64,
-    call: &Call<'_>,
-    operation: Option<Operation>,
-    region: &str,
-    trail: &mut Trail,
-    reply: &Reply,
-    error_message: Option<String>,
-) -> Arc<AuditRecord> {
-    let user_agent = beginning(call.user_agent, 256);
-    Arc::new(AuditRecord {
-        number,
-        request_id: call.request_id,
-        time: trail.now,
-        operation: match operation {
-            Some(operation) => operation.name().into(),
-            None => Cow::Owned(beginning(call.operation, 64).to_owned()),
-        },
-        key_arn: trail.key_arn.take(),
-        attested: trail.document.is_some(),
-        rare: Rare::of(
-            reply.error_type,
-            error_message,
-            reply.reason.as_deref(),
-            trail.document.take(),
-        ),
-        decisions: std::mem::take(&mut trail.decisions),
-        details: Details {
-            common: Common::of(&call.caller.principal, region, user_agent),
-            source_ip: call.caller.source_ip,
-            read_only: operation.is_some_and(Operation::is_read_only),
-            encryption_context: trail.encryption_context.take(),
-        },
-    })
+/// The function of each operation.
+fn operate(call: &mut CallContext<'_>, operation: Operation, body: Object<'_>) -> Answer {
+    use Operation as O;
+    match operation {
+        O::CreateKey => key::create(call, body),
+        O::DescribeKey => key::describe(call, body),
+        O::ListKeys => key::list(call, body),
+        O::EnableKey => key::enable(call, body),
+        O::DisableKey => key::disable(call, body),
+        O::ScheduleKeyDeletion => key::schedule_deletion(call, body),
+        O::CancelKeyDeletion => key::cancel_deletion(call, body),
+        O::UpdateKeyDescription => key::update_description(call, body),
+        O::CreateAlias => alias::create(call, body),
+        O::UpdateAlias => alias::update(call, body),
+        O::DeleteAlias => alias::delete(call, body),
+        O::ListAliases => alias::list(call, body),
+        O::PutKeyPolicy => key_policy::put(call, body),
+        O::GetKeyPolicy => key_policy::get(call, body),
+        O::ListKeyPolicies => key_policy::list(call, body),
+        O::EnableKeyRotation => rotation::enable(call, body),
+        O::DisableKeyRotation => rotation::disable(call, body),
+        O::GetKeyRotationStatus => rotation::status(call, body),
+        O::RotateKeyOnDemand => rotation::on_demand(call, body),
+        O::ListKeyRotations => rotation::list(call, body),
+        O::TagResource => tag::tag(call, body),
+        O::UntagResource => tag::untag(call, body),
+        O::ListResourceTags => tag::list(call, body),
+        O::CreateGrant => grant::create(call, body),
+        O::ListGrants => grant::list(call, body),
+        O::ListRetirableGrants => grant::list_retirable(call, body),
+        O::RevokeGrant => grant::revoke(call, body),
+        O::RetireGrant => grant::retire(call, body),
+        O::Encrypt => crypt::encrypt(call, body),
+        O::Decrypt => crypt::decrypt(call, body),
+        O::ReEncrypt => crypt::re_encrypt(call, body),
+        O::GenerateDataKey => data_key::generate(call, body),
+        O::GenerateDataKeyWithoutPlaintext => data_key::generate_without_plaintext(call, body),
+        O::GenerateRandom => random::generate(call, body),
+        O::GetParametersForImport => import::parameters(call, body),
+        O::ImportKeyMaterial => import::import(call, body),
+        O::DeleteImportedKeyMaterial => import::delete(call, body),
+        O::ReplicateKey => multi_region::replicate(call, body),
+        O::UpdatePrimaryRegion => multi_region::update_primary(call, body),
+        O::GetKeyLastUsage => last_usage::get(call, body),
+        O::CreateCustomKeyStore => custom_key_store::create(call, body),
+        O::DescribeCustomKeyStores => custom_key_store::describe(call, body),
+        O::UpdateCustomKeyStore => custom_key_store::update(call, body),
+        O::ConnectCustomKeyStore => custom_key_store::connect(call, body),
+        O::DisconnectCustomKeyStore => custom_key_store::disconnect(call, body),
+        O::DeleteCustomKeyStore => custom_key_store::delete(call, body),
+        O::Sign => sign::sign(call, body),
+        O::Verify => sign::verify(call, body),
+        O::GetPublicKey => public_key::get(call, body),
+        O::GenerateMac => mac::generate(call, body),
+        O::VerifyMac => mac::verify(call, body),
+        O::GenerateDataKeyPair => data_key_pair::generate(call, body),
+        O::GenerateDataKeyPairWithoutPlaintext => {
+            data_key_pair::generate_without_plaintext(call, body)
+        }
+        O::DeriveSharedSecret => shared_secret::derive(call, body),
+        O::Encapsulate => encapsulate::encapsulate(call, body),
+        O::Decapsulate => encapsulate::decapsulate(call, body),
+    }
 }
 
 /// The name of an operation, borrowed if there is such an operation.

@@ -6,8 +6,8 @@
 //! message at all for `InvalidCiphertextException`.
 //!
 //! Texts that were never recorded are the emulator's own; those about
-//! attestation documents say so (`[drydock]`), since nobody has published
-//! AWS's.
+//! attestation documents say so (`[drydock]`), since AWS's
+//! are not published.
 
 use std::{borrow::Cow, fmt};
 
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Failure {
     UnknownOperation,
-    /// The body is no JSON object, or a member has the wrong JSON type.
+    /// The body is not a JSON object, or a member has the wrong JSON type.
     Serialization(Malformed),
     /// Members outside what the service model allows.
     Constraints(Vec<Violation>),
@@ -77,12 +77,13 @@ pub(crate) enum Failure {
     ReservedAlias,
     CustomKeyStoreNotFound,
     KeyStore(StoreFault),
-    /// What an external key store proxy did, as told of a store or a new key.
+    /// The failure of an external key store proxy, in an answer about a store or a
+    /// new key.
     Proxy {
         fault: StoreFault,
         message: &'static str,
     },
-    /// The same, as told of a key in use.
+    /// The same in an answer about a key in use.
     ProxyState {
         message: &'static str,
     },
@@ -117,7 +118,7 @@ impl From<Unwritten> for Failure {
 #[derive(Debug)]
 pub(crate) enum Malformed {
     Body,
-    /// A list or structure where there is none.
+    /// A list or structure where another type is expected.
     Unexpected {
         found: &'static str,
     },
@@ -352,13 +353,13 @@ pub(crate) enum Unsupported {
         arn: String,
     },
     Wrapping {
-        algorithm: String,
-        spec: String,
+        algorithm: &'static str,
+        spec: &'static str,
     },
     /// The material of such a key does not fit.
     WrappingOf {
-        algorithm: String,
-        spec: String,
+        algorithm: &'static str,
+        spec: &'static str,
         key_spec: &'static str,
     },
 }
@@ -489,7 +490,7 @@ impl Failure {
                 "The new key policy will not allow you to update the key policy in the future."
                     .to_owned()
             }
-            // About anything else in a policy AWS tells nothing.
+            // AWS says nothing about any other fault of a policy.
             Self::MalformedPolicy(BadPolicy::Unreadable(error)) => {
                 if !error.is_about_principals() {
                     return None;
@@ -523,7 +524,7 @@ impl Failure {
         })
     }
 
-    /// What AWS would not tell: for the mock-only header, the log and `explain`.
+    /// What AWS does not reveal: for the mock-only header, the log and `explain`.
     pub(crate) fn reason(&self) -> Option<String> {
         match self {
             Self::InvalidCiphertext { cause } | Self::IncorrectKeyMaterial { cause } => {
@@ -574,7 +575,7 @@ impl fmt::Display for Invalid {
                 "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated.",
             ),
             Self::CustomId => f.write_str(
-                "[drydock] The tag _custom_id_ names a key: a UUID, or mrk- and 32 hexadecimal digits for a multi-Region key, of no key that is there.",
+                "[drydock] The tag _custom_id_ must hold the id of a new key: a UUID, or mrk- and 32 hexadecimal digits for a multi-Region key.",
             ),
             Self::PendingWindow => {
                 f.write_str("PendingWindowInDays must be between 7 and 30, inclusive.")

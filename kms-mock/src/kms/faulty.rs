@@ -1,53 +1,50 @@
 //! Calls that meet a fault: refused without work, worked on under other
 //! conditions, or answered by what a hostile KMS would answer.
 //!
-//! Source of truth: `faults`; the honest call beneath is the one of `api`.
+//! Source of truth: `faults`; the honest call beneath is the one of `dispatch`.
 
+use nsm_sim::clock::UnixMillis;
 use serde_json::Value;
 
 use super::{
-    call::CallContext,
-    dispatch::record,
-    service::{Call, Kms, Reply},
+    call::Trail,
+    dispatch::Performed,
+    parsed::ParsedCall,
+    service::{Kms, Reply},
 };
-use crate::{
-    faults::{Conditions, Faults, Injected, Planned, Workshop},
-    model::operation::Operation,
-    recipient::{Recipient, Rules},
-};
+use crate::faults::{Faults, Injected, Planned, Workshop};
 
 impl Kms {
     /// Answers a call that meets `planned`, and records it with its faults.
-    pub(crate) fn call_with_faults(
+    pub(crate) fn answer_with_faults(
         &self,
-        call: &Call<'_>,
+        parsed: ParsedCall<'_>,
         faults: &Faults,
         planned: &mut Planned,
     ) -> Reply {
-        let (mut reply, mut record) = match planned.refusal() {
-            Some(injected) => {
-                let reply = injected_reply(&injected);
-                let operation = Operation::parse(call.operation);
-                let mut context = CallContext::new(self, call, operation, Conditions::default());
-                let region = context.region();
-                let message = Some(injected.message.to_owned());
-                let number = self.audit.number();
-                let trail = context.trail();
-                let record = record(number, call, operation, region, trail, &reply, message);
-                (reply, record)
+        let operation = parsed.call.operation;
+        let Performed {
+            mut reply,
+            mut record,
+            recipient,
+        } = match planned.refusal() {
+            Some(injected) => self.refuse(&parsed, &injected),
+            None => {
+                let conditions = planned.conditions();
+                let now = self.settings.clock.now();
+                let now = UnixMillis(now.0.saturating_add_signed(conditions.clock_ahead_ms));
+                self.perform(parsed, (now, conditions.grants_hidden))
             }
-            None => self.perform(call, planned.conditions()),
         };
         if planned.to_remember()
             && let Some(answer) = envelope_of(&reply)
         {
-            faults.remember(call.operation, answer);
+            faults.remember(operation, answer);
         }
         if let Some((id, hostile, earlier)) = planned.hostile() {
             let twisted = (reply.status == 200).then(|| {
-                let recipient = self.recipient_of(call, planned.conditions());
                 let workshop = Workshop {
-                    recipient: recipient.as_ref(),
+                    recipient: recipient.as_deref(),
                     entropy: &self.entropy,
                     earlier,
                 };
@@ -69,19 +66,21 @@ impl Kms {
         reply
     }
 
-    /// The recipient of a call that KMS has accepted already.
-    fn recipient_of(&self, call: &Call<'_>, conditions: Conditions) -> Option<Recipient> {
-        use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-        let body: Value = serde_json::from_slice(call.body).ok()?;
-        let text = body.pointer("/Recipient/AttestationDocument")?.as_str()?;
-        let document = BASE64.decode(text).ok()?;
-        let rules = Rules {
-            verifier: &*self.settings.attestation_roots,
-            now: CallContext::new(self, call, None, conditions).now,
-            freshness_window: self.settings.freshness_window,
-            rsa_2048_only: self.settings.rsa_2048_only,
-        };
-        Recipient::admit(&document, rules).ok()
+    /// Refuses a call before any work.
+    fn refuse(&self, parsed: &ParsedCall<'_>, injected: &Injected) -> Performed {
+        let reply = injected_reply(injected);
+        let record = self.record(
+            self.audit.number(),
+            (&parsed.call, parsed.operation),
+            Trail::new(self.settings.clock.now()),
+            &reply,
+            Some(injected.message.to_owned()),
+        );
+        Performed {
+            reply,
+            record,
+            recipient: None,
+        }
     }
 }
 

@@ -17,14 +17,11 @@ use super::{
     error::{Constraint, Failure, Malformed, Violation},
     json::{Json, Object},
 };
+use crate::model::spec::Named;
 
-/// Larger than any request of the API: a 128 KiB policy with every character
-/// escaped, or a 256 KiB document in base64 beside a few members.
-pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
-
-/// The members of one JSON object. Getters return what they find, or a stand-in
-/// with a violation noted; [`Fields::finish`] must be asked before any of it is
-/// used.
+/// The members of one JSON object while [`Fields::read`] reads them. Getters return
+/// what they find, or a stand-in with a violation noted, so that all violations are
+/// found; `read` then refuses, and no stand-in gets out.
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
     members: Object<'a>,
@@ -119,20 +116,20 @@ const MARKER: Text = Text {
 };
 
 impl<'a> Fields<'a> {
-    /// Reads a body; an empty one is an empty object.
-    pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Failure> {
-        if body.len() > BODY_BYTES_MAX {
-            return Err(Failure::Serialization(Malformed::Body));
+    /// What `read` makes of a body's members, if all of them are as they must be.
+    pub(crate) fn read<T>(
+        body: Object<'a>,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> Result<T, Failure> {
+        let mut fields = Self::of(body, String::new());
+        let value = read(&mut fields);
+        if let Some(malformed) = fields.malformed {
+            return Err(Failure::Serialization(malformed));
         }
-        let members = if body.is_empty() {
-            Object::default()
-        } else {
-            match serde_json::from_slice(body) {
-                Ok(Json::Object(members)) => members,
-                Ok(_) | Err(_) => return Err(Failure::Serialization(Malformed::Body)),
-            }
-        };
-        Ok(Self::of(members, String::new()))
+        if !fields.violations.is_empty() {
+            return Err(Failure::Constraints(fields.violations));
+        }
+        Ok(value)
     }
 
     fn of(members: Object<'a>, prefix: String) -> Self {
@@ -142,17 +139,6 @@ impl<'a> Fields<'a> {
             violations: Vec::new(),
             malformed: None,
         }
-    }
-
-    /// Refuses if anything read so far was not as it must be.
-    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
-        if let Some(malformed) = self.malformed.take() {
-            return Err(Failure::Serialization(malformed));
-        }
-        if self.violations.is_empty() {
-            return Ok(());
-        }
-        Err(Failure::Constraints(std::mem::take(&mut self.violations)))
     }
 
     fn take(&mut self, name: &str) -> Option<Json<'a>> {
@@ -238,8 +224,13 @@ impl<'a> Fields<'a> {
         T::default()
     }
 
-    /// An optional member of an enumeration.
-    pub(crate) fn choice<T>(
+    /// An optional member of an enumeration; `values` is how AWS prints them.
+    pub(crate) fn choice<T: Named>(&mut self, name: &str, values: &'static str) -> Option<T> {
+        self.choice_by(name, T::parse, values)
+    }
+
+    /// The same for a set that has no enumeration.
+    pub(crate) fn choice_by<T>(
         &mut self,
         name: &str,
         parse: impl FnOnce(&str) -> Option<T>,
@@ -253,19 +244,24 @@ impl<'a> Fields<'a> {
         parsed
     }
 
-    /// A required member of an enumeration; `None` only where
-    /// [`Fields::finish`] refuses.
-    pub(crate) fn required_choice<T>(
+    /// A required member of an enumeration.
+    pub(crate) fn required_choice<T: Named>(&mut self, name: &str, values: &'static str) -> T {
+        self.required_choice_by(name, T::parse, values, T::ALL[0])
+    }
+
+    /// The same for a set that has no enumeration, with a stand-in.
+    pub(crate) fn required_choice_by<T>(
         &mut self,
         name: &str,
         parse: impl FnOnce(&str) -> Option<T>,
         values: &'static str,
-    ) -> Option<T> {
+        stand_in: T,
+    ) -> T {
         if !self.members.has(name) {
             self.violate(name, None, Constraint::NotNull);
-            return None;
+            return stand_in;
         }
-        self.choice(name, parse, values)
+        self.choice_by(name, parse, values).unwrap_or(stand_in)
     }
 
     /// An optional time, in seconds since 1970.
@@ -286,7 +282,7 @@ impl<'a> Fields<'a> {
     }
 
     /// An optional whole number within bounds.
-    pub(crate) fn number(&mut self, name: &str, min: i64, max: i64) -> Option<u32> {
+    pub(crate) fn number(&mut self, name: &str, min: u16, max: u16) -> Option<u16> {
         let value = self.take(name)?;
         let number = match &value {
             Json::Number(number) => number.as_i64(),
@@ -296,13 +292,14 @@ impl<'a> Fields<'a> {
             self.mistyped(&value, "Integer");
             return None;
         };
+        let (min, max) = (i64::from(min), i64::from(max));
         if number < min {
             self.violate(name, Some(number.to_string()), Constraint::MinValue(min));
         }
         if number > max {
             self.violate(name, Some(number.to_string()), Constraint::MaxValue(max));
         }
-        u32::try_from(number).ok()
+        u16::try_from(number).ok() // whatever is within the bounds
     }
 
     /// An optional boolean; absent is false.
@@ -391,8 +388,8 @@ impl<'a> Fields<'a> {
             .unwrap_or_else(|| self.absent(name))
     }
 
-    /// A required list of members of an enumeration.
-    pub(crate) fn required_choices<T>(
+    /// A required list of members of a set.
+    pub(crate) fn required_choices_by<T>(
         &mut self,
         name: &str,
         parse: impl Fn(&str) -> Option<T>,
@@ -402,8 +399,8 @@ impl<'a> Fields<'a> {
         self.chosen(name, &texts, parse, values)
     }
 
-    /// An optional list of texts of an enumeration.
-    pub(crate) fn choices<T>(
+    /// An optional list of members of a set.
+    pub(crate) fn choices_by<T>(
         &mut self,
         name: &str,
         (min, max): (usize, usize),
@@ -443,6 +440,25 @@ impl<'a> Fields<'a> {
                 None
             }
         }
+    }
+
+    /// `GrantTokens`, as they came.
+    pub(crate) fn grant_tokens(&mut self) -> GrantTokens {
+        GrantTokens(self.texts("GrantTokens", 0, 10).unwrap_or_default())
+    }
+
+    /// `Recipient`, as it came.
+    pub(crate) fn recipient(&mut self) -> Option<RecipientMembers> {
+        self.structure("Recipient", |inner| RecipientMembers {
+            has_algorithm: inner
+                .choice_by(
+                    "KeyEncryptionAlgorithm",
+                    |text| (text == "RSAES_OAEP_SHA_256").then_some(()),
+                    "[RSAES_OAEP_SHA_256]",
+                )
+                .is_some(),
+            document: inner.blob("AttestationDocument", 1, 262_144),
+        })
     }
 
     /// An optional structure, read by `read`.
@@ -508,17 +524,28 @@ impl<'a> Fields<'a> {
     }
 
     /// `Limit` and `Marker` of a list, with the model's default of the limit.
-    pub(crate) fn page(&mut self, limit_default: u32) -> Page {
+    pub(crate) fn page(&mut self, limit_default: u16) -> Page {
         let limit = self.number("Limit", 1, 1000).unwrap_or(limit_default);
         let marker = self.text("Marker", MARKER);
         Page { limit, marker }
     }
 }
 
+/// `Recipient` as it came, its document not looked at yet.
+#[derive(Debug)]
+pub(crate) struct RecipientMembers {
+    pub(crate) has_algorithm: bool,
+    pub(crate) document: Option<Vec<u8>>,
+}
+
+/// The grant tokens that a request brings, not looked at yet.
+#[derive(Debug)]
+pub(crate) struct GrantTokens(pub(crate) Vec<String>);
+
 /// Which part of a list is wanted.
 #[derive(Debug)]
 pub(crate) struct Page {
-    limit: u32,
+    limit: u16,
     marker: Option<String>,
 }
 
@@ -532,9 +559,7 @@ pub(crate) struct Cut<T> {
 impl Page {
     /// Entries wanted, one more than asked for so that the end can be seen.
     pub(crate) fn reach(&self) -> usize {
-        usize::try_from(self.limit)
-            .unwrap_or(usize::MAX)
-            .saturating_add(1)
+        usize::from(self.limit) + 1
     }
 
     /// The name after which the page starts.

@@ -28,7 +28,34 @@ pub(crate) struct Object<'a>(Vec<(Name<'a>, Json<'a>)>);
 
 type Name<'a> = Cow<'a, str>;
 
+/// Larger than any request of the API: a 128 KiB policy with every character
+/// escaped, or a 256 KiB document in base64 beside a few members.
+pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
+
 impl<'a> Object<'a> {
+    /// Reads a body, `None` if it is not an object; an empty body is an empty object.
+    pub(crate) fn of_body(body: &'a [u8]) -> Option<Self> {
+        if body.is_empty() {
+            return Some(Self::default());
+        }
+        if body.len() > BODY_BYTES_MAX {
+            return None;
+        }
+        match serde_json::from_slice(body) {
+            Ok(Json::Object(members)) => Some(members),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// A member that is text, left where it is.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        let last = self.0.iter().rfind(|(member, _)| member == name);
+        match last {
+            Some((_, Json::Text(text))) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Takes a member out; `null` is the same as absent.
     pub(crate) fn take(&mut self, name: &str) -> Option<Json<'a>> {
         let at = self.0.iter().rposition(|(member, _)| member == name)?;

@@ -3,16 +3,26 @@
 //! Source of truth: the KMS service model (JSON 1.1, version 2014-11-01), ground
 //! truth KMS, and the behaviour recorded on AWS.
 //!
-//! Every operation goes the same way: the request's shape, the attestation
-//! document, the key, permission, the key's state, `DryRun`, the work.
+//! Every operation goes the same way: the request's shape, the attestation document,
+//! the key, permission, what the operation's row in `model::operation` asks of the
+//! key, `DryRun`, the work.
 //!
-//! Reading order: [`Kms`] (the front door), `operation` (what there is), `call`
-//! (what all operations share), then one file for each family: `key`, `alias`,
-//! `import`, `multi_region`, `custom_key_store`, `key_policy`, `rotation`, `tag`,
-//! `grant`, `crypt`, `data_key`, `random`, `last_usage`, and with `usage` those of
-//! other keys: `sign`, `mac`, `public_key`, `data_key_pair`, `shared_secret`,
-//! `encapsulate`;
-//! `fields` reads requests and `error` writes refusals.
+//! A call passes these files in this order, and none of them again: `parsed` (its
+//! operation and its body), `dispatch` (the operation's function), one of `ops`, and
+//! from there `fields` (its members), `call` (the key, permission), `checks` (the
+//! row's checks), `sealing` or the key's own material, `json` (the answer);
+//! `dispatch` writes the record.
+//!
+//! | file | what |
+//! |---|---|
+//! | `service` | what a KMS is made of, a [`Call`] and a [`Reply`] |
+//! | `error`, `json`, `fields`, `grant_token` | refusals, JSON, the members of a request, grant tokens |
+//! | `parsed` | a call whose body is parsed |
+//! | `call`, `checks` | the context of one call, what is checked of a key |
+//! | `metadata`, `sealing` | what answers say of a key, ciphertexts of symmetric keys |
+//! | `ops` | the operations, one file a family |
+//! | `dispatch`, `faulty` | which function answers which operation; calls that meet a fault |
+//! | `plant`, `restore` | keys from a seed file and from the data directory |
 //!
 //! Of the key specs and algorithms these are not available, and answer
 //! `UnsupportedOperationException` with a text that begins with `[drydock]`:
@@ -23,25 +33,28 @@
 //! | wrapping by `RSAES_PKCS1_V1_5` | AWS has taken it away in 2023 |
 
 mod call;
+mod checks;
 mod dispatch;
 mod error;
 mod faulty;
 mod fields;
+mod grant_token;
 mod json;
 mod metadata;
 pub(crate) mod ops;
+mod parsed;
 mod plant;
 mod restore;
 mod sealing;
 mod service;
 #[cfg(test)]
 mod tests;
-mod usage;
 
 pub use self::service::{Call, Kms, Reply, Settings};
 pub(crate) use self::{
     dispatch::static_name,
     faulty::injected_reply,
+    parsed::ParsedCall,
     plant::{PlantError, PlantedKey},
 };
 pub use crate::keys::xks::{XksRootError, XksSettings};

@@ -1,7 +1,7 @@
 //! Keys that a seed file asks for, and forgetting everything.
 //!
-//! Models nothing of AWS: a key with a chosen id and known material. Nobody is
-//! asked for permission, as for anything that the world's owner does.
+//! Models nothing of AWS: a key with a chosen id and known material. No
+//! permission is asked: the world's owner does this.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,7 +18,7 @@ use crate::{
     },
     model::spec::{KeySpec, KeyUsage, Origin},
     policy::Policy,
-    world::arn::{alias_arn, key_arn},
+    world::arn::{AliasArn, KeyArn},
 };
 
 /// A symmetric key as a seed file describes it.
@@ -41,9 +41,9 @@ pub(crate) struct PlantedKey {
 /// Why a key cannot be planted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PlantError {
-    #[error("the key {0} is there already")]
+    #[error("the key {0} exists already")]
     KeyExists(String),
-    #[error("{0} is there already")]
+    #[error("{0} exists already")]
     AliasExists(String),
     #[error(transparent)]
     Unwritten(#[from] Unwritten),
@@ -53,26 +53,23 @@ impl Kms {
     /// Makes a key; its ARN.
     pub(crate) fn plant(&self, plan: PlantedKey) -> Result<String, PlantError> {
         let (region, now) = (&self.settings.region, self.settings.clock.now());
-        let arn = key_arn(region, &plan.account, &plan.id);
-        let alias_arns: Vec<String> = plan
+        let arn = KeyArn::new(region, &plan.account, &plan.id);
+        let alias_arns: Vec<AliasArn> = plan
             .aliases
             .iter()
-            .map(|name| alias_arn(region, &plan.account, name))
+            .map(|name| AliasArn::new(region, &plan.account, name))
             .collect();
         // The key's own ARN too: two that plant it at once must not both make it.
-        let held: Vec<&str> = alias_arns
-            .iter()
-            .chain([&arn])
-            .map(String::as_str)
-            .collect();
+        let mut held: Vec<&str> = alias_arns.iter().map(|alias| &**alias).collect();
+        held.push(&arn);
         let _one_at_a_time = self.store.hold_aliases(&held);
         if self.store.key(&arn, now, &self.entropy)?.is_some() {
-            return Err(PlantError::KeyExists(arn));
+            return Err(PlantError::KeyExists(arn.to_string()));
         }
         for (at, alias) in alias_arns.iter().enumerate() {
             let twice = alias_arns.iter().take(at).any(|other| other == alias);
             if twice || self.store.alias(alias).is_some() {
-                return Err(PlantError::AliasExists(alias.clone()));
+                return Err(PlantError::AliasExists(alias.to_string()));
             }
         }
         let policy = match plan.policy {
@@ -80,7 +77,7 @@ impl Kms {
             None => self.store.default_policy(&plan.account),
         };
         let new = NewKey {
-            arn: arn.as_str().into(),
+            arn: arn.shared(),
             spec: KeySpec::SymmetricDefault,
             usage: KeyUsage::EncryptDecrypt,
             origin: Origin::AwsKms,
@@ -121,11 +118,11 @@ impl Kms {
                     created: now,
                     updated: now,
                 };
-                (alias, alias_)
+                (alias.to_string(), alias_)
             })
             .collect();
         self.store.insert(&key, &aliases)?;
-        Ok(arn)
+        Ok(arn.to_string())
     }
 
     /// Forgets all keys, aliases, custom key stores and calls, in memory and in

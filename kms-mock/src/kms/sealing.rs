@@ -14,12 +14,11 @@ use super::{
 };
 use crate::{
     keys::{
-        custom_store::{Backing, Connection, StoreKind},
+        custom_store::{Connection, StoreKind},
         key::Key,
         material::{Blob, Maker, SymmetricMaterial},
         xks::{Errand, NOT_CONNECTED, Proxy, ProxyError, Sealed},
     },
-    model::spec::KeyUsage,
     policy::EncryptionContext,
 };
 
@@ -31,11 +30,8 @@ pub(crate) struct Symmetric<'a> {
 }
 
 impl<'a> Symmetric<'a> {
-    pub(crate) fn of(found: &'a Found, operation: &'static str) -> Result<Self, Failure> {
-        found.must_be_for(KeyUsage::EncryptDecrypt, operation)?;
-        if !found.key.spec.is_symmetric_encryption() {
-            return Err(found.not_for(operation));
-        }
+    /// The material of a symmetric encryption key that has passed its checks.
+    pub(crate) fn of(found: &'a Found) -> Result<Self, Failure> {
         let current = found.record.current().ok_or(Failure::Internal)?;
         Ok(Self {
             current: &current.material,
@@ -62,7 +58,7 @@ impl Symmetric<'_> {
         let Some((proxy, id)) = self.proxy(call)? else {
             return Ok(inner);
         };
-        let errand = errand(call, call.operation_name(), Some(&self.found.key));
+        let errand = errand(call, call.operation().name(), Some(&self.found.key));
         let sealed = proxy
             .encrypt(&id, &inner, &authenticated(context), errand)
             .map_err(failed_in_use)?;
@@ -79,7 +75,7 @@ impl Symmetric<'_> {
         let Some((proxy, id)) = self.proxy(call)? else {
             return Ok(opened);
         };
-        let errand = errand(call, call.operation_name(), Some(&self.found.key));
+        let errand = errand(call, call.operation().name(), Some(&self.found.key));
         let sealed = Sealed::parse(&opened).ok_or(Failure::Internal)?;
         let inner = proxy
             .decrypt(&id, &sealed, &authenticated(context), errand)
@@ -115,7 +111,7 @@ impl Symmetric<'_> {
     }
 }
 
-/// What a proxy is told of the call that it works for.
+/// What a proxy learns about the call that it works for.
 pub(crate) fn errand<'a>(
     call: &'a CallContext<'_>,
     operation: &'a str,

@@ -86,7 +86,7 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// The exception's name.
     pub error_type: Option<&'static str>,
-    /// What AWS would not tell, for the mock-only header.
+    /// What AWS does not reveal, for the mock-only header.
     pub reason: Option<String>,
 }
 
@@ -114,6 +114,11 @@ impl Kms {
             key_stores: CustomKeyStores::new(journal.clone()),
             audit: AuditLog::default(),
         }
+    }
+
+    /// The Region that a call is made to.
+    pub(super) fn region_of<'a>(&'a self, call: &Call<'a>) -> &'a str {
+        call.region.unwrap_or(&self.settings.region)
     }
 
     /// The log of calls.

@@ -37,10 +37,10 @@ use super::{
     management::{self, Desk, explain},
     seed::{Present, SeedError, SeedFile},
 };
-pub use crate::edge::{KmsHandler, Limits, Received};
+pub use crate::edge::{Limits, Received};
 use crate::{
     edge::{
-        CallFaults, Edge, serve,
+        Answering, Edge, KmsCalls, serve,
         tls::{Authority, Endpoint, TlsError},
     },
     faults::{Fault, Faults},
@@ -166,7 +166,7 @@ pub struct Builder {
     received_max: usize,
     workers: usize,
     tls_authority: Option<Arc<Authority>>,
-    handler: Option<Arc<dyn KmsHandler>>,
+    answering: Option<Arc<Answering>>,
     management: Option<SocketAddr>,
     faults: Vec<Fault>,
     seed_file: Option<String>,
@@ -193,17 +193,6 @@ impl std::fmt::Debug for KmsMock {
     }
 }
 
-/// The KMS answers through the edge.
-impl KmsHandler for Kms {
-    fn call(&self, call: &Call<'_>) -> Reply {
-        Self::call(self, call)
-    }
-
-    fn call_with_faults(&self, call: &Call<'_>, faults: &mut CallFaults<'_>) -> Reply {
-        Self::call_with_faults(self, call, faults.faults, &mut faults.planned)
-    }
-}
-
 impl KmsMock {
     /// A server in `us-east-1`, account 123456789012, on a free port of
     /// 127.0.0.1, with the machine's clock and lenient authentication.
@@ -226,7 +215,7 @@ impl KmsMock {
             received_max: 1024,
             workers: cores.clamp(2, 8),
             tls_authority: None,
-            handler: None,
+            answering: None,
             management: None,
             faults: Vec::new(),
             seed_file: None,
@@ -488,10 +477,13 @@ impl Builder {
         self
     }
 
-    /// Lets something else answer KMS calls, behind the same edge.
+    /// Lets a function answer KMS calls instead of the KMS, behind the same edge.
     #[must_use]
-    pub fn kms_handler(mut self, handler: Arc<dyn KmsHandler>) -> Self {
-        self.handler = Some(handler);
+    pub fn answer_kms_calls(
+        mut self,
+        answer: impl Fn(&Call<'_>) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        self.answering = Some(Arc::new(answer));
         self
     }
 
@@ -626,7 +618,10 @@ impl Builder {
             load::load(snapshot, &kms, &iam, &s3, &journal)?;
         }
         let edge = Arc::new(Edge {
-            kms: self.handler.unwrap_or_else(|| Arc::<Kms>::clone(&kms)),
+            kms: match self.answering {
+                Some(answer) => KmsCalls::Function(answer),
+                None => KmsCalls::Kms(Arc::clone(&kms)),
+            },
             iam: Arc::new(iam),
             s3,
             clock,

@@ -6,6 +6,15 @@
 //! they are a partition of their own that is not modelled.
 //! [`KeySpec::is_available`] says so.
 
+/// An enumeration of the service model.
+pub(crate) trait Named: Copy + 'static {
+    /// Its members; at least one.
+    const ALL: &'static [Self];
+
+    /// The member of that name on the wire.
+    fn parse(text: &str) -> Option<Self>;
+}
+
 macro_rules! names {
     ($(#[$doc:meta])* $type:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -19,6 +28,14 @@ macro_rules! names {
 
             pub(crate) fn parse(text: &str) -> Option<Self> {
                 match text { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+
+        impl Named for $type {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            fn parse(text: &str) -> Option<Self> {
+                Self::parse(text)
             }
         }
     };
@@ -133,6 +150,24 @@ names!(
     }
 );
 
+/// An algorithm of any usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Encryption(EncryptionAlgorithm),
+    Signing(SigningAlgorithm),
+    Mac(MacAlgorithm),
+}
+
+impl Algorithm {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Encryption(algorithm) => algorithm.name(),
+            Self::Signing(algorithm) => algorithm.name(),
+            Self::Mac(algorithm) => algorithm.name(),
+        }
+    }
+}
+
 /// `RotationType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RotationType {
@@ -158,6 +193,25 @@ impl KeySpec {
     /// Whether keys of the spec encrypt data symmetrically.
     pub(crate) fn is_symmetric_encryption(self) -> bool {
         self == Self::SymmetricDefault
+    }
+
+    /// Whether keys of the spec have a private and a public part.
+    pub(crate) fn is_pair(self) -> bool {
+        !self.is_symmetric_encryption() && self.mac_algorithms().is_empty()
+    }
+
+    /// Whether making a key of the spec means to search for primes.
+    pub(crate) fn is_rsa(self) -> bool {
+        matches!(self, Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096)
+    }
+
+    /// Whether a key of the spec can do what `algorithm` does.
+    pub(crate) fn accepts(self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::Encryption(algorithm) => self.encryption_algorithms().contains(&algorithm),
+            Algorithm::Signing(algorithm) => self.signing_algorithms().contains(&algorithm),
+            Algorithm::Mac(algorithm) => self.mac_algorithms().contains(&algorithm),
+        }
     }
 
     /// The usages that `CreateKey` accepts with the spec.

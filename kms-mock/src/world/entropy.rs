@@ -30,7 +30,7 @@ thread_local! {
 }
 
 /// Random bytes of which none is given twice, nor kept once it is given: what is
-/// left here tells nothing of earlier keys.
+/// left here reveals nothing of earlier keys.
 struct Ahead {
     bytes: Zeroizing<[u8; 1024]>,
     used: usize,

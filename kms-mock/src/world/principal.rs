@@ -112,7 +112,7 @@ impl Principal {
 
     /// Reads what [`Principal::arn`] writes. The role of a session is taken to
     /// have no path and a federated user to be the root user's, since their ARNs
-    /// do not tell.
+    /// do not say.
     #[must_use]
     pub fn parse(arn: &str) -> Option<Self> {
         let rest = arn.strip_prefix("arn:aws:")?;

@@ -4,13 +4,13 @@
 #![allow(dead_code)] // each test file uses its part
 #![allow(clippy::unwrap_used)] // test code outside test functions
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use aws_lc_rs::{digest, hmac};
 use kms_mock::{
     iam::Credentials,
     kms::{Call, Reply},
-    mock::builder::{Builder, KmsHandler, KmsMock},
+    mock::builder::{Builder, KmsMock},
 };
 use nsm_sim::clock::{SettableClock, UnixMillis};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,38 +24,34 @@ pub(crate) const ACCOUNT: &str = "123456789012";
 pub(crate) const ENDS_WITHIN: Duration = Duration::from_secs(120);
 
 /// Answers every call with what it was called with.
-pub(crate) struct Echo;
-
-impl KmsHandler for Echo {
-    fn call(&self, call: &Call<'_>) -> Reply {
-        let policies = call.caller.identity_policies.len();
-        let answer = serde_json::json!({
-            "operation": call.operation,
-            "region": call.region,
-            "principal": call.caller.principal.arn(),
-            "account": call.caller.principal.account(),
-            "policies": policies,
-            "sessionPolicies": call.caller.session_policies.len(),
-            "bytes": call.body.len(),
-            "requestId": call.request_id.as_str(),
-            "userAgent": call.user_agent,
-            "tls": call.caller.secure_transport,
-            "sourceIp": call.caller.source_ip,
-        });
-        let refused = call.operation == "Refuse";
-        Reply {
-            status: if refused { 400 } else { 200 },
-            body: answer.to_string().into_bytes(),
-            error_type: refused.then_some("AccessDeniedException"),
-            reason: refused.then(|| "because the test said so".to_owned()),
-        }
+fn echo(call: &Call<'_>) -> Reply {
+    let policies = call.caller.identity_policies.len();
+    let answer = serde_json::json!({
+        "operation": call.operation,
+        "region": call.region,
+        "principal": call.caller.principal.arn(),
+        "account": call.caller.principal.account(),
+        "policies": policies,
+        "sessionPolicies": call.caller.session_policies.len(),
+        "bytes": call.body.len(),
+        "requestId": call.request_id.as_str(),
+        "userAgent": call.user_agent,
+        "tls": call.caller.secure_transport,
+        "sourceIp": call.caller.source_ip,
+    });
+    let refused = call.operation == "Refuse";
+    Reply {
+        status: if refused { 400 } else { 200 },
+        body: answer.to_string().into_bytes(),
+        error_type: refused.then_some("AccessDeniedException"),
+        reason: refused.then(|| "because the test said so".to_owned()),
     }
 }
 
 /// A builder with the double and a clock that stands at [`NOW`].
 pub(crate) fn builder() -> Builder {
     KmsMock::builder()
-        .kms_handler(Arc::new(Echo))
+        .answer_kms_calls(echo)
         .clock(SettableClock::frozen(NOW))
         .workers(2)
 }

@@ -15,12 +15,14 @@ use crate::{
         store::Alias,
     },
     kms::{
-        call::{Aliases, Answer, CallContext, Found, answer, nothing, timestamp},
+        call::{Answer, CallContext, Found, answer, nothing, timestamp},
+        checks::Asked,
         error::{Failure, Invalid, Limit, NotFound},
         fields::{ALIAS_NAME, Fields, KEY_ID},
+        json::Object,
     },
     policy::Facts,
-    world::arn::alias_arn,
+    world::arn::AliasArn,
 };
 
 const ALIASES_OF_KEY_MAX: usize = 50;
@@ -39,19 +41,24 @@ fn check_name(name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) fn create(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let name = read_name(fields);
-    let target = fields.required_text("TargetKeyId", KEY_ID);
-    fields.finish()?;
+pub(crate) fn create(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (name, target) = Fields::read(body, |fields| {
+        (
+            read_name(fields),
+            fields.required_text("TargetKeyId", KEY_ID),
+        )
+    })?;
     check_name(&name)?;
-    let arn = alias_arn(call.region(), call.account(), &name);
-    let found = call.find(&target, Aliases::Refused)?;
+    let arn = AliasArn::new(call.region(), call.account(), &name);
+    let found = call.find(&target)?;
     call.authorize_alias(&arn)?;
     call.authorize(&found, Facts::default())?;
-    found.must_not_be_pending_deletion()?;
-    let _one_at_a_time = call.store().hold_aliases(&[&arn]);
+    call.check(&found, &Asked::default())?;
+    let _one_at_a_time = call.store().hold_aliases(&[&*arn]);
     if call.store().alias(&arn).is_some() {
-        return Err(Failure::AliasExists { arn });
+        return Err(Failure::AliasExists {
+            arn: arn.to_string(),
+        });
     }
     let alias = Alias {
         target: Arc::clone(&found.key.arn),
@@ -72,20 +79,23 @@ pub(crate) fn create(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
     nothing()
 }
 
-pub(crate) fn update(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let name = read_name(fields);
-    let target = fields.required_text("TargetKeyId", KEY_ID);
-    fields.finish()?;
+pub(crate) fn update(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (name, target) = Fields::read(body, |fields| {
+        (
+            read_name(fields),
+            fields.required_text("TargetKeyId", KEY_ID),
+        )
+    })?;
     check_name(&name)?;
-    let arn = alias_arn(call.region(), call.account(), &name);
+    let arn = AliasArn::new(call.region(), call.account(), &name);
     let old = existing(call, &arn)?;
     call.authorize_alias(&arn)?;
-    let new = call.find(&target, Aliases::Refused)?;
+    let new = call.find(&target)?;
     if let Some(old) = &old {
         call.authorize(old, Facts::default())?;
     }
     call.authorize(&new, Facts::default())?;
-    new.must_not_be_pending_deletion()?;
+    call.check(&new, &Asked::default())?;
     if let Some(old) = &old
         && (old.key.usage != new.key.usage
             || old.key.spec.is_symmetric_encryption() != new.key.spec.is_symmetric_encryption())
@@ -93,9 +103,11 @@ pub(crate) fn update(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
         let (from, to) = (old.key.spec.name(), new.key.spec.name());
         return Err(Failure::Invalid(Invalid::AliasTarget { from, to }));
     }
-    let _one_at_a_time = call.store().hold_aliases(&[&arn]);
+    let _one_at_a_time = call.store().hold_aliases(&[&*arn]);
     let Some(alias) = call.store().alias(&arn) else {
-        return Err(Failure::NotFound(NotFound::Alias { arn }));
+        return Err(Failure::NotFound(NotFound::Alias {
+            arn: arn.to_string(),
+        }));
     };
     let moves = alias.target != new.key.arn;
     let alias = Alias {
@@ -127,17 +139,16 @@ pub(crate) fn update(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
     nothing()
 }
 
-pub(crate) fn delete(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let name = read_name(fields);
-    fields.finish()?;
+pub(crate) fn delete(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let name = Fields::read(body, read_name)?;
     check_name(&name)?;
-    let arn = alias_arn(call.region(), call.account(), &name);
+    let arn = AliasArn::new(call.region(), call.account(), &name);
     let old = existing(call, &arn)?;
     call.authorize_alias(&arn)?;
     if let Some(old) = &old {
         call.authorize(old, Facts::default())?;
     }
-    let _one_at_a_time = call.store().hold_aliases(&[&arn]);
+    let _one_at_a_time = call.store().hold_aliases(&[&*arn]);
     let journal = call.store().journal();
     match old {
         Some(old) => Key::change_all(
@@ -170,7 +181,7 @@ fn existing(call: &mut CallContext<'_>, arn: &str) -> Result<Option<Found>, Fail
         }));
     };
     let target = alias.target.to_string();
-    match call.find(&target, Aliases::Refused) {
+    match call.find(&target) {
         Ok(found) => Ok(Some(found)),
         // Deleted, and the alias about to be.
         Err(Failure::NotFound(_)) => Ok(None),
@@ -197,24 +208,24 @@ fn remove_name(record: &mut Record, name: &str) {
         .collect();
 }
 
-pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.text("KeyId", KEY_ID);
-    let page = fields.page(50);
-    fields.finish()?;
+pub(crate) fn list(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, page) = Fields::read(body, |fields| {
+        (fields.text("KeyId", KEY_ID), fields.page(50))
+    })?;
     call.authorize_account("kms:ListAliases", Facts::default())?;
-    let prefix = alias_arn(call.region(), call.account(), "alias/");
+    let prefix = AliasArn::prefix(call.region(), call.account());
     let after = page.after()?;
     let arns: Vec<Arc<str>> = match key_id {
         None => call
             .store()
             .alias_arns(&prefix, after.as_deref(), page.reach()),
         Some(key_id) => {
-            let found = call.find(&key_id, Aliases::Refused)?;
+            let found = call.find(&key_id)?;
             let mut arns: Vec<Arc<str>> = found
                 .record
                 .aliases
                 .iter()
-                .map(|name| alias_arn(call.region(), call.account(), name).into())
+                .map(|name| AliasArn::new(call.region(), call.account(), name).shared())
                 .filter(|arn: &Arc<str>| after.as_deref().is_none_or(|after| &**arn > after))
                 .collect();
             arns.sort();
@@ -226,7 +237,8 @@ pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
 }
 
 fn entry(call: &CallContext<'_>, arn: &str) -> Value {
-    let name = arn.splitn(6, ':').nth(5);
+    let parsed = AliasArn::parse(arn);
+    let name = parsed.as_ref().map(AliasArn::name);
     let Some(alias) = call.store().alias(arn) else {
         return json!({ "AliasName": name, "AliasArn": arn });
     };

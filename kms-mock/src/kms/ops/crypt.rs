@@ -8,11 +8,10 @@
 //! Unknown and chosen: with a `KeyId` the key is found and permission is asked
 //! before the ciphertext is looked at; the texts for an encryption context beside
 //! an RSA key and for an RSA ciphertext without a `KeyId`; that what does not fit
-//! an RSA key is told before `DryRun`.
+//! an RSA key is refused before `DryRun`.
 
 use zeroize::Zeroizing;
 
-use super::grant;
 use crate::{
     keys::{
         material::{BLOB_BYTES_MAX, Blob, BlobError, Maker},
@@ -20,13 +19,14 @@ use crate::{
         secret::Works,
     },
     kms::{
-        call::{Aliases, Answer, CallContext, Found},
+        call::{Answer, CallContext, Found},
+        checks::Asked,
         error::{Failure, Invalid},
-        fields::{Fields, KEY_ID},
-        json::{ANSWER_BYTES, Answered},
+        fields::{Fields, GrantTokens, KEY_ID},
+        json::{ANSWER_BYTES, Answered, Object},
         sealing::Symmetric,
     },
-    model::spec::{EncryptionAlgorithm, KeyUsage},
+    model::spec::{Algorithm, EncryptionAlgorithm},
     policy::{EncryptionContext, Facts},
 };
 
@@ -49,21 +49,15 @@ enum By<'a> {
 }
 
 impl<'a> Cipher<'a> {
+    /// The cipher of a key that has passed its checks.
     fn of(
         found: &'a Found,
         algorithm: EncryptionAlgorithm,
         context: &'a EncryptionContext,
-        operation: &'static str,
     ) -> Result<Self, Failure> {
-        found.must_be_for(KeyUsage::EncryptDecrypt, operation)?;
-        let spec = found.key.spec;
-        found.must_accept(&algorithm, algorithm.name(), spec.encryption_algorithms())?;
-        let by = if spec.is_symmetric_encryption() {
-            By::Symmetric(Symmetric::of(found, operation)?)
+        let by = if found.key.spec.is_symmetric_encryption() {
+            By::Symmetric(Symmetric::of(found)?)
         } else {
-            if !context.is_empty() {
-                return Err(Failure::Invalid(Invalid::ContextWithAsymmetric));
-            }
             match found.works()? {
                 Works::Decrypt(key) => By::Rsa(key),
                 _ => return Err(Failure::Internal),
@@ -112,31 +106,45 @@ impl<'a> Cipher<'a> {
     }
 }
 
+/// What is asked of a key that encrypts or decrypts.
+fn asked<'a>(
+    algorithm: EncryptionAlgorithm,
+    context: &EncryptionContext,
+    blob: Option<&BlobOrError<'a>>,
+) -> Asked<'a> {
+    Asked {
+        algorithm: Some(Algorithm::Encryption(algorithm)),
+        has_context: !context.is_empty(),
+        handle: blob.and_then(|blob| Some(blob.as_ref().ok()?.handle)),
+    }
+}
+
 fn read_algorithm(fields: &mut Fields, member: &str) -> EncryptionAlgorithm {
     fields
-        .choice(member, EncryptionAlgorithm::parse, ALGORITHMS)
+        .choice(member, ALGORITHMS)
         .unwrap_or(EncryptionAlgorithm::SymmetricDefault)
 }
 
-pub(crate) fn encrypt(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let plaintext = Zeroizing::new(fields.required_blob("Plaintext", 1, PLAINTEXT_BYTES_MAX));
-    let context = fields.map("EncryptionContext").unwrap_or_default();
-    let tokens = fields.texts("GrantTokens", 0, 10);
-    let algorithm = read_algorithm(fields, "EncryptionAlgorithm");
-    let dry_run = fields.flag("DryRun");
-    fields.finish()?;
-    grant::check_tokens(tokens)?;
+pub(crate) fn encrypt(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, plaintext, context, tokens, algorithm, dry_run) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            Zeroizing::new(fields.required_blob("Plaintext", 1, PLAINTEXT_BYTES_MAX)),
+            fields.map("EncryptionContext").unwrap_or_default(),
+            fields.grant_tokens(),
+            read_algorithm(fields, "EncryptionAlgorithm"),
+            fields.flag("DryRun"),
+        )
+    })?;
+    call.accept_tokens(&tokens)?;
     call.note_context(&context);
-    let found = call.find(&key_id, Aliases::Accepted)?;
     let facts = Facts {
         encryption_context: Some(&context),
         encryption_algorithm: Some(algorithm.name()),
         ..Facts::default()
     };
-    call.authorize(&found, facts)?;
-    found.must_be_enabled()?;
-    let cipher = Cipher::of(&found, algorithm, &context, "Encrypt")?;
+    let found = call.usable(&key_id, facts, &asked(algorithm, &context, None))?;
+    let cipher = Cipher::of(&found, algorithm, &context)?;
     cipher.must_fit(&plaintext)?;
     if dry_run {
         return Err(Failure::DryRun);
@@ -156,8 +164,11 @@ struct Ciphertext {
     dry_run: bool,
 }
 
-/// A ciphertext as a blob; `None` when it is ignored or RSA's.
-type Parsed<'a> = Option<Result<Blob<'a>, BlobError>>;
+/// A ciphertext as a blob, if that is what it is.
+type BlobOrError<'a> = Result<Blob<'a>, BlobError>;
+
+/// The same; `None` when it is ignored or RSA's.
+type Parsed<'a> = Option<BlobOrError<'a>>;
 
 /// What a ciphertext held, and the material it was under; RSA keys have no
 /// `KeyMaterialId`.
@@ -170,7 +181,7 @@ impl Ciphertext {
     fn read(fields: &mut Fields) -> (Self, bool) {
         let blob = fields.blob("CiphertextBlob", 1, BLOB_BYTES_MAX);
         let dry_run = fields.flag("DryRun");
-        let modifiers = fields.choices(
+        let modifiers = fields.choices_by(
             "DryRunModifiers",
             (0, 10),
             |text| (text == "IGNORE_CIPHERTEXT").then_some(()),
@@ -201,7 +212,7 @@ impl Ciphertext {
             .map(Blob::parse)
     }
 
-    /// The key: as named, or as the ciphertext tells.
+    /// The key that the request names, or that of the ciphertext.
     fn find_key(
         call: &mut CallContext<'_>,
         key_id: Option<&str>,
@@ -209,7 +220,7 @@ impl Ciphertext {
         blob: Parsed<'_>,
     ) -> Result<Found, Failure> {
         if let Some(key_id) = key_id {
-            return call.find(key_id, Aliases::Accepted);
+            return call.find(key_id);
         }
         if algorithm != EncryptionAlgorithm::SymmetricDefault {
             return Err(Failure::Invalid(Invalid::KeyIdRequired));
@@ -220,19 +231,6 @@ impl Ciphertext {
         let blob = blob.map_err(unopened)?;
         call.find_by_ciphertext(blob.handle)?
             .ok_or_else(|| unopened(BlobError::UnknownMaterial))
-    }
-
-    /// Refuses a ciphertext of another key before anything is said of the key
-    /// that was named. Recorded: Decrypt with an HMAC key, and ReEncrypt from one.
-    fn must_be_of(call: &CallContext<'_>, found: &Found, blob: Parsed<'_>) -> Result<(), Failure> {
-        let Some(Ok(blob)) = blob else { return Ok(()) };
-        if found.record.by_handle(blob.handle).is_some() {
-            return Ok(());
-        }
-        match call.store().key_by_handle(blob.handle) {
-            Some(_) => Err(Failure::IncorrectKey),
-            None => Ok(()),
-        }
     }
 
     /// Opens it with `cipher`; `None` when it shall be ignored.
@@ -256,7 +254,7 @@ impl Ciphertext {
         }
         let blob = blob.ok_or(Failure::Internal)?.map_err(unopened)?;
         let Some(material) = cipher.found.record.by_handle(blob.handle) else {
-            // Nobody's: another key's was refused already.
+            // It belongs to no key: another key's was refused already.
             return Err(unopened(BlobError::UnknownMaterial));
         };
         let plaintext = blob.open(material, cipher.context).map_err(unopened)?;
@@ -278,15 +276,19 @@ fn unopened(error: BlobError) -> Failure {
     }
 }
 
-pub(crate) fn decrypt(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let (ciphertext, ignored) = Ciphertext::read(fields);
-    let context = fields.map("EncryptionContext").unwrap_or_default();
-    let tokens = fields.texts("GrantTokens", 0, 10);
-    let key_id = fields.text("KeyId", KEY_ID);
-    let algorithm = read_algorithm(fields, "EncryptionAlgorithm");
-    let recipient = CallContext::read_recipient(fields);
-    fields.finish()?;
-    grant::check_tokens(tokens)?;
+pub(crate) fn decrypt(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let ((ciphertext, ignored), context, tokens, key_id, algorithm, recipient) =
+        Fields::read(body, |fields| {
+            (
+                Ciphertext::read(fields),
+                fields.map("EncryptionContext").unwrap_or_default(),
+                fields.grant_tokens(),
+                fields.text("KeyId", KEY_ID),
+                read_algorithm(fields, "EncryptionAlgorithm"),
+                fields.recipient(),
+            )
+        })?;
+    call.accept_tokens(&tokens)?;
     let ciphertext = ciphertext.check(ignored)?;
     call.note_context(&context);
     let recipient = call.admit(recipient)?;
@@ -299,9 +301,8 @@ pub(crate) fn decrypt(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer
         ..Facts::default()
     };
     call.authorize(&found, facts)?;
-    found.must_be_enabled()?;
-    Ciphertext::must_be_of(call, &found, blob)?;
-    let cipher = Cipher::of(&found, algorithm, &context, "Decrypt")?;
+    call.check(&found, &asked(algorithm, &context, blob.as_ref()))?;
+    let cipher = Cipher::of(&found, algorithm, &context)?;
     let opened = ciphertext.open(call, &cipher, blob)?;
     let Some(Opened {
         plaintext,
@@ -329,24 +330,52 @@ pub(crate) fn decrypt(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer
         .finish())
 }
 
-pub(crate) fn re_encrypt(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let (ciphertext, ignored) = Ciphertext::read(fields);
-    let source_context = fields.map("SourceEncryptionContext").unwrap_or_default();
-    let source_id = fields.text("SourceKeyId", KEY_ID);
-    let destination_id = fields.required_text("DestinationKeyId", KEY_ID);
-    let destination_context = fields
-        .map("DestinationEncryptionContext")
-        .unwrap_or_default();
-    let source_algorithm = read_algorithm(fields, "SourceEncryptionAlgorithm");
-    let destination_algorithm = read_algorithm(fields, "DestinationEncryptionAlgorithm");
-    let tokens = fields.texts("GrantTokens", 0, 10);
-    fields.finish()?;
-    grant::check_tokens(tokens)?;
+/// What `ReEncrypt` is given.
+struct ReEncrypt {
+    ciphertext: (Ciphertext, bool),
+    source_context: EncryptionContext,
+    source_id: Option<String>,
+    destination_id: String,
+    destination_context: EncryptionContext,
+    source_algorithm: EncryptionAlgorithm,
+    destination_algorithm: EncryptionAlgorithm,
+    tokens: GrantTokens,
+}
+
+impl ReEncrypt {
+    fn read(fields: &mut Fields) -> Self {
+        Self {
+            ciphertext: Ciphertext::read(fields),
+            source_context: fields.map("SourceEncryptionContext").unwrap_or_default(),
+            source_id: fields.text("SourceKeyId", KEY_ID),
+            destination_id: fields.required_text("DestinationKeyId", KEY_ID),
+            destination_context: fields
+                .map("DestinationEncryptionContext")
+                .unwrap_or_default(),
+            source_algorithm: read_algorithm(fields, "SourceEncryptionAlgorithm"),
+            destination_algorithm: read_algorithm(fields, "DestinationEncryptionAlgorithm"),
+            tokens: fields.grant_tokens(),
+        }
+    }
+}
+
+pub(crate) fn re_encrypt(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let ReEncrypt {
+        ciphertext: (ciphertext, ignored),
+        source_context,
+        source_id,
+        destination_id,
+        destination_context,
+        source_algorithm,
+        destination_algorithm,
+        tokens,
+    } = Fields::read(body, ReEncrypt::read)?;
+    call.accept_tokens(&tokens)?;
     let ciphertext = ciphertext.check(ignored)?;
     call.note_context(&source_context);
     let blob = ciphertext.parsed(source_algorithm);
     let source = Ciphertext::find_key(call, source_id.as_deref(), source_algorithm, blob)?;
-    let destination = call.find(&destination_id, Aliases::Accepted)?;
+    let destination = call.find(&destination_id)?;
     let on_same_key = Some(source.key.arn == destination.key.arn);
     let facts = |context, algorithm: EncryptionAlgorithm| Facts {
         encryption_context: Some(context),
@@ -364,16 +393,11 @@ pub(crate) fn re_encrypt(call: &mut CallContext<'_>, fields: &mut Fields) -> Ans
         &destination,
         facts(&destination_context, destination_algorithm),
     )?;
-    source.must_be_enabled()?;
-    destination.must_be_enabled()?;
-    Ciphertext::must_be_of(call, &source, blob)?;
-    let from = Cipher::of(&source, source_algorithm, &source_context, "ReEncrypt")?;
-    let to = Cipher::of(
-        &destination,
-        destination_algorithm,
-        &destination_context,
-        "ReEncrypt",
-    )?;
+    let of_source = asked(source_algorithm, &source_context, blob.as_ref());
+    let of_destination = asked(destination_algorithm, &destination_context, None);
+    call.check_both([(&source, &of_source), (&destination, &of_destination)])?;
+    let from = Cipher::of(&source, source_algorithm, &source_context)?;
+    let to = Cipher::of(&destination, destination_algorithm, &destination_context)?;
     let opened = ciphertext.open(call, &from, blob)?;
     if let Some(opened) = &opened {
         to.must_fit(&opened.plaintext)?;

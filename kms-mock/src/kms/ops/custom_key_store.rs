@@ -25,6 +25,7 @@ use crate::{
         call::{Answer, CallContext, after_in, answer, timestamp},
         error::{Failure, Invalid, StoreFault, Unsupported},
         fields::{Fields, Pattern, Text, length},
+        json::Object,
         sealing::{errand, failed_in_use},
     },
     model::spec::{KeySpec, Origin},
@@ -163,7 +164,7 @@ impl Members {
                 let secret = inner.required_text("RawSecretAccessKey", length(43, 64));
                 (id, Zeroizing::new(secret))
             }),
-            connectivity: fields.choice(
+            connectivity: fields.choice_by(
                 "XksProxyConnectivity",
                 |text| match text {
                     "PUBLIC_ENDPOINT" => Some(false),
@@ -176,22 +177,25 @@ impl Members {
     }
 }
 
-pub(crate) fn create(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let name = fields.required_text("CustomKeyStoreName", STORE_NAME);
-    let trust_anchor = fields.text("TrustAnchorCertificate", length(1, 5000));
-    let is_external = fields
-        .choice(
-            "CustomKeyStoreType",
-            |text| match text {
-                "AWS_CLOUDHSM" => Some(false),
-                "EXTERNAL_KEY_STORE" => Some(true),
-                _ => None,
-            },
-            STORE_TYPES,
+pub(crate) fn create(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (name, trust_anchor, is_external, members) = Fields::read(body, |fields| {
+        (
+            fields.required_text("CustomKeyStoreName", STORE_NAME),
+            fields.text("TrustAnchorCertificate", length(1, 5000)),
+            fields
+                .choice_by(
+                    "CustomKeyStoreType",
+                    |text| match text {
+                        "AWS_CLOUDHSM" => Some(false),
+                        "EXTERNAL_KEY_STORE" => Some(true),
+                        _ => None,
+                    },
+                    STORE_TYPES,
+                )
+                .unwrap_or(false),
+            Members::read(fields),
         )
-        .unwrap_or(false);
-    let members = Members::read(fields);
-    fields.finish()?;
+    })?;
     call.authorize_account("kms:CreateCustomKeyStore", Facts::default())?;
     let kind = if is_external {
         external_kind(members)?
@@ -274,7 +278,7 @@ fn must_be_free(
 }
 
 fn check_proxy(call: &CallContext<'_>, proxy: &Proxy) -> Result<(), ProxyError> {
-    proxy.health(errand(call, call.operation_name(), None))
+    proxy.health(errand(call, call.operation().name(), None))
 }
 
 /// A proxy that a store cannot be made for.
@@ -365,11 +369,14 @@ fn find(call: &CallContext<'_>, id: &str) -> Result<Arc<CustomKeyStore>, Failure
         .ok_or(Failure::CustomKeyStoreNotFound)
 }
 
-pub(crate) fn describe(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let id = fields.text("CustomKeyStoreId", STORE_ID);
-    let name = fields.text("CustomKeyStoreName", STORE_NAME);
-    let page = fields.page(100);
-    fields.finish()?;
+pub(crate) fn describe(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (id, name, page) = Fields::read(body, |fields| {
+        (
+            fields.text("CustomKeyStoreId", STORE_ID),
+            fields.text("CustomKeyStoreName", STORE_NAME),
+            fields.page(100),
+        )
+    })?;
     call.authorize_account("kms:DescribeCustomKeyStores", Facts::default())?;
     if id.is_some() && name.is_some() {
         return Err(Failure::Invalid(Invalid::StoreIdAndName));
@@ -428,11 +435,14 @@ fn entry(store: &CustomKeyStore) -> Value {
     Value::Object(entry)
 }
 
-pub(crate) fn update(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let id = fields.required_text("CustomKeyStoreId", STORE_ID);
-    let new_name = fields.text("NewCustomKeyStoreName", STORE_NAME);
-    let members = Members::read(fields);
-    fields.finish()?;
+pub(crate) fn update(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (id, new_name, members) = Fields::read(body, |fields| {
+        (
+            fields.required_text("CustomKeyStoreId", STORE_ID),
+            fields.text("NewCustomKeyStoreName", STORE_NAME),
+            Members::read(fields),
+        )
+    })?;
     call.authorize_account("kms:UpdateCustomKeyStore", Facts::default())?;
     let mut store = (*find(call, &id)?).clone();
     let is_connected = store.connection == Connection::Connected;
@@ -485,7 +495,7 @@ pub(crate) fn update(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
     })
 }
 
-/// Whoever deleted the store in the meantime was first.
+/// Refuses if the store was deleted in the meantime.
 fn change(call: &CallContext<'_>, id: &str, change: impl FnOnce(&mut CustomKeyStore)) -> Answer {
     if !call.key_stores().change(id, change)? {
         return Err(Failure::CustomKeyStoreNotFound);
@@ -493,8 +503,8 @@ fn change(call: &CallContext<'_>, id: &str, change: impl FnOnce(&mut CustomKeySt
     answer(&json!({}))
 }
 
-pub(crate) fn connect(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let store = find_to_manage(call, fields)?;
+pub(crate) fn connect(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let store = find_to_manage(call, body)?;
     if store.connection == Connection::Connected {
         return Err(Failure::KeyStore(StoreFault::InvalidState));
     }
@@ -508,8 +518,8 @@ pub(crate) fn connect(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer
     change(call, &store.id, |store| store.connection = connection)
 }
 
-pub(crate) fn disconnect(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let store = find_to_manage(call, fields)?;
+pub(crate) fn disconnect(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let store = find_to_manage(call, body)?;
     if store.connection == Connection::Disconnected {
         return Err(Failure::KeyStore(StoreFault::InvalidState));
     }
@@ -518,8 +528,8 @@ pub(crate) fn disconnect(call: &mut CallContext<'_>, fields: &mut Fields) -> Ans
     })
 }
 
-pub(crate) fn delete(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let store = find_to_manage(call, fields)?;
+pub(crate) fn delete(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let store = find_to_manage(call, body)?;
     if store.connection == Connection::Connected {
         return Err(Failure::KeyStore(StoreFault::InvalidState));
     }
@@ -534,10 +544,11 @@ pub(crate) fn delete(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
 
 fn find_to_manage(
     call: &mut CallContext<'_>,
-    fields: &mut Fields,
+    body: Object<'_>,
 ) -> Result<Arc<CustomKeyStore>, Failure> {
-    let id = fields.required_text("CustomKeyStoreId", STORE_ID);
-    fields.finish()?;
+    let id = Fields::read(body, |fields| {
+        fields.required_text("CustomKeyStoreId", STORE_ID)
+    })?;
     call.authorize_account(call.action(), Facts::default())?;
     find(call, &id)
 }
@@ -553,9 +564,9 @@ pub(crate) fn must_give_random(call: &CallContext<'_>, id: &str) -> Result<(), F
     }
 }
 
-/// What `CreateKey` asks for.
+/// Where `CreateKey` wants the material of a new key.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish<'a> {
+pub(crate) struct Placement<'a> {
     pub(crate) origin: Origin,
     pub(crate) store: Option<&'a str>,
     pub(crate) xks_key_id: Option<&'a str>,
@@ -565,10 +576,13 @@ pub(crate) struct Wish<'a> {
 
 /// Where a new key's material will be; `None` for keys outside custom key
 /// stores.
-pub(crate) fn place(call: &CallContext<'_>, wish: Wish<'_>) -> Result<Option<Backing>, Failure> {
-    let is_external = match wish.origin {
+pub(crate) fn place(
+    call: &CallContext<'_>,
+    wanted: Placement<'_>,
+) -> Result<Option<Backing>, Failure> {
+    let is_external = match wanted.origin {
         Origin::AwsKms | Origin::External => {
-            if wish.store.is_some() || wish.xks_key_id.is_some() {
+            if wanted.store.is_some() || wanted.xks_key_id.is_some() {
                 return Err(Failure::Invalid(Invalid::StoreForOrigin));
             }
             return Ok(None);
@@ -576,10 +590,10 @@ pub(crate) fn place(call: &CallContext<'_>, wish: Wish<'_>) -> Result<Option<Bac
         Origin::CloudHsm => false,
         Origin::ExternalKeyStore => true,
     };
-    let id = wish
+    let id = wanted
         .store
         .ok_or(Failure::Invalid(Invalid::StoreForOrigin))?;
-    if wish.spec != KeySpec::SymmetricDefault || wish.multi_region {
+    if wanted.spec != KeySpec::SymmetricDefault || wanted.multi_region {
         return Err(Failure::Unsupported(Unsupported::InKeyStore));
     }
     let store = find(call, id)?;
@@ -599,7 +613,7 @@ pub(crate) fn place(call: &CallContext<'_>, wish: Wish<'_>) -> Result<Option<Bac
             },
         });
     }
-    match (&store.kind, is_external, wish.xks_key_id) {
+    match (&store.kind, is_external, wanted.xks_key_id) {
         (StoreKind::CloudHsm { .. }, false, None) => Ok(backing(None)),
         (StoreKind::External { proxy, .. }, true, Some(key_id)) => {
             for arn in call.key_stores().keys(id) {

@@ -3,26 +3,27 @@
 //! Source of truth: the KMS service model; ground truth KMS §1 (what an attested
 //! answer holds, and what not) and §4.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
-use super::grant;
 use crate::{
     keys::material::Maker,
     kms::{
-        call::{Aliases, Answer, CallContext, Found},
+        call::{Answer, CallContext, Found},
+        checks::Asked,
         error::{Failure, Invalid},
-        fields::{Fields, KEY_ID},
-        json::{ANSWER_BYTES, Answered},
+        fields::{Fields, GrantTokens, KEY_ID, RecipientMembers},
+        json::{ANSWER_BYTES, Answered, Object},
         sealing::Symmetric,
     },
     model::spec::EncryptionAlgorithm,
-    policy::Facts,
+    policy::{EncryptionContext, Facts},
     recipient::Recipient,
 };
 
-pub(crate) fn generate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let recipient = CallContext::read_recipient(fields);
-    let made = make(call, fields, |call| call.admit(recipient))?;
+pub(crate) fn generate(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let made = make(call, body)?;
     let answer = match &made.recipient {
         // Never a Plaintext beside a Recipient, and no KeyMaterialId either.
         Some(recipient) => {
@@ -39,12 +40,8 @@ pub(crate) fn generate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answe
     Ok(answer.finish())
 }
 
-pub(crate) fn generate_without_plaintext(
-    call: &mut CallContext<'_>,
-    fields: &mut Fields,
-) -> Answer {
-    // A Recipient is ignored: the operation does not have the member.
-    let made = make(call, fields, |_| Ok(None))?;
+pub(crate) fn generate_without_plaintext(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let made = make(call, body)?;
     let answer = made.answer().text("KeyMaterialId", &made.material_id);
     Ok(answer.finish())
 }
@@ -54,7 +51,7 @@ struct Made {
     blob: Vec<u8>,
     found: Found,
     material_id: String,
-    recipient: Option<Recipient>,
+    recipient: Option<Arc<Recipient>>,
 }
 
 impl Made {
@@ -66,49 +63,58 @@ impl Made {
     }
 }
 
-fn make<'a>(
-    call: &mut CallContext<'a>,
-    fields: &mut Fields,
-    admit: impl FnOnce(&mut CallContext<'a>) -> Result<Option<Recipient>, Failure>,
-) -> Result<Made, Failure> {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let context = fields.map("EncryptionContext").unwrap_or_default();
-    let count = fields.number("NumberOfBytes", 1, 1024);
-    let spec = fields.choice(
-        "KeySpec",
-        |text| match text {
-            "AES_256" => Some(32),
-            "AES_128" => Some(16),
-            _ => None,
-        },
-        "[AES_256, AES_128]",
-    );
-    let tokens = fields.texts("GrantTokens", 0, 10);
-    let dry_run = fields.flag("DryRun");
-    fields.finish()?;
-    grant::check_tokens(tokens)?;
-    let count = match (count, spec) {
-        (Some(count), None) | (None, Some(count)) => count,
+struct Request {
+    /// Ignored where the operation does not have the member.
+    recipient: Option<RecipientMembers>,
+    key_id: String,
+    context: EncryptionContext,
+    bytes: Option<u16>,
+    spec_bytes: Option<u16>,
+    tokens: GrantTokens,
+    dry_run: bool,
+}
+
+fn make(call: &mut CallContext<'_>, body: Object<'_>) -> Result<Made, Failure> {
+    let takes_recipient = call.row().takes_recipient;
+    let request = Fields::read(body, |fields| Request {
+        recipient: takes_recipient.then(|| fields.recipient()).flatten(),
+        key_id: fields.required_text("KeyId", KEY_ID),
+        context: fields.map("EncryptionContext").unwrap_or_default(),
+        bytes: fields.number("NumberOfBytes", 1, 1024),
+        spec_bytes: fields.choice_by(
+            "KeySpec",
+            |text| match text {
+                "AES_256" => Some(32),
+                "AES_128" => Some(16),
+                _ => None,
+            },
+            "[AES_256, AES_128]",
+        ),
+        tokens: fields.grant_tokens(),
+        dry_run: fields.flag("DryRun"),
+    })?;
+    call.accept_tokens(&request.tokens)?;
+    let bytes = match (request.bytes, request.spec_bytes) {
+        (Some(bytes), None) | (None, Some(bytes)) => usize::from(bytes),
         (Some(_), Some(_)) | (None, None) => {
             return Err(Failure::Invalid(Invalid::OneDataKeySize));
         }
     };
+    let context = request.context;
     call.note_context(&context);
-    let recipient = admit(call)?;
-    let found = call.find(&key_id, Aliases::Accepted)?;
+    let recipient = call.admit(request.recipient)?;
     let facts = Facts {
         encryption_context: Some(&context),
         encryption_algorithm: Some(EncryptionAlgorithm::SymmetricDefault.name()),
         recipient: recipient.as_ref().map(|r| &r.document),
         ..Facts::default()
     };
-    call.authorize(&found, facts)?;
-    found.must_be_enabled()?;
-    let key = Symmetric::of(&found, call.operation_name())?;
-    if dry_run {
+    let found = call.usable(&request.key_id, facts, &Asked::default())?;
+    let key = Symmetric::of(&found)?;
+    if request.dry_run {
         return Err(Failure::DryRun);
     }
-    let mut data_key = Zeroizing::new(vec![0; usize::try_from(count).unwrap_or_default()]);
+    let mut data_key = Zeroizing::new(vec![0; bytes]);
     call.entropy().fill(&mut data_key);
     let blob = key.seal(call, Maker::GenerateDataKey, &context, &data_key)?;
     Ok(Made {

@@ -4,28 +4,30 @@
 //! Source of truth: the KMS service model; recorded answers; ground truth KMS §1
 //! (what an attested answer holds, and what not).
 
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 
-use super::grant;
 use crate::{
     keys::{material::Maker, pair::NewPair},
     kms::{
-        call::{Aliases, Answer, CallContext, absent, answer},
+        call::{Answer, CallContext, answer},
+        checks::Asked,
         error::{Failure, Unsupported},
-        fields::{Fields, KEY_ID},
+        fields::{Fields, GrantTokens, KEY_ID, RecipientMembers},
+        json::Object,
         sealing::Symmetric,
     },
-    model::spec::{EncryptionAlgorithm, KeySpec, KeyUsage},
-    policy::Facts,
+    model::spec::{EncryptionAlgorithm, KeySpec},
+    policy::{EncryptionContext, Facts},
     recipient::Recipient,
 };
 
 const KEY_PAIR_SPECS: &str = "[RSA_2048, RSA_3072, RSA_4096, ECC_NIST_P256, ECC_NIST_P384, ECC_NIST_P521, ECC_SECG_P256K1, SM2, ECC_NIST_EDWARDS25519, ML_KEM_512, ML_KEM_768, ML_KEM_1024]";
 
-pub(crate) fn generate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let recipient = CallContext::read_recipient(fields);
-    let made = make(call, fields, |call| call.admit(recipient))?;
+pub(crate) fn generate(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let made = make(call, body)?;
     let mut body = made.body;
     let Some(members) = body.as_object_mut() else {
         return Err(Failure::Internal);
@@ -46,37 +48,46 @@ pub(crate) fn generate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answe
     answer(&body)
 }
 
-pub(crate) fn generate_without_plaintext(
-    call: &mut CallContext<'_>,
-    fields: &mut Fields,
-) -> Answer {
-    // A Recipient is ignored: the operation does not have the member.
-    let made = make(call, fields, |_| Ok(None))?;
+pub(crate) fn generate_without_plaintext(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let made = make(call, body)?;
     answer(&made.body)
 }
 
 struct Made {
     pair: NewPair,
     body: Value,
-    recipient: Option<Recipient>,
+    recipient: Option<Arc<Recipient>>,
 }
 
-fn make<'a>(
-    call: &mut CallContext<'a>,
-    fields: &mut Fields,
-    admit: impl FnOnce(&mut CallContext<'a>) -> Result<Option<Recipient>, Failure>,
-) -> Result<Made, Failure> {
-    let context = fields.map("EncryptionContext").unwrap_or_default();
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let spec = fields.required_choice("KeyPairSpec", parse_spec, KEY_PAIR_SPECS);
-    let tokens = fields.texts("GrantTokens", 0, 10);
-    let dry_run = fields.flag("DryRun");
-    fields.finish()?;
-    grant::check_tokens(tokens)?;
-    let spec = spec.ok_or_else(|| absent("keyPairSpec"))?;
+struct Request {
+    /// Ignored where the operation does not have the member.
+    recipient: Option<RecipientMembers>,
+    context: EncryptionContext,
+    key_id: String,
+    spec: KeySpec,
+    tokens: GrantTokens,
+    dry_run: bool,
+}
+
+fn make(call: &mut CallContext<'_>, body: Object<'_>) -> Result<Made, Failure> {
+    let takes_recipient = call.row().takes_recipient;
+    let request = Fields::read(body, |fields| Request {
+        recipient: takes_recipient.then(|| fields.recipient()).flatten(),
+        context: fields.map("EncryptionContext").unwrap_or_default(),
+        key_id: fields.required_text("KeyId", KEY_ID),
+        spec: fields.required_choice_by(
+            "KeyPairSpec",
+            parse_spec,
+            KEY_PAIR_SPECS,
+            KeySpec::EccNistP256,
+        ),
+        tokens: fields.grant_tokens(),
+        dry_run: fields.flag("DryRun"),
+    })?;
+    call.accept_tokens(&request.tokens)?;
+    let (spec, context) = (request.spec, request.context);
     call.note_context(&context);
-    let recipient = admit(call)?;
-    let found = call.find(&key_id, Aliases::Accepted)?;
+    let recipient = call.admit(request.recipient)?;
     let facts = Facts {
         encryption_context: Some(&context),
         encryption_algorithm: Some(EncryptionAlgorithm::SymmetricDefault.name()),
@@ -84,15 +95,14 @@ fn make<'a>(
         recipient: recipient.as_ref().map(|r| &r.document),
         ..Facts::default()
     };
-    call.authorize(&found, facts)?;
-    found.must_be_enabled()?;
-    let key = Symmetric::of(&found, call.operation_name())?;
+    let found = call.usable(&request.key_id, facts, &Asked::default())?;
+    let key = Symmetric::of(&found)?;
     if !spec.is_available() {
         return Err(Failure::Unsupported(Unsupported::Spec {
             spec: spec.name(),
         }));
     }
-    if dry_run {
+    if request.dry_run {
         return Err(Failure::DryRun);
     }
     let pair = NewPair::generate(spec, call.entropy()).ok_or(Failure::Internal)?;
@@ -115,7 +125,5 @@ fn make<'a>(
 fn parse_spec(text: &str) -> Option<KeySpec> {
     let spec = KeySpec::parse(text)?;
     let is_signature_only = matches!(spec, KeySpec::MlDsa44 | KeySpec::MlDsa65 | KeySpec::MlDsa87);
-    let is_pair =
-        !spec.is_symmetric_encryption() && !spec.usages().contains(&KeyUsage::GenerateVerifyMac);
-    (is_pair && !is_signature_only).then_some(spec)
+    (spec.is_pair() && !is_signature_only).then_some(spec)
 }

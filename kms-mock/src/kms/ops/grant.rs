@@ -10,19 +10,24 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 
 use crate::{
     kms::{
-        call::{Aliases, Answer, CallContext, Found, absent, after_in, answer, nothing, timestamp},
+        call::{Answer, CallContext, Found, absent, after_in, answer, nothing, timestamp},
+        checks::Asked,
         error::{Failure, Invalid, Limit, NotFound, RefusedResource, Unsupported},
-        fields::{Fields, GRANT_ID, GRANT_NAME, KEY_ID, PRINCIPAL_ID, Pattern, Text, length},
+        fields::{
+            Fields, GRANT_ID, GRANT_NAME, GrantTokens, KEY_ID, PRINCIPAL_ID, Pattern, Text, length,
+        },
+        grant_token,
+        json::Object,
     },
-    model::spec::{KeySpec, KeyUsage},
+    model::operation::Operation,
     policy::{
         AllowedBy, Constraint, Denial, Facts, GRANT_OPERATIONS, Grant, Outcome, is_grant_principal,
     },
+    world::arn::KeyArn,
 };
 
 /// AWS's quota.
@@ -47,23 +52,6 @@ const SERVICE: Text = Text {
         },
     }),
 };
-
-/// Whether a key of `spec` and `usage` can be granted `operation`.
-fn can_be_granted(spec: KeySpec, usage: KeyUsage, operation: &str) -> bool {
-    match operation {
-        "CreateGrant" | "RetireGrant" | "DescribeKey" => true,
-        "GetPublicKey" => !spec.is_symmetric_encryption() && usage != KeyUsage::GenerateVerifyMac,
-        "Encrypt" | "Decrypt" | "ReEncryptFrom" | "ReEncryptTo" => {
-            usage == KeyUsage::EncryptDecrypt
-        }
-        "Sign" | "Verify" => usage == KeyUsage::SignVerify,
-        "GenerateMac" | "VerifyMac" => usage == KeyUsage::GenerateVerifyMac,
-        "DeriveSharedSecret" => usage == KeyUsage::KeyAgreement,
-        "Encapsulate" | "Decapsulate" => usage == KeyUsage::EncapsulateDecapsulate,
-        // Data keys and data key pairs.
-        _ => spec.is_symmetric_encryption(),
-    }
-}
 
 #[derive(Debug, Default)]
 struct Constraints {
@@ -121,86 +109,119 @@ fn must_not_name_a_service(service: &[Option<String>]) -> Result<(), Failure> {
     Err(Failure::Unsupported(Unsupported::ServiceGrant))
 }
 
-pub(crate) fn create(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let services = [
-        fields.text("GranteeServicePrincipal", SERVICE),
-        fields.text("RetiringServicePrincipal", SERVICE),
-    ];
-    let grantee = fields.text("GranteePrincipal", PRINCIPAL_ID);
-    let retiring = fields.text("RetiringPrincipal", PRINCIPAL_ID);
-    let operations = fields.required_choices("Operations", grant_operation, OPERATIONS);
-    let constraints = Constraints::read(fields);
-    let tokens = fields.texts("GrantTokens", 0, 10);
-    let name = fields.text("Name", GRANT_NAME);
-    let dry_run = fields.flag("DryRun");
-    fields.finish()?;
-    must_not_name_a_service(&services)?;
-    let grantee = grantee.ok_or(Failure::Invalid(Invalid::GranteeRequired))?;
-    for principal in [Some(&grantee), retiring.as_ref()].into_iter().flatten() {
+/// What `CreateGrant` is given.
+struct Request {
+    key_id: String,
+    services: [Option<String>; 2],
+    grantee: Option<String>,
+    retiring: Option<String>,
+    operations: Vec<&'static str>,
+    constraints: Constraints,
+    tokens: GrantTokens,
+    name: Option<String>,
+    dry_run: bool,
+}
+
+impl Request {
+    fn read(fields: &mut Fields) -> Self {
+        Self {
+            key_id: fields.required_text("KeyId", KEY_ID),
+            services: [
+                fields.text("GranteeServicePrincipal", SERVICE),
+                fields.text("RetiringServicePrincipal", SERVICE),
+            ],
+            grantee: fields.text("GranteePrincipal", PRINCIPAL_ID),
+            retiring: fields.text("RetiringPrincipal", PRINCIPAL_ID),
+            operations: fields.required_choices_by("Operations", grant_operation, OPERATIONS),
+            constraints: Constraints::read(fields),
+            tokens: fields.grant_tokens(),
+            name: fields.text("Name", GRANT_NAME),
+            dry_run: fields.flag("DryRun"),
+        }
+    }
+}
+
+pub(crate) fn create(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let request = Fields::read(body, Request::read)?;
+    must_not_name_a_service(&request.services)?;
+    let grantee = request
+        .grantee
+        .ok_or(Failure::Invalid(Invalid::GranteeRequired))?;
+    for principal in [Some(&grantee), request.retiring.as_ref()]
+        .into_iter()
+        .flatten()
+    {
         if !is_grant_principal(principal) {
             let text = principal.clone();
             return Err(Failure::Invalid(Invalid::GrantPrincipal { text }));
         }
     }
-    let constraint = constraints.check()?;
-    check_tokens(tokens)?;
-    let found = call.find(&key_id, Aliases::Refused)?;
+    let constraint = request.constraints.check()?;
+    call.accept_tokens(&request.tokens)?;
+    let operations = request.operations;
+    let found = call.find(&request.key_id)?;
     let facts = Facts {
         grant_operations: Some(&operations),
         grant_constraint_type: constraint.as_ref().map(constraint_type),
         grantee_principal: Some(&grantee),
-        retiring_principal: retiring.as_deref(),
+        retiring_principal: request.retiring.as_deref(),
         grant_is_for_aws_resource: Some(false),
         ..Facts::default()
     };
     call.authorize(&found, facts)?;
     must_only_narrow(call, &found, &operations, constraint.as_ref())?;
-    found.must_be_enabled()?;
-    if let Some(operation) = operations
-        .iter()
-        .find(|operation| !can_be_granted(found.key.spec, found.key.usage, operation))
-    {
-        let spec = found.key.spec.name();
+    call.check(&found, &Asked::default())?;
+    let (spec, usage) = (found.key.spec, found.key.usage);
+    let suits = |name: &str| Operation::of_grant(name).is_some_and(|it| it.suits(spec, usage));
+    if let Some(operation) = operations.iter().find(|operation| !suits(operation)) {
+        let spec = spec.name();
         return Err(Failure::Invalid(Invalid::GrantOperation {
             operation,
             spec,
         }));
     }
-    if dry_run {
+    if request.dry_run {
         return Err(Failure::DryRun);
     }
-    let grants = found.key.grants();
-    // A repeated request with a name gives the same grant.
-    let same = grants.iter().find(|grant| {
-        name.is_some()
-            && grant.name == name
-            && grant.grantee == grantee
-            && grant.retiring == retiring
-            && grant.operations == operations
-            && grant.constraint == constraint
-    });
-    let id = match same {
-        Some(grant) => grant.id.clone(),
-        None if grants.len() >= GRANTS_OF_KEY_MAX => {
-            return Err(Failure::LimitExceeded(Limit::GrantsOfKey));
-        }
-        None => {
-            let id = hex::encode(call.entropy().array::<32>());
-            found.key.add_grant(&Arc::new(Grant {
-                id: id.clone(),
-                name,
-                grantee,
-                retiring,
-                operations,
-                constraint,
-                issuing_account: format!("arn:aws:iam::{}:root", call.account()),
-                created: call.now,
-            }))?;
-            id
-        }
+    let wanted = Grant {
+        id: String::new(),
+        name: request.name,
+        grantee,
+        retiring: request.retiring,
+        operations,
+        constraint,
+        issuing_account: format!("arn:aws:iam::{}:root", call.account()),
+        created: call.now,
     };
-    answer(&json!({ "GrantToken": token(&found, &id), "GrantId": id }))
+    let id = grant(call, &found, wanted)?;
+    let token = grant_token::write(&found.key.arn, &id);
+    answer(&json!({ "GrantToken": token, "GrantId": id }))
+}
+
+/// The id of the grant that is there then: a repeated request with a name gives the
+/// same one.
+fn grant(call: &CallContext<'_>, found: &Found, wanted: Grant) -> Result<String, Failure> {
+    let grants = found.key.grants();
+    let same = grants.iter().find(|grant| {
+        wanted.name.is_some()
+            && grant.name == wanted.name
+            && grant.grantee == wanted.grantee
+            && grant.retiring == wanted.retiring
+            && grant.operations == wanted.operations
+            && grant.constraint == wanted.constraint
+    });
+    if let Some(grant) = same {
+        return Ok(grant.id.clone());
+    }
+    if grants.len() >= GRANTS_OF_KEY_MAX {
+        return Err(Failure::LimitExceeded(Limit::GrantsOfKey));
+    }
+    let id = hex::encode(call.entropy().array::<32>());
+    found.key.add_grant(&Arc::new(Grant {
+        id: id.clone(),
+        ..wanted
+    }))?;
+    Ok(id)
 }
 
 fn grant_operation(text: &str) -> Option<&'static str> {
@@ -243,41 +264,18 @@ fn must_only_narrow(
     Err(call.refuse(Denial::NoResourcePolicy, "kms:CreateGrant", resource))
 }
 
-/// A grant token names key and grant; nothing in it is secret.
-fn token(found: &Found, grant_id: &str) -> String {
-    BASE64.encode(format!("drydock grant token {} {grant_id}", found.key.arn))
-}
-
-fn read_token(token: &str) -> Result<(String, String), Failure> {
-    let bytes = BASE64
-        .decode(token)
-        .map_err(|_| Failure::InvalidGrantToken)?;
-    let text = String::from_utf8(bytes).map_err(|_| Failure::InvalidGrantToken)?;
-    let (arn, id) = text
-        .strip_prefix("drydock grant token ")
-        .and_then(|rest| rest.split_once(' '))
-        .ok_or(Failure::InvalidGrantToken)?;
-    Ok((arn.to_owned(), id.to_owned()))
-}
-
-/// Refuses what is no grant token. A grant counts without its token here, so
-/// that a token of a grant that is gone is as good as none.
-pub(crate) fn check_tokens(tokens: Option<Vec<String>>) -> Result<(), Failure> {
-    tokens
-        .into_iter()
-        .flatten()
-        .try_for_each(|token| read_token(&token).map(|_| ()))
-}
-
-pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let page = fields.page(50);
-    let grant_id = fields.text("GrantId", GRANT_ID);
-    let grantee = fields.text("GranteePrincipal", PRINCIPAL_ID);
-    let service = fields.text("GranteeServicePrincipal", SERVICE);
-    fields.finish()?;
+pub(crate) fn list(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, page, grant_id, grantee, service) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields.page(50),
+            fields.text("GrantId", GRANT_ID),
+            fields.text("GranteePrincipal", PRINCIPAL_ID),
+            fields.text("GranteeServicePrincipal", SERVICE),
+        )
+    })?;
     must_not_name_a_service(&[service])?;
-    let found = call.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id)?;
     call.authorize(&found, Facts::default())?;
     let mut grants = found.key.grants();
     grants.retain(|grant| {
@@ -291,15 +289,18 @@ pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     answer(&cut.to_json("Grants", |grant| entry(&found.key.arn, grant)))
 }
 
-pub(crate) fn list_retirable(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let page = fields.page(50);
-    let retiring = fields.text("RetiringPrincipal", PRINCIPAL_ID);
-    let service = fields.text("RetiringServicePrincipal", SERVICE);
-    fields.finish()?;
+pub(crate) fn list_retirable(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (page, retiring, service) = Fields::read(body, |fields| {
+        (
+            fields.page(50),
+            fields.text("RetiringPrincipal", PRINCIPAL_ID),
+            fields.text("RetiringServicePrincipal", SERVICE),
+        )
+    })?;
     must_not_name_a_service(&[service])?;
     let retiring = retiring.ok_or_else(|| absent("retiringPrincipal"))?;
     call.authorize_account("kms:ListRetirableGrants", Facts::default())?;
-    let prefix = crate::world::arn::key_arn(call.region(), call.account(), "");
+    let prefix = KeyArn::prefix(call.region(), call.account());
     let mut grants: Vec<(Arc<str>, Arc<Grant>)> = Vec::new();
     for arn in call.store().key_arns(&prefix, None, usize::MAX) {
         if let Some(known) = call.store().key(&arn, call.now, call.entropy())? {
@@ -344,12 +345,15 @@ fn entry(key_arn: &str, grant: &Grant) -> Value {
     entry
 }
 
-pub(crate) fn revoke(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let grant_id = fields.required_text("GrantId", GRANT_ID);
-    let dry_run = fields.flag("DryRun");
-    fields.finish()?;
-    let found = call.find(&key_id, Aliases::Refused)?;
+pub(crate) fn revoke(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, grant_id, dry_run) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields.required_text("GrantId", GRANT_ID),
+            fields.flag("DryRun"),
+        )
+    })?;
+    let found = call.find(&key_id)?;
     let facts = Facts {
         grant_is_for_aws_resource: Some(false),
         ..Facts::default()
@@ -358,18 +362,24 @@ pub(crate) fn revoke(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
     remove(&found, &grant_id, dry_run)
 }
 
-pub(crate) fn retire(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let token = fields.text("GrantToken", length(1, 8192));
-    let key_id = fields.text("KeyId", KEY_ID);
-    let grant_id = fields.text("GrantId", GRANT_ID);
-    let dry_run = fields.flag("DryRun");
-    fields.finish()?;
+pub(crate) fn retire(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (token, key_id, grant_id, dry_run) = Fields::read(body, |fields| {
+        (
+            fields.text("GrantToken", length(1, 8192)),
+            fields.text("KeyId", KEY_ID),
+            fields.text("GrantId", GRANT_ID),
+            fields.flag("DryRun"),
+        )
+    })?;
     let (key_id, grant_id) = match (token, key_id, grant_id) {
-        (Some(token), None, None) => read_token(&token)?,
+        (Some(token), None, None) => {
+            let token = grant_token::read(&token)?;
+            (token.key_arn, token.grant_id)
+        }
         (None, Some(key_id), Some(grant_id)) => (key_id, grant_id),
         _ => return Err(Failure::Invalid(Invalid::GrantReference)),
     };
-    let found = call.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id)?;
     let Some(grant) = found.key.grant(&grant_id) else {
         return Err(Failure::NotFound(NotFound::Grant { id: grant_id }));
     };

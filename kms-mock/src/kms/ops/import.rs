@@ -8,9 +8,9 @@
 //! Unknown and chosen: the texts about `ValidTo` that were not recorded; new
 //! material is refused while older material is missing; what a wrapping that is too
 //! small for the key answers, and what the members that are "only usable with
-//! symmetric encryption keys" answer with others; no `KeyMaterialId` is told for
-//! those; ML-KEM keys are imported, since `GetParametersForImport` is said to
-//! support all types, though `ImportKeyMaterial` does not list theirs.
+//! symmetric encryption keys" answer with others; those answer no `KeyMaterialId`;
+//! ML-KEM keys are imported, since `GetParametersForImport` is said to support all
+//! types, though `ImportKeyMaterial` does not list theirs.
 
 use std::sync::PoisonError;
 
@@ -25,14 +25,15 @@ use crate::{
             Arrival, IMPORT_BYTES_MAX, ImportRefused, TokenError, TokenKey, Wrapping, WrappingSpec,
         },
         keep,
-        key::{Key, KeyState, days_after},
+        key::{Key, days_after},
     },
     kms::{
-        call::{Aliases, Answer, CallContext, Found, answer, timestamp},
+        call::{Answer, CallContext, Found, answer, timestamp},
+        checks::Asked,
         error::{BadState, Failure, Invalid, NotFound, Unsupported},
         fields::{Fields, KEY_ID, Pattern, Text},
+        json::Object,
     },
-    model::spec::Origin,
     policy::Facts,
 };
 
@@ -74,33 +75,29 @@ const MATERIAL_DESCRIPTION: Text = Text {
 
 /// Wrapping algorithms and specs of the model that are not offered: PKCS #1 v1.5
 /// since 2023, SM2 outside China.
-fn known(names: &'static str) -> impl Fn(&str) -> Option<String> {
+fn known(names: &'static str) -> impl Fn(&str) -> Option<&'static str> {
     move |text| {
         let mut all = names.trim_matches(['[', ']']).split(", ");
-        all.find(|name| *name == text).map(str::to_owned)
+        all.find(|name| *name == text)
     }
 }
 
-pub(crate) fn parameters(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let algorithm = fields
-        .required_choice("WrappingAlgorithm", known(ALGORITHMS), ALGORITHMS)
-        .unwrap_or_default();
-    let spec = fields
-        .required_choice("WrappingKeySpec", known(SPECS), SPECS)
-        .unwrap_or_default();
-    fields.finish()?;
-    let found = call.find(&key_id, Aliases::Refused)?;
+pub(crate) fn parameters(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, algorithm, spec) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields.required_choice_by("WrappingAlgorithm", known(ALGORITHMS), ALGORITHMS, ""),
+            fields.required_choice_by("WrappingKeySpec", known(SPECS), SPECS, ""),
+        )
+    })?;
     let facts = Facts {
-        wrapping_algorithm: Some(&algorithm),
-        wrapping_key_spec: Some(&spec),
+        wrapping_algorithm: Some(algorithm),
+        wrapping_key_spec: Some(spec),
         ..Facts::default()
     };
-    call.authorize(&found, facts)?;
-    must_be_external(&found)?;
-    found.must_not_be_pending_deletion()?;
+    let found = call.usable(&key_id, facts, &Asked::default())?;
     let (Some(wrapping), Some(wrapping_spec)) =
-        (Wrapping::parse(&algorithm), WrappingSpec::parse(&spec))
+        (Wrapping::parse(algorithm), WrappingSpec::parse(spec))
     else {
         return Err(Failure::Unsupported(Unsupported::Wrapping {
             algorithm,
@@ -132,38 +129,60 @@ pub(crate) fn parameters(call: &mut CallContext<'_>, fields: &mut Fields) -> Ans
     }))
 }
 
-pub(crate) fn import(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let token = fields.required_blob("ImportToken", 1, IMPORT_BYTES_MAX);
-    let wrapped = fields.required_blob("EncryptedKeyMaterial", 1, IMPORT_BYTES_MAX);
-    let valid_to = fields.timestamp("ValidTo");
-    let expires = fields.choice(
-        "ExpirationModel",
-        known(EXPIRATION_MODELS),
-        EXPIRATION_MODELS,
-    );
-    let import_type = fields.choice("ImportType", known(IMPORT_TYPES), IMPORT_TYPES);
-    let description = fields.text("KeyMaterialDescription", MATERIAL_DESCRIPTION);
-    let material_id = fields.text("KeyMaterialId", MATERIAL_ID);
-    fields.finish()?;
-    let model = expires.as_deref().unwrap_or("KEY_MATERIAL_EXPIRES");
-    let found = call.find(&key_id, Aliases::Refused)?;
+/// What `ImportKeyMaterial` is given.
+struct Request {
+    key_id: String,
+    token: Vec<u8>,
+    wrapped: Vec<u8>,
+    valid_to: Option<UnixMillis>,
+    expiration_model: Option<&'static str>,
+    import_type: Option<&'static str>,
+    description: Option<String>,
+    material_id: Option<String>,
+}
+
+impl Request {
+    fn read(fields: &mut Fields) -> Self {
+        Self {
+            key_id: fields.required_text("KeyId", KEY_ID),
+            token: fields.required_blob("ImportToken", 1, IMPORT_BYTES_MAX),
+            wrapped: fields.required_blob("EncryptedKeyMaterial", 1, IMPORT_BYTES_MAX),
+            valid_to: fields.timestamp("ValidTo"),
+            expiration_model: fields.choice_by(
+                "ExpirationModel",
+                known(EXPIRATION_MODELS),
+                EXPIRATION_MODELS,
+            ),
+            import_type: fields.choice_by("ImportType", known(IMPORT_TYPES), IMPORT_TYPES),
+            description: fields.text("KeyMaterialDescription", MATERIAL_DESCRIPTION),
+            material_id: fields.text("KeyMaterialId", MATERIAL_ID),
+        }
+    }
+}
+
+pub(crate) fn import(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let Request {
+        key_id,
+        token,
+        wrapped,
+        valid_to,
+        expiration_model,
+        import_type,
+        description,
+        material_id,
+    } = Fields::read(body, Request::read)?;
+    let model = expiration_model.unwrap_or("KEY_MATERIAL_EXPIRES");
     let facts = Facts {
         expiration_model: Some(model),
         ..Facts::default()
     };
-    call.authorize(&found, facts)?;
-    must_be_external(&found)?;
-    found.must_not_be_pending_deletion()?;
-    if found.record.state == KeyState::Disabled {
-        return Err(found.in_state(BadState::Disabled));
-    }
+    let found = call.usable(&key_id, facts, &Asked::default())?;
     check_valid_to(model, valid_to, call.now)?;
     let is_symmetric = found.key.spec.is_symmetric_encryption();
     if !is_symmetric && (import_type.is_some() || description.is_some() || material_id.is_some()) {
         return Err(Failure::Invalid(Invalid::ForSymmetricImports));
     }
-    let is_new = match import_type.as_deref() {
+    let is_new = match import_type {
         Some(text) => text == "NEW_KEY_MATERIAL",
         None => found.record.imports().is_empty(),
     };
@@ -196,7 +215,7 @@ pub(crate) fn import(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
     answer(&named(&found, Some(id)))
 }
 
-/// Imports material, and tells the related keys of other Regions about it.
+/// Imports material, and makes the related keys of other Regions expect it.
 fn take(
     call: &CallContext<'_>,
     found: &Found,
@@ -261,13 +280,14 @@ fn explain(found: &Found, new: &str, refused: ImportRefused) -> Failure {
     }
 }
 
-pub(crate) fn delete(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let material_id = fields.text("KeyMaterialId", MATERIAL_ID);
-    fields.finish()?;
-    let found = call.find(&key_id, Aliases::Refused)?;
-    call.authorize(&found, Facts::default())?;
-    must_be_external(&found)?;
+pub(crate) fn delete(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, material_id) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields.text("KeyMaterialId", MATERIAL_ID),
+        )
+    })?;
+    let found = call.usable(&key_id, Facts::default(), &Asked::default())?;
     if material_id.is_some() && !found.key.spec.is_symmetric_encryption() {
         return Err(Failure::Invalid(Invalid::ForSymmetricImports));
     }
@@ -290,13 +310,6 @@ fn named(found: &Found, material_id: Option<String>) -> Value {
         members.insert("KeyMaterialId".to_owned(), id.into());
     }
     body
-}
-
-fn must_be_external(found: &Found) -> Result<(), Failure> {
-    match found.key.origin {
-        Origin::External => Ok(()),
-        _ => Err(found.origin_is_not_valid()),
-    }
 }
 
 fn check_valid_to(

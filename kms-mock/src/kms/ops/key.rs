@@ -4,26 +4,28 @@
 //! ground truth KMS §3 (lockout check) and §4. Does not model SM2 keys:
 //! they are refused with a text that says so.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{custom_key_store, grant, key_policy, tag};
+use super::{custom_key_store, key_policy, tag};
 use crate::{
     keys::{
-        key::{Key, KeyState, NewKey, Record, days_after},
+        key::{Key, KeyState, NewKey, days_after},
         multi_region::Family,
         recent::Known,
     },
     kms::{
-        call::{Aliases, Answer, CallContext, Found, answer, nothing, timestamp},
-        error::{BadState, Failure, Invalid, TagFault, Unsupported},
+        call::{Answer, CallContext, Found, answer, nothing, timestamp},
+        checks::Asked,
+        error::{Failure, Invalid, Unsupported},
         fields::{DESCRIPTION, Fields, KEY_ID, POLICY, length},
+        json::Object,
         metadata::{amend, metadata},
     },
     model::spec::{KeySpec, KeyUsage, Origin},
     policy::Facts,
-    world::arn::{is_key_id, key_arn},
+    world::arn::{KeyArn, is_key_id},
 };
 
 /// In the order recorded on AWS in 2023; AWS has since added specs.
@@ -33,36 +35,64 @@ const ORIGINS: &str = "[EXTERNAL, AWS_CLOUDHSM, AWS_KMS, EXTERNAL_KEY_STORE]";
 /// The window when the request names none.
 const PENDING_WINDOW_DAYS_DEFAULT: u32 = 30;
 
-pub(crate) fn create(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let policy_text = fields.text("Policy", POLICY);
-    let description = fields.text("Description", DESCRIPTION).unwrap_or_default();
-    let usage = fields.choice("KeyUsage", KeyUsage::parse, KEY_USAGES);
-    let old_spec = fields.choice("CustomerMasterKeySpec", KeySpec::parse, KEY_SPECS);
-    let spec = fields.choice("KeySpec", KeySpec::parse, KEY_SPECS);
-    let origin = fields
-        .choice("Origin", Origin::parse, ORIGINS)
-        .unwrap_or(Origin::AwsKms);
-    let key_store = fields.text("CustomKeyStoreId", length(1, 64));
-    let xks_key_id = fields.text("XksKeyId", custom_key_store::XKS_KEY_ID);
-    let bypass = fields.flag("BypassPolicyLockoutSafetyCheck");
-    let tags = tag::read(fields);
-    let multi_region = fields.flag("MultiRegion");
-    fields.finish()?;
+/// What `CreateKey` is given.
+struct Request {
+    policy: Option<String>,
+    description: Option<String>,
+    usage: Option<KeyUsage>,
+    old_spec: Option<KeySpec>,
+    spec: Option<KeySpec>,
+    origin: Option<Origin>,
+    key_store: Option<String>,
+    xks_key_id: Option<String>,
+    bypass: bool,
+    tags: Option<Vec<(String, String)>>,
+    multi_region: bool,
+}
 
-    if old_spec.is_some() && spec.is_some() && old_spec != spec {
-        return Err(Failure::Invalid(Invalid::SpecsDiffer));
+impl Request {
+    fn read(fields: &mut Fields) -> Self {
+        Self {
+            policy: fields.text("Policy", POLICY),
+            description: fields.text("Description", DESCRIPTION),
+            usage: fields.choice("KeyUsage", KEY_USAGES),
+            old_spec: fields.choice("CustomerMasterKeySpec", KEY_SPECS),
+            spec: fields.choice("KeySpec", KEY_SPECS),
+            origin: fields.choice("Origin", ORIGINS),
+            key_store: fields.text("CustomKeyStoreId", length(1, 64)),
+            xks_key_id: fields.text("XksKeyId", custom_key_store::XKS_KEY_ID),
+            bypass: fields.flag("BypassPolicyLockoutSafetyCheck"),
+            tags: tag::read(fields),
+            multi_region: fields.flag("MultiRegion"),
+        }
     }
-    let spec = spec.or(old_spec).unwrap_or(KeySpec::SymmetricDefault);
-    let usage = match (usage, spec) {
-        (Some(usage), _) => usage,
-        (None, KeySpec::SymmetricDefault) => KeyUsage::EncryptDecrypt,
-        (None, _) => return Err(Failure::Invalid(Invalid::KeyUsageRequired)),
-    };
-    if !spec.usages().contains(&usage) {
-        let (usage, spec) = (usage.name(), spec.name());
-        return Err(Failure::Invalid(Invalid::UsageForSpec { usage, spec }));
+
+    /// The spec and the usage, which one member or another gives.
+    fn kind(&self) -> Result<(KeySpec, KeyUsage), Failure> {
+        let (spec, old_spec) = (self.spec, self.old_spec);
+        if old_spec.is_some() && spec.is_some() && old_spec != spec {
+            return Err(Failure::Invalid(Invalid::SpecsDiffer));
+        }
+        let spec = spec.or(old_spec).unwrap_or(KeySpec::SymmetricDefault);
+        let usage = match (self.usage, spec) {
+            (Some(usage), _) => usage,
+            (None, KeySpec::SymmetricDefault) => KeyUsage::EncryptDecrypt,
+            (None, _) => return Err(Failure::Invalid(Invalid::KeyUsageRequired)),
+        };
+        if !spec.usages().contains(&usage) {
+            let (usage, spec) = (usage.name(), spec.name());
+            return Err(Failure::Invalid(Invalid::UsageForSpec { usage, spec }));
+        }
+        Ok((spec, usage))
     }
-    let tags = checked_tags(tags)?;
+}
+
+pub(crate) fn create(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let request = Fields::read(body, Request::read)?;
+    let (spec, usage) = request.kind()?;
+    let origin = request.origin.unwrap_or(Origin::AwsKms);
+    let (bypass, multi_region) = (request.bypass, request.multi_region);
+    let tags = tag::checked(request.tags)?;
 
     let facts = Facts {
         new_key: Some((spec.name(), usage.name(), origin.name(), multi_region)),
@@ -70,35 +100,41 @@ pub(crate) fn create(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
         request_tags: (!tags.is_empty()).then_some(&tags),
         ..Facts::default()
     };
-    call.authorize_account("kms:CreateKey", facts)?;
-    if !tags.is_empty() {
-        call.authorize_account("kms:TagResource", facts)?;
-    }
+    call.authorize_new_key(facts)?;
     if !spec.is_available() {
         return Err(Failure::Unsupported(Unsupported::Spec {
             spec: spec.name(),
         }));
     }
 
-    let policy = match &policy_text {
+    let policy = match &request.policy {
         Some(text) => key_policy::parse(text)?,
         None => call.store().default_policy(call.account()),
     };
-    let wish = custom_key_store::Wish {
+    let wanted = custom_key_store::Placement {
         origin,
-        store: key_store.as_deref(),
-        xks_key_id: xks_key_id.as_deref(),
+        store: request.key_store.as_deref(),
+        xks_key_id: request.xks_key_id.as_deref(),
         spec,
         multi_region,
     };
-    let backing = custom_key_store::place(call, wish)?;
+    let backing = custom_key_store::place(call, wanted)?;
+    let chosen = tags
+        .get(CUSTOM_ID)
+        .map(|id| chosen_arn(call, id, multi_region))
+        .transpose()?;
     // Two calls may choose one id; what is drawn is never drawn twice.
-    let _one_at_a_time = tags.get(CUSTOM_ID).map(|id| {
-        let arn = key_arn(call.region(), call.account(), id);
-        call.store().hold_aliases(&[&arn])
-    });
-    let id = new_key_id(call, tags.get(CUSTOM_ID), multi_region)?;
-    let arn: Arc<str> = key_arn(call.region(), call.account(), &id).into();
+    let _one_at_a_time = chosen
+        .as_ref()
+        .map(|arn| call.store().hold_aliases(&[&**arn]));
+    let arn = match chosen {
+        Some(arn) if call.find_related(&arn)?.is_some() => {
+            return Err(Failure::Invalid(Invalid::CustomId));
+        }
+        Some(arn) => arn,
+        None => drawn_arn(call, multi_region),
+    }
+    .shared();
     let new = NewKey {
         family: multi_region.then(|| Arc::new(Family::new(Arc::clone(&arn)))),
         arn,
@@ -107,7 +143,7 @@ pub(crate) fn create(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
         origin,
         backing,
         created: call.now,
-        description,
+        description: request.description.unwrap_or_default(),
         policy,
         tags,
     };
@@ -117,7 +153,7 @@ pub(crate) fn create(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
         request_alias: None,
         by_ciphertext: false,
     };
-    if policy_text.is_some() && !bypass {
+    if request.policy.is_some() && !bypass {
         key_policy::must_not_lock_out(call, &found, &found.record)?;
     }
     call.store().insert(&found.key, &[])?;
@@ -125,81 +161,69 @@ pub(crate) fn create(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
         call.key_stores().add_key(&backing.store, &found.key.arn);
     }
     call.note_key(&found);
-    tell(call, &found)
+    described(call, &found)
 }
 
 /// The tag by which LocalStack's users choose the id of a key. AWS knows nothing
 /// of it: there it is a tag like any other.
 const CUSTOM_ID: &str = "_custom_id_";
 
-fn new_key_id(
-    call: &CallContext<'_>,
-    custom: Option<&String>,
-    multi_region: bool,
-) -> Result<String, Failure> {
-    let Some(id) = custom else {
-        let id = uuid::Builder::from_random_bytes(call.entropy().array()).into_uuid();
-        return Ok(if multi_region {
-            format!("mrk-{}", id.simple())
-        } else {
-            id.to_string()
-        });
-    };
-    let arn = key_arn(call.region(), call.account(), id);
-    let fits = is_key_id(id) && id.starts_with("mrk-") == multi_region;
-    if !fits || call.store().key(&arn, call.now, call.entropy())?.is_some() {
+/// The ARN of a key whose id the request chooses.
+fn chosen_arn(call: &CallContext<'_>, id: &str, multi_region: bool) -> Result<KeyArn, Failure> {
+    if !is_key_id(id) || id.starts_with("mrk-") != multi_region {
         return Err(Failure::Invalid(Invalid::CustomId));
     }
-    Ok(id.clone())
+    Ok(KeyArn::new(call.region(), call.account(), id))
 }
 
-fn tell(call: &CallContext<'_>, found: &Found) -> Answer {
+fn drawn_arn(call: &CallContext<'_>, multi_region: bool) -> KeyArn {
+    let id = uuid::Builder::from_random_bytes(call.entropy().array()).into_uuid();
+    let id = if multi_region {
+        format!("mrk-{}", id.simple())
+    } else {
+        id.to_string()
+    };
+    KeyArn::new(call.region(), call.account(), &id)
+}
+
+fn described(call: &CallContext<'_>, found: &Found) -> Answer {
     let metadata = metadata(&found.key, &found.record);
     let metadata = amend(call, &found.key, metadata);
     answer(&json!({ "KeyMetadata": metadata }))
 }
 
-pub(crate) fn checked_tags(
-    tags: Option<Vec<(String, String)>>,
-) -> Result<BTreeMap<String, String>, Failure> {
-    let Some(tags) = tags else {
-        return Ok(BTreeMap::new());
-    };
-    if tags.len() > tag::TAGS_MAX {
-        return Err(Failure::Tag(TagFault::TooMany));
-    }
-    tag::check(tags)
-}
-
-pub(crate) fn describe(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let tokens = fields.texts("GrantTokens", 0, 10);
-    fields.finish()?;
-    grant::check_tokens(tokens)?;
-    let found = call.find(&key_id, Aliases::Accepted)?;
+pub(crate) fn describe(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, tokens) = Fields::read(body, |fields| {
+        (fields.required_text("KeyId", KEY_ID), fields.grant_tokens())
+    })?;
+    call.accept_tokens(&tokens)?;
+    let found = call.find(&key_id)?;
     call.authorize(&found, Facts::default())?;
-    tell(call, &found)
+    described(call, &found)
 }
 
-pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let page = fields.page(100);
-    let owners = fields.choices(
-        "ResourceOwners",
-        (1, 2),
-        |text| match text {
-            "SELF" => Some(true),
-            "OTHER_ACCOUNTS_VIA_RAM" => Some(false),
-            _ => None,
-        },
-        "[SELF, OTHER_ACCOUNTS_VIA_RAM]",
-    );
-    fields.finish()?;
+pub(crate) fn list(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (page, owners) = Fields::read(body, |fields| {
+        (
+            fields.page(100),
+            fields.choices_by(
+                "ResourceOwners",
+                (1, 2),
+                |text| match text {
+                    "SELF" => Some(true),
+                    "OTHER_ACCOUNTS_VIA_RAM" => Some(false),
+                    _ => None,
+                },
+                "[SELF, OTHER_ACCOUNTS_VIA_RAM]",
+            ),
+        )
+    })?;
     call.authorize_account("kms:ListKeys", Facts::default())?;
     if owners.is_some_and(|owners| !owners.contains(&true)) {
-        // Nobody shares keys through RAM here.
+        // No keys are shared through RAM here.
         return answer(&json!({ "Keys": [], "Truncated": false }));
     }
-    let prefix = key_arn(call.region(), call.account(), "");
+    let prefix = KeyArn::prefix(call.region(), call.account());
     let after = page.after()?;
     let arns = call
         .store()
@@ -211,37 +235,36 @@ pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     ))
 }
 
-pub(crate) fn enable(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    set_state(call, fields, KeyState::Enabled)
+pub(crate) fn enable(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    set_state(call, body, KeyState::Enabled)
 }
 
-pub(crate) fn disable(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    set_state(call, fields, KeyState::Disabled)
+pub(crate) fn disable(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    set_state(call, body, KeyState::Disabled)
 }
 
-fn set_state(call: &mut CallContext<'_>, fields: &mut Fields, state: KeyState) -> Answer {
-    let found = find_for_management(call, fields)?;
+fn set_state(call: &mut CallContext<'_>, body: Object<'_>, state: KeyState) -> Answer {
+    let found = find_for_management(call, body)?;
     found.change(|record| {
-        refuse_pending_deletion(&found, record)?;
-        match record.state {
-            KeyState::PendingImport => return Err(found.in_state(BadState::PendingImport)),
-            KeyState::Updating { .. } => return Err(found.is_updating()),
-            _ => record.state = state,
-        }
+        call.check_record(&found, record, &Asked::default())?;
+        record.state = state;
         Ok(())
     })?;
     nothing()
 }
 
-pub(crate) fn schedule_deletion(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let window = fields.number("PendingWindowInDays", 1, 365);
-    fields.finish()?;
-    let window_days = window.unwrap_or(PENDING_WINDOW_DAYS_DEFAULT);
+pub(crate) fn schedule_deletion(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, window) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields.number("PendingWindowInDays", 1, 365),
+        )
+    })?;
+    let window_days = window.map_or(PENDING_WINDOW_DAYS_DEFAULT, u32::from);
     if !(7..=30).contains(&window_days) {
         return Err(Failure::Invalid(Invalid::PendingWindow));
     }
-    let found = call.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id)?;
     let facts = Facts {
         pending_window_days: Some(window_days),
         ..Facts::default()
@@ -256,7 +279,7 @@ pub(crate) fn schedule_deletion(call: &mut CallContext<'_>, fields: &mut Fields)
         KeyState::PendingDeletion { at, window_days }
     };
     found.change(|record| {
-        refuse_pending_deletion(&found, record)?;
+        call.check_record(&found, record, &Asked::default())?;
         record.state = state;
         Ok(())
     })?;
@@ -272,35 +295,33 @@ pub(crate) fn schedule_deletion(call: &mut CallContext<'_>, fields: &mut Fields)
     answer(&body)
 }
 
-pub(crate) fn cancel_deletion(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let found = find_for_management(call, fields)?;
-    found.change(|record| match record.state {
-        KeyState::PendingDeletion { .. } | KeyState::PendingReplicaDeletion { .. } => {
-            let lacks_material = found.key.origin == Origin::External
-                && (record.current_import().is_none() || record.lacks_imports());
-            record.state = if lacks_material {
-                KeyState::PendingImport
-            } else {
-                KeyState::Disabled
-            };
-            Ok(())
-        }
-        KeyState::Enabled
-        | KeyState::Disabled
-        | KeyState::PendingImport
-        | KeyState::Updating { .. } => Err(found.in_state(BadState::NotPendingDeletion)),
+pub(crate) fn cancel_deletion(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let found = find_for_management(call, body)?;
+    found.change(|record| {
+        call.check_record(&found, record, &Asked::default())?;
+        let lacks_material = found.key.origin == Origin::External
+            && (record.current_import().is_none() || record.lacks_imports());
+        record.state = if lacks_material {
+            KeyState::PendingImport
+        } else {
+            KeyState::Disabled
+        };
+        Ok(())
     })?;
     answer(&json!({ "KeyId": &*found.key.arn }))
 }
 
-pub(crate) fn update_description(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let description = fields.required_text("Description", DESCRIPTION);
-    fields.finish()?;
-    let found = call.find(&key_id, Aliases::Refused)?;
+pub(crate) fn update_description(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, description) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields.required_text("Description", DESCRIPTION),
+        )
+    })?;
+    let found = call.find(&key_id)?;
     call.authorize(&found, Facts::default())?;
     found.change(|record| {
-        refuse_pending_deletion(&found, record)?;
+        call.check_record(&found, record, &Asked::default())?;
         record.description = description.as_str().into();
         Ok(())
     })?;
@@ -308,24 +329,9 @@ pub(crate) fn update_description(call: &mut CallContext<'_>, fields: &mut Fields
 }
 
 /// Reads `KeyId` alone, finds the key and asks for permission.
-fn find_for_management(call: &mut CallContext<'_>, fields: &mut Fields) -> Result<Found, Failure> {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    fields.finish()?;
-    let found = call.find(&key_id, Aliases::Refused)?;
+fn find_for_management(call: &mut CallContext<'_>, body: Object<'_>) -> Result<Found, Failure> {
+    let key_id = Fields::read(body, |fields| fields.required_text("KeyId", KEY_ID))?;
+    let found = call.find(&key_id)?;
     call.authorize(&found, Facts::default())?;
     Ok(found)
-}
-
-/// Checked at the moment of the change.
-fn refuse_pending_deletion(found: &Found, record: &Record) -> Result<(), Failure> {
-    match record.state {
-        KeyState::PendingDeletion { .. } => Err(found.is_pending_deletion()),
-        KeyState::PendingReplicaDeletion { .. } => {
-            Err(found.in_state(BadState::PendingReplicaDeletion))
-        }
-        KeyState::Enabled
-        | KeyState::Disabled
-        | KeyState::PendingImport
-        | KeyState::Updating { .. } => Ok(()),
-    }
 }

@@ -11,9 +11,10 @@ use serde_json::json;
 use crate::{
     keys::key::Record,
     kms::{
-        call::{Aliases, Answer, CallContext, Found, after_in, answer, nothing},
+        call::{Answer, CallContext, Found, after_in, answer, nothing},
         error::{BadPolicy, Failure, Invalid, Limit, NotFound},
         fields::{Fields, KEY_ID, POLICY, POLICY_NAME},
+        json::Object,
     },
     policy::{Facts, KEY_POLICY_BYTES_MAX, Policy, PolicyKind},
 };
@@ -43,19 +44,22 @@ pub(crate) fn must_not_lock_out(
     Err(Failure::MalformedPolicy(BadPolicy::Lockout))
 }
 
-pub(crate) fn put(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let name = fields.text("PolicyName", POLICY_NAME);
-    let text = fields.required_text("Policy", POLICY);
-    let bypass = fields.flag("BypassPolicyLockoutSafetyCheck");
-    fields.finish()?;
+pub(crate) fn put(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, name, text, bypass) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields.text("PolicyName", POLICY_NAME),
+            fields.required_text("Policy", POLICY),
+            fields.flag("BypassPolicyLockoutSafetyCheck"),
+        )
+    })?;
     if name
         .as_deref()
         .is_some_and(|name| name != POLICY_NAME_DEFAULT)
     {
         return Err(Failure::Invalid(Invalid::PolicyName));
     }
-    let found = call.find(&key_id, Aliases::Refused)?;
+    let found = call.find(&key_id)?;
     let facts = Facts {
         bypass_lockout_check: Some(bypass),
         policy_name: Some(POLICY_NAME_DEFAULT),
@@ -73,11 +77,14 @@ pub(crate) fn put(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     nothing()
 }
 
-pub(crate) fn get(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let name = fields.text("PolicyName", POLICY_NAME);
-    fields.finish()?;
-    let found = call.find(&key_id, Aliases::Refused)?;
+pub(crate) fn get(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, name) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields.text("PolicyName", POLICY_NAME),
+        )
+    })?;
+    let found = call.find(&key_id)?;
     let name = name.as_deref().unwrap_or(POLICY_NAME_DEFAULT);
     let facts = Facts {
         policy_name: Some(name),
@@ -90,11 +97,11 @@ pub(crate) fn get(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     answer(&json!({ "Policy": found.record.policy.rendered(), "PolicyName": name }))
 }
 
-pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let page = fields.page(100);
-    fields.finish()?;
-    let found = call.find(&key_id, Aliases::Refused)?;
+pub(crate) fn list(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, page) = Fields::read(body, |fields| {
+        (fields.required_text("KeyId", KEY_ID), fields.page(100))
+    })?;
+    let found = call.find(&key_id)?;
     call.authorize(&found, Facts::default())?;
     let names = after_in(&page, vec![POLICY_NAME_DEFAULT], |name| name)?;
     answer(

@@ -8,39 +8,16 @@ use serde_json::{Value, json};
 
 use crate::{
     kms::{
-        call::{Aliases, Answer, CallContext, answer, timestamp},
+        call::{Answer, CallContext, answer, timestamp},
         fields::{Fields, KEY_ID},
+        json::Object,
     },
-    model::operation::Operation,
     policy::Facts,
 };
 
-/// Whether a success counts as the key's last usage.
-pub(crate) fn is_tracked(operation: Operation) -> bool {
-    use Operation as O;
-    matches!(
-        operation,
-        O::Decapsulate
-            | O::Decrypt
-            | O::DeriveSharedSecret
-            | O::Encapsulate
-            | O::Encrypt
-            | O::GenerateDataKey
-            | O::GenerateDataKeyPair
-            | O::GenerateDataKeyPairWithoutPlaintext
-            | O::GenerateDataKeyWithoutPlaintext
-            | O::GenerateMac
-            | O::ReEncrypt
-            | O::Sign
-            | O::Verify
-            | O::VerifyMac
-    )
-}
-
-pub(crate) fn get(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    fields.finish()?;
-    let found = call.find(&key_id, Aliases::Refused)?;
+pub(crate) fn get(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let key_id = Fields::read(body, |fields| fields.required_text("KeyId", KEY_ID))?;
+    let found = call.find(&key_id)?;
     call.authorize(&found, Facts::default())?;
     let usage = found.key.last_use().map_or_else(
         || Value::Object(serde_json::Map::new()),

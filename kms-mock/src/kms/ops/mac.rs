@@ -6,15 +6,16 @@
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::json;
 
-use super::grant;
 use crate::{
     keys::{mac::MacKey, secret::Works},
     kms::{
-        call::{Aliases, Answer, CallContext, Found, absent, answer},
+        call::{Answer, CallContext, Found, answer},
+        checks::Asked,
         error::Failure,
-        fields::{Fields, KEY_ID},
+        fields::{Fields, GrantTokens, KEY_ID},
+        json::Object,
     },
-    model::spec::{KeyUsage, MacAlgorithm},
+    model::spec::{Algorithm, MacAlgorithm},
     policy::Facts,
 };
 
@@ -23,30 +24,32 @@ const MAC_BYTES_MAX: usize = 6144;
 /// In the order recorded on AWS.
 const ALGORITHMS: &str = "[HMAC_SHA_384, HMAC_SHA_256, HMAC_SHA_224, HMAC_SHA_512]";
 
-pub(crate) fn generate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let mut request = Request::read(fields);
-    fields.finish()?;
-    let (found, algorithm) = request.admit(call)?;
+pub(crate) fn generate(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let request = Fields::read(body, Request::read)?;
+    let found = request.admit(call)?;
     let mac = mac_key(&found)?.mac(&request.message);
     answer(&json!({
         "Mac": BASE64.encode(mac),
-        "MacAlgorithm": algorithm.name(),
+        "MacAlgorithm": request.algorithm.name(),
         "KeyId": &*found.key.arn,
     }))
 }
 
-pub(crate) fn verify(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let mut request = Request::read(fields);
-    let mac = fields.required_blob("Mac", 1, MAC_BYTES_MAX);
-    fields.finish()?;
-    let (found, algorithm) = request.admit(call)?;
+pub(crate) fn verify(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (request, mac) = Fields::read(body, |fields| {
+        (
+            Request::read(fields),
+            fields.required_blob("Mac", 1, MAC_BYTES_MAX),
+        )
+    })?;
+    let found = request.admit(call)?;
     if !mac_key(&found)?.verifies(&request.message, &mac) {
         return Err(Failure::InvalidMac);
     }
     answer(&json!({
         "KeyId": &*found.key.arn,
         "MacValid": true,
-        "MacAlgorithm": algorithm.name(),
+        "MacAlgorithm": request.algorithm.name(),
     }))
 }
 
@@ -54,8 +57,8 @@ pub(crate) fn verify(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
 struct Request {
     message: Vec<u8>,
     key_id: String,
-    algorithm: Option<MacAlgorithm>,
-    tokens: Option<Vec<String>>,
+    algorithm: MacAlgorithm,
+    tokens: GrantTokens,
     dry_run: bool,
 }
 
@@ -64,30 +67,28 @@ impl Request {
         Self {
             message: fields.required_blob("Message", 1, MESSAGE_BYTES_MAX),
             key_id: fields.required_text("KeyId", KEY_ID),
-            algorithm: fields.required_choice("MacAlgorithm", MacAlgorithm::parse, ALGORITHMS),
-            tokens: fields.texts("GrantTokens", 0, 10),
+            algorithm: fields.required_choice("MacAlgorithm", ALGORITHMS),
+            tokens: fields.grant_tokens(),
             dry_run: fields.flag("DryRun"),
         }
     }
 
     /// The key, if the caller may use it so.
-    fn admit(&mut self, call: &mut CallContext<'_>) -> Result<(Found, MacAlgorithm), Failure> {
-        grant::check_tokens(self.tokens.take())?;
-        let algorithm = self.algorithm.ok_or_else(|| absent("macAlgorithm"))?;
-        let found = call.find(&self.key_id, Aliases::Accepted)?;
+    fn admit(&self, call: &mut CallContext<'_>) -> Result<Found, Failure> {
+        call.accept_tokens(&self.tokens)?;
         let facts = Facts {
-            mac_algorithm: Some(algorithm.name()),
+            mac_algorithm: Some(self.algorithm.name()),
             ..Facts::default()
         };
-        call.authorize(&found, facts)?;
-        found.must_be_enabled()?;
-        found.must_be_for(KeyUsage::GenerateVerifyMac, call.operation_name())?;
-        let accepted = found.key.spec.mac_algorithms();
-        found.must_accept(&algorithm, algorithm.name(), accepted)?;
+        let asked = Asked {
+            algorithm: Some(Algorithm::Mac(self.algorithm)),
+            ..Asked::default()
+        };
+        let found = call.usable(&self.key_id, facts, &asked)?;
         if self.dry_run {
             return Err(Failure::DryRun);
         }
-        Ok((found, algorithm))
+        Ok(found)
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{key, key_policy, tag};
+use super::{key_policy, tag};
 use crate::{
     keys::{
         keep,
@@ -23,13 +23,15 @@ use crate::{
         store::put_primary,
     },
     kms::{
-        call::{Aliases, Answer, CallContext, Found, answer, nothing},
+        call::{Answer, CallContext, Found, answer, nothing},
+        checks::Asked,
         error::{Failure, NotFound, Unsupported},
         fields::{DESCRIPTION, Fields, KEY_ID, POLICY, Pattern, Text},
+        json::Object,
         metadata::metadata,
     },
     policy::Facts,
-    world::arn::{is_region_name, key_arn},
+    world::arn::{KeyArn, is_region_name},
 };
 
 const REGION: Text = Text {
@@ -41,16 +43,19 @@ const REGION: Text = Text {
     }),
 };
 
-pub(crate) fn replicate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let region = fields.required_text("ReplicaRegion", REGION);
-    let policy_text = fields.text("Policy", POLICY);
-    let bypass = fields.flag("BypassPolicyLockoutSafetyCheck");
-    let description = fields.text("Description", DESCRIPTION).unwrap_or_default();
-    let tags = tag::read(fields);
-    fields.finish()?;
-    let tags = key::checked_tags(tags)?;
-    let found = call.find(&key_id, Aliases::Refused)?;
+pub(crate) fn replicate(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, region, policy_text, bypass, description, tags) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields.required_text("ReplicaRegion", REGION),
+            fields.text("Policy", POLICY),
+            fields.flag("BypassPolicyLockoutSafetyCheck"),
+            fields.text("Description", DESCRIPTION).unwrap_or_default(),
+            tag::read(fields),
+        )
+    })?;
+    let tags = tag::checked(tags)?;
+    let found = call.find(&key_id)?;
     let facts = Facts {
         replica_region: Some(&region),
         bypass_lockout_check: Some(bypass),
@@ -69,17 +74,13 @@ pub(crate) fn replicate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answ
         request_tags: (!tags.is_empty()).then_some(&tags),
         ..Facts::default()
     };
-    call.authorize_account("kms:CreateKey", account_facts)?;
-    if !tags.is_empty() {
-        call.authorize_account("kms:TagResource", account_facts)?;
-    }
-    must_not_be_updating(&found)?;
-    found.must_be_enabled()?;
+    call.authorize_new_key(account_facts)?;
+    call.check(&found, &Asked::default())?;
     let policy = match &policy_text {
         Some(text) => key_policy::parse(text)?,
         None => call.store().default_policy(found.key.account()),
     };
-    let arn: Arc<str> = key_arn(&region, found.key.account(), found.key.id()).into();
+    let arn = KeyArn::new(&region, found.key.account(), found.key.id()).shared();
     let new = NewKey {
         arn: Arc::clone(&arn),
         spec: found.key.spec,
@@ -144,11 +145,14 @@ fn while_creating(mut metadata: Value) -> Value {
     metadata
 }
 
-pub(crate) fn update_primary(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let region = fields.required_text("PrimaryRegion", REGION);
-    fields.finish()?;
-    let found = call.find(&key_id, Aliases::Refused)?;
+pub(crate) fn update_primary(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, region) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields.required_text("PrimaryRegion", REGION),
+        )
+    })?;
+    let found = call.find(&key_id)?;
     let facts = Facts {
         primary_region: Some(&region),
         ..Facts::default()
@@ -160,14 +164,15 @@ pub(crate) fn update_primary(call: &mut CallContext<'_>, fields: &mut Fields) ->
             arn: found.key.arn.to_string(),
         }));
     }
-    let arn = key_arn(&region, found.key.account(), found.key.id());
+    let arn = KeyArn::new(&region, found.key.account(), found.key.id());
     let Some(replica) = call.find_related(&arn)? else {
-        return Err(Failure::NotFound(NotFound::Key { arn }));
+        return Err(Failure::NotFound(NotFound::Key {
+            arn: arn.to_string(),
+        }));
     };
     call.authorize(&replica, facts)?;
     for member in [&found, &replica] {
-        must_not_be_updating(member)?;
-        member.must_be_enabled()?;
+        call.check(member, &Asked::default())?;
     }
     Key::change_all(
         call.store().journal(),
@@ -175,7 +180,9 @@ pub(crate) fn update_primary(call: &mut CallContext<'_>, fields: &mut Fields) ->
         &[&replica.key],
         |primary, replicas, batch| {
             if !family.members().replicas.contains(&replica.key.arn) {
-                return Err(Failure::NotFound(NotFound::Key { arn }));
+                return Err(Failure::NotFound(NotFound::Key {
+                    arn: arn.to_string(),
+                }));
             }
             for record in std::iter::once(primary).chain(replicas) {
                 if record.state == KeyState::Enabled {
@@ -196,12 +203,5 @@ fn must_be_primary(found: &Found) -> Result<Arc<Family>, Failure> {
     match &found.key.family {
         Some(family) if family.is_primary(&found.key.arn) => Ok(Arc::clone(family)),
         _ => Err(found.is_not_primary()),
-    }
-}
-
-fn must_not_be_updating(found: &Found) -> Result<(), Failure> {
-    match found.record.state {
-        KeyState::Updating { .. } => Err(found.is_updating()),
-        _ => Ok(()),
     }
 }

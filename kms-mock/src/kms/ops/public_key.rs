@@ -7,27 +7,25 @@
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::json;
 
-use super::grant;
 use crate::{
     kms::{
-        call::{Aliases, Answer, CallContext, answer},
+        call::{Answer, CallContext, answer},
+        checks::Asked,
         error::Failure,
         fields::{Fields, KEY_ID},
+        json::Object,
     },
     policy::Facts,
 };
 
-pub(crate) fn get(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let tokens = fields.texts("GrantTokens", 0, 10);
-    fields.finish()?;
-    grant::check_tokens(tokens)?;
-    let found = call.find(&key_id, Aliases::Accepted)?;
-    call.authorize(&found, Facts::default())?;
-    found.must_be_enabled()?;
+pub(crate) fn get(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, tokens) = Fields::read(body, |fields| {
+        (fields.required_text("KeyId", KEY_ID), fields.grant_tokens())
+    })?;
+    call.accept_tokens(&tokens)?;
+    let found = call.usable(&key_id, Facts::default(), &Asked::default())?;
     let (spec, usage) = (found.key.spec, found.key.usage);
-    let public = found.record.secret.as_ref().and_then(|s| s.public.as_ref());
-    let public = public.ok_or(Failure::UnsupportedForKey { spec: spec.name() })?;
+    let public = found.secret()?.public.as_ref().ok_or(Failure::Internal)?;
     let mut body = json!({
         "KeyId": &*found.key.arn,
         "PublicKey": BASE64.encode(public),

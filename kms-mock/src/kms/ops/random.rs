@@ -12,26 +12,30 @@ use crate::{
         call::{Answer, CallContext, answer},
         error::{Failure, Invalid},
         fields::{Fields, length},
+        json::Object,
     },
     policy::Facts,
 };
 
-pub(crate) fn generate(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let count = fields.number("NumberOfBytes", 1, 1024);
-    let key_store = fields.text("CustomKeyStoreId", length(1, 64));
-    let recipient = CallContext::read_recipient(fields);
-    fields.finish()?;
+pub(crate) fn generate(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (count, key_store, recipient) = Fields::read(body, |fields| {
+        (
+            fields.number("NumberOfBytes", 1, 1024),
+            fields.text("CustomKeyStoreId", length(1, 64)),
+            fields.recipient(),
+        )
+    })?;
     let count = count.ok_or(Failure::Invalid(Invalid::NumberOfBytesRequired))?;
     let recipient = call.admit(recipient)?;
     let facts = Facts {
         recipient: recipient.as_ref().map(|r| &r.document),
         ..Facts::default()
     };
-    call.authorize_account("kms:GenerateRandom", facts)?;
+    call.authorize_account(call.action(), facts)?;
     if let Some(id) = key_store {
         custom_key_store::must_give_random(call, &id)?;
     }
-    let mut bytes = Zeroizing::new(vec![0; usize::try_from(count).unwrap_or_default()]);
+    let mut bytes = Zeroizing::new(vec![0; usize::from(count)]);
     call.entropy().fill(&mut bytes);
     match recipient {
         None => answer(&json!({ "Plaintext": BASE64.encode(&*bytes) })),

@@ -15,12 +15,17 @@ use crate::{
         key::{Automatic, Generation, Key, Record},
     },
     kms::{
-        call::{Aliases, Answer, CallContext, Found, after_in, answer, nothing, timestamp},
+        call::{Answer, CallContext, Found, after_in, answer, nothing, timestamp},
+        checks::{Asked, state_of},
         error::{BadState, Failure, Limit},
         fields::{Fields, KEY_ID, Page},
+        json::Object,
         metadata::expiration_model,
     },
-    model::spec::{Origin, RotationType},
+    model::{
+        operation::States,
+        spec::{Origin, RotationType},
+    },
     policy::Facts,
 };
 
@@ -28,31 +33,19 @@ use crate::{
 const ON_DEMAND_MAX: u32 = 25;
 const PERIOD_DAYS_DEFAULT: u32 = 365;
 
-fn find(call: &mut CallContext<'_>, key_id: &str, facts: Facts<'_>) -> Result<Found, Failure> {
-    let found = call.find(key_id, Aliases::Refused)?;
-    call.authorize(&found, facts)?;
-    Ok(found)
-}
-
-fn must_rotate(found: &Found) -> Result<(), Failure> {
-    if found.key.spec.is_symmetric_encryption() {
-        return Ok(());
-    }
-    let spec = found.key.spec.name();
-    Err(Failure::UnsupportedForKey { spec })
-}
-
-pub(crate) fn enable(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let period_days = fields.number("RotationPeriodInDays", 90, 2560);
-    fields.finish()?;
+pub(crate) fn enable(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, period_days) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields.number("RotationPeriodInDays", 90, 2560),
+        )
+    })?;
+    let period_days = period_days.map(u32::from);
     let facts = Facts {
         rotation_period_days: period_days,
         ..Facts::default()
     };
-    let found = find(call, &key_id, facts)?;
-    must_rotate_automatically(&found)?;
-    found.must_be_enabled()?;
+    let found = call.usable(&key_id, facts, &Asked::default())?;
     let change = |record: &mut Record| {
         let same = record
             .rotation
@@ -67,29 +60,9 @@ pub(crate) fn enable(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
     nothing()
 }
 
-/// Only material that KMS makes itself can be replaced without being asked, and
-/// only in the primary Region.
-fn must_rotate_automatically(found: &Found) -> Result<(), Failure> {
-    must_rotate(found)?;
-    if found.key.origin != Origin::AwsKms {
-        return Err(found.origin_is_not_valid());
-    }
-    must_not_be_replica(found)
-}
-
-fn must_not_be_replica(found: &Found) -> Result<(), Failure> {
-    if found.key.is_replica() {
-        return Err(found.is_not_primary());
-    }
-    Ok(())
-}
-
-pub(crate) fn disable(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    fields.finish()?;
-    let found = find(call, &key_id, Facts::default())?;
-    must_rotate_automatically(&found)?;
-    found.must_be_enabled()?;
+pub(crate) fn disable(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let key_id = Fields::read(body, |fields| fields.required_text("KeyId", KEY_ID))?;
+    let found = call.usable(&key_id, Facts::default(), &Asked::default())?;
     let change = |record: &mut Record| {
         record.rotation.automatic = None;
         Ok::<_, Failure>(())
@@ -98,16 +71,15 @@ pub(crate) fn disable(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer
     nothing()
 }
 
-pub(crate) fn status(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    fields.finish()?;
-    let found = find(call, &key_id, Facts::default())?;
+pub(crate) fn status(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let key_id = Fields::read(body, |fields| fields.required_text("KeyId", KEY_ID))?;
+    let found = call.usable(&key_id, Facts::default(), &Asked::default())?;
     // While a key waits for its deletion its rotation is off.
     let automatic = found
         .record
         .rotation
         .automatic
-        .filter(|_| found.must_not_be_pending_deletion().is_ok());
+        .filter(|_| !States::PENDING_DELETION.contains(state_of(&found.record)));
     let mut status = json!({
         "KeyId": &*found.key.arn,
         "KeyRotationEnabled": automatic.is_some(),
@@ -122,19 +94,9 @@ pub(crate) fn status(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer 
     answer(&status)
 }
 
-pub(crate) fn on_demand(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    fields.finish()?;
-    let found = find(call, &key_id, Facts::default())?;
-    found.must_be_enabled()?;
-    must_rotate(&found)?;
-    if matches!(
-        found.key.origin,
-        Origin::CloudHsm | Origin::ExternalKeyStore
-    ) {
-        return Err(found.origin_is_not_valid());
-    }
-    must_not_be_replica(&found)?;
+pub(crate) fn on_demand(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let key_id = Fields::read(body, |fields| fields.required_text("KeyId", KEY_ID))?;
+    let found = call.usable(&key_id, Facts::default(), &Asked::default())?;
     let within_limit = |record: &Record| {
         if record.rotation.on_demand_count >= ON_DEMAND_MAX {
             let arn = found.key.arn.to_string();
@@ -188,24 +150,25 @@ fn rotate_to_import(
     )
 }
 
-pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let all = fields
-        .choice(
-            "IncludeKeyMaterial",
-            |text| match text {
-                "ALL_KEY_MATERIAL" => Some(true),
-                "ROTATIONS_ONLY" => Some(false),
-                _ => None,
-            },
-            "[ALL_KEY_MATERIAL, ROTATIONS_ONLY]",
+pub(crate) fn list(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, all, page) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields
+                .choice_by(
+                    "IncludeKeyMaterial",
+                    |text| match text {
+                        "ALL_KEY_MATERIAL" => Some(true),
+                        "ROTATIONS_ONLY" => Some(false),
+                        _ => None,
+                    },
+                    "[ALL_KEY_MATERIAL, ROTATIONS_ONLY]",
+                )
+                .unwrap_or(false),
+            fields.page(100),
         )
-        .unwrap_or(false);
-    let page = fields.page(100);
-    fields.finish()?;
-    let found = find(call, &key_id, Facts::default())?;
-    must_rotate(&found)?;
-    found.must_not_be_pending_deletion()?;
+    })?;
+    let found = call.usable(&key_id, Facts::default(), &Asked::default())?;
     if found.key.origin == Origin::External {
         return list_imports(&found, &page, all);
     }

@@ -6,44 +6,40 @@
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::json;
 
-use super::grant;
 use crate::{
     keys::secret::Works,
     kms::{
-        call::{Aliases, Answer, CallContext, absent, answer},
+        call::{Answer, CallContext, answer},
+        checks::Asked,
         error::Failure,
         fields::{Fields, KEY_ID},
+        json::Object,
     },
-    model::spec::{KeyAgreementAlgorithm, KeyUsage},
+    model::spec::KeyAgreementAlgorithm,
     policy::Facts,
 };
 
 const PUBLIC_KEY_BYTES_MAX: usize = 8192;
 
-pub(crate) fn derive(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let algorithm = fields.required_choice(
-        "KeyAgreementAlgorithm",
-        KeyAgreementAlgorithm::parse,
-        "[ECDH]",
-    );
-    let peer = fields.required_blob("PublicKey", 1, PUBLIC_KEY_BYTES_MAX);
-    let tokens = fields.texts("GrantTokens", 0, 10);
-    let dry_run = fields.flag("DryRun");
-    let recipient = CallContext::read_recipient(fields);
-    fields.finish()?;
-    grant::check_tokens(tokens)?;
-    let algorithm = algorithm.ok_or_else(|| absent("keyAgreementAlgorithm"))?;
+pub(crate) fn derive(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, algorithm, peer, tokens, dry_run, recipient) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields.required_choice::<KeyAgreementAlgorithm>("KeyAgreementAlgorithm", "[ECDH]"),
+            fields.required_blob("PublicKey", 1, PUBLIC_KEY_BYTES_MAX),
+            fields.grant_tokens(),
+            fields.flag("DryRun"),
+            fields.recipient(),
+        )
+    })?;
+    call.accept_tokens(&tokens)?;
     let recipient = call.admit(recipient)?;
-    let found = call.find(&key_id, Aliases::Accepted)?;
     let facts = Facts {
         key_agreement_algorithm: Some(algorithm.name()),
         recipient: recipient.as_ref().map(|r| &r.document),
         ..Facts::default()
     };
-    call.authorize(&found, facts)?;
-    found.must_be_enabled()?;
-    found.must_be_for(KeyUsage::KeyAgreement, call.operation_name())?;
+    let found = call.usable(&key_id, facts, &Asked::default())?;
     let Works::Agree(key) = found.works()? else {
         return Err(Failure::Internal);
     };

@@ -8,24 +8,24 @@
 //! model says; `ML_DSA_SHAKE_256` takes a message or its representative μ.
 //!
 //! Unknown and chosen: the text for a message type that an algorithm does not
-//! take, and that a digest of a wrong length is told before `DryRun`.
+//! take, and that a digest of a wrong length is refused before `DryRun`.
 
 use aws_lc_rs::digest::{self, Digest};
 use serde_json::json;
 
-use super::grant;
 use crate::{
     keys::{
         secret::Works,
         signing::{Input, SigningKey},
     },
     kms::{
-        call::{Aliases, Answer, CallContext, Found, absent, answer},
+        call::{Answer, CallContext, Found, answer},
+        checks::Asked,
         error::{Failure, Invalid},
-        fields::{Fields, KEY_ID},
-        json::{ANSWER_BYTES, Answered},
+        fields::{Fields, GrantTokens, KEY_ID},
+        json::{ANSWER_BYTES, Answered, Object},
     },
-    model::spec::{KeyUsage, MessageType, SigningAlgorithm},
+    model::spec::{Algorithm, MessageType, SigningAlgorithm},
     policy::Facts,
 };
 
@@ -36,11 +36,10 @@ const PREHASH_BYTES: usize = 64;
 const MESSAGE_TYPES: &str = "[RAW, DIGEST, EXTERNAL_MU]";
 const ALGORITHMS: &str = "[RSASSA_PSS_SHA_256, RSASSA_PSS_SHA_384, RSASSA_PSS_SHA_512, RSASSA_PKCS1_V1_5_SHA_256, RSASSA_PKCS1_V1_5_SHA_384, RSASSA_PKCS1_V1_5_SHA_512, ECDSA_SHA_256, ECDSA_SHA_384, ECDSA_SHA_512, SM2DSA, ML_DSA_SHAKE_256, ED25519_SHA_512, ED25519_PH_SHA_512]";
 
-pub(crate) fn sign(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let mut request = Request::read(fields);
-    fields.finish()?;
-    let (found, algorithm) = request.admit(call)?;
-    let input = request.input(algorithm)?;
+pub(crate) fn sign(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let request = Fields::read(body, Request::read)?;
+    let (found, algorithm) = (request.admit(call)?, request.algorithm);
+    let input = request.input()?;
     if request.dry_run {
         return Err(Failure::DryRun);
     }
@@ -54,12 +53,15 @@ pub(crate) fn sign(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
         .finish())
 }
 
-pub(crate) fn verify(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let mut request = Request::read(fields);
-    let signature = fields.required_blob("Signature", 1, SIGNATURE_BYTES_MAX);
-    fields.finish()?;
-    let (found, algorithm) = request.admit(call)?;
-    let input = request.input(algorithm)?;
+pub(crate) fn verify(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (request, signature) = Fields::read(body, |fields| {
+        (
+            Request::read(fields),
+            fields.required_blob("Signature", 1, SIGNATURE_BYTES_MAX),
+        )
+    })?;
+    let (found, algorithm) = (request.admit(call)?, request.algorithm);
+    let input = request.input()?;
     if request.dry_run {
         return Err(Failure::DryRun);
     }
@@ -78,8 +80,8 @@ struct Request {
     key_id: String,
     message: Vec<u8>,
     message_type: MessageType,
-    algorithm: Option<SigningAlgorithm>,
-    tokens: Option<Vec<String>>,
+    algorithm: SigningAlgorithm,
+    tokens: GrantTokens,
     dry_run: bool,
 }
 
@@ -89,38 +91,32 @@ impl Request {
             key_id: fields.required_text("KeyId", KEY_ID),
             message: fields.required_blob("Message", 1, MESSAGE_BYTES_MAX),
             message_type: fields
-                .choice("MessageType", MessageType::parse, MESSAGE_TYPES)
+                .choice("MessageType", MESSAGE_TYPES)
                 .unwrap_or(MessageType::Raw),
-            algorithm: fields.required_choice(
-                "SigningAlgorithm",
-                SigningAlgorithm::parse,
-                ALGORITHMS,
-            ),
-            tokens: fields.texts("GrantTokens", 0, 10),
+            algorithm: fields.required_choice("SigningAlgorithm", ALGORITHMS),
+            tokens: fields.grant_tokens(),
             dry_run: fields.flag("DryRun"),
         }
     }
 
     /// The key, if the caller may use it so.
-    fn admit(&mut self, call: &mut CallContext<'_>) -> Result<(Found, SigningAlgorithm), Failure> {
-        grant::check_tokens(self.tokens.take())?;
-        let algorithm = self.algorithm.ok_or_else(|| absent("signingAlgorithm"))?;
-        let found = call.find(&self.key_id, Aliases::Accepted)?;
+    fn admit(&self, call: &mut CallContext<'_>) -> Result<Found, Failure> {
+        call.accept_tokens(&self.tokens)?;
         let facts = Facts {
-            signing_algorithm: Some(algorithm.name()),
+            signing_algorithm: Some(self.algorithm.name()),
             message_type: Some(self.message_type.name()),
             ..Facts::default()
         };
-        call.authorize(&found, facts)?;
-        found.must_be_enabled()?;
-        found.must_be_for(KeyUsage::SignVerify, call.operation_name())?;
-        let accepted = found.key.spec.signing_algorithms();
-        found.must_accept(&algorithm, algorithm.name(), accepted)?;
-        Ok((found, algorithm))
+        let asked = Asked {
+            algorithm: Some(Algorithm::Signing(self.algorithm)),
+            ..Asked::default()
+        };
+        call.usable(&self.key_id, facts, &asked)
     }
 
-    fn input(&self, algorithm: SigningAlgorithm) -> Result<Input<'_>, Failure> {
+    fn input(&self) -> Result<Input<'_>, Failure> {
         use SigningAlgorithm as A;
+        let algorithm = self.algorithm;
         let wrong_length = || {
             Failure::Invalid(Invalid::DigestLength {
                 algorithm: algorithm.name(),

@@ -9,14 +9,16 @@ use serde_json::json;
 
 use crate::{
     kms::{
-        call::{Aliases, Answer, CallContext, after_in, answer, nothing},
+        call::{Answer, CallContext, after_in, answer, nothing},
+        checks::Asked,
         error::{Failure, TagFault},
         fields::{Fields, KEY_ID, length},
+        json::Object,
     },
     policy::Facts,
 };
 
-pub(crate) const TAGS_MAX: usize = 50;
+const TAGS_MAX: usize = 50;
 
 fn read_one(fields: &mut Fields) -> (String, String) {
     let key = fields.required_text("TagKey", length(1, 128));
@@ -29,8 +31,19 @@ pub(crate) fn read(fields: &mut Fields) -> Option<Vec<(String, String)>> {
     fields.structures("Tags", read_one)
 }
 
+/// The tags of a new key; refuses too many, and those that [`check`] refuses.
+pub(crate) fn checked(
+    tags: Option<Vec<(String, String)>>,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let tags = tags.unwrap_or_default();
+    if tags.len() > TAGS_MAX {
+        return Err(Failure::Tag(TagFault::TooMany));
+    }
+    check(tags)
+}
+
 /// Refuses reserved and repeated keys.
-pub(crate) fn check(tags: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+fn check(tags: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
     let mut checked = BTreeMap::new();
     for (key, value) in tags {
         refuse_reserved(&key)?;
@@ -52,11 +65,14 @@ fn refuse_reserved(key: &str) -> Result<(), Failure> {
     }
 }
 
-pub(crate) fn tag(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let tags = fields.required_structures("Tags", read_one);
-    fields.finish()?;
-    let found = call.find(&key_id, Aliases::Refused)?;
+pub(crate) fn tag(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, tags) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields.required_structures("Tags", read_one),
+        )
+    })?;
+    let found = call.find(&key_id)?;
     let tags = check(tags)?;
     call.authorize(
         &found,
@@ -65,7 +81,7 @@ pub(crate) fn tag(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
             ..Facts::default()
         },
     )?;
-    found.must_not_be_pending_deletion()?;
+    call.check(&found, &Asked::default())?;
     found.change(|record| {
         let mut all = (*record.tags).clone();
         all.extend(tags.clone());
@@ -78,11 +94,14 @@ pub(crate) fn tag(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     nothing()
 }
 
-pub(crate) fn untag(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let keys = fields.required_texts("TagKeys");
-    fields.finish()?;
-    let found = call.find(&key_id, Aliases::Refused)?;
+pub(crate) fn untag(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, keys) = Fields::read(body, |fields| {
+        (
+            fields.required_text("KeyId", KEY_ID),
+            fields.required_texts("TagKeys"),
+        )
+    })?;
+    let found = call.find(&key_id)?;
     for key in &keys {
         refuse_reserved(key)?;
     }
@@ -102,11 +121,11 @@ pub(crate) fn untag(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
     nothing()
 }
 
-pub(crate) fn list(call: &mut CallContext<'_>, fields: &mut Fields) -> Answer {
-    let key_id = fields.required_text("KeyId", KEY_ID);
-    let page = fields.page(50);
-    fields.finish()?;
-    let found = call.find(&key_id, Aliases::Refused)?;
+pub(crate) fn list(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
+    let (key_id, page) = Fields::read(body, |fields| {
+        (fields.required_text("KeyId", KEY_ID), fields.page(50))
+    })?;
+    let found = call.find(&key_id)?;
     call.authorize(&found, Facts::default())?;
     let tags: Vec<(&String, &String)> = found.record.tags.iter().collect();
     let tags = after_in(&page, tags, |(key, _)| key)?;

@@ -38,15 +38,16 @@ impl Weather {
             request_id: RequestId::random(),
             user_agent: "test",
         };
+        let parsed = ParsedCall::of(call);
         let mut planned = self.faults.plan(&Occasion {
             operation,
             principal_arn: &caller.principal.arn(),
             role_arn: &caller.principal.role_arn(),
-            attested: body.contains("Recipient"),
+            attested: parsed.is_attested(),
         });
         self.world
             .kms
-            .call_with_faults(&call, &self.faults, &mut planned)
+            .answer_with_faults(parsed, &self.faults, &mut planned)
     }
 
     fn call(&self, operation: &str, body: &Value) -> Reply {

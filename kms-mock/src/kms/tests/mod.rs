@@ -19,6 +19,7 @@ mod multi_region;
 mod openssl;
 mod pages;
 mod pairs;
+mod states;
 mod xks_proxy;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
