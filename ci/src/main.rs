@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         }
     };
     run(Verb::parse()).unwrap_or_else(|error| {
-        eprintln!("cargo ci: {error:#}");
+        eprintln!("error: {error:#}");
         ExitCode::from(2)
     })
 }

@@ -5,6 +5,7 @@
 
 use std::{future::Future, time::Instant};
 
+use nsm_sim::causes::with_causes;
 use serde::Serialize;
 
 /// How a case ended.
@@ -96,7 +97,7 @@ impl<'a> Judge<'a> {
         let start = Instant::now();
         let outcome = match work.await {
             Ok(()) => Outcome::Passed,
-            Err(error) => Outcome::Failed(format!("{error:#}")),
+            Err(error) => Outcome::Failed(with_causes(error.as_ref())),
         };
         self.note(name, truth, outcome, start.elapsed().as_secs_f64() * 1000.0);
     }
@@ -113,7 +114,7 @@ impl<'a> Judge<'a> {
         self.note(
             "the suite can be set up",
             "none",
-            Outcome::Failed(format!("{error:#}")),
+            Outcome::Failed(with_causes(error.as_ref())),
             0.0,
         );
     }

@@ -11,6 +11,7 @@
 //! - [`image`] and [`model`]: what happens to the plaintext
 //! - [`parent`]: the bridge, S3 and the jobs on the untrusted side
 //! - [`clock`]: the one place that asks the machine for the time
+//! - [`causes`]: an error as the operator reads it
 //!
 //! What the enclave trusts is measured into its image ([`enclave::config`]); what
 //! the parent says is checked or irrelevant. This crate does not model anything:
@@ -18,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod causes;
 pub mod clock;
 pub mod enclave;
 pub mod envelope;

@@ -5,6 +5,7 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser;
+use nsm_sim::causes::with_causes;
 use tracing_subscriber::EnvFilter;
 
 /// A call's records are freed by another thread than made them, when they leave
@@ -26,11 +27,11 @@ enum Verb {
     Serve(cli::serve::Args),
     /// Look at key policies without a server.
     Policy(cli::policy::Args),
-    /// Tell why a request was allowed or refused.
+    /// Explain why a request was allowed or refused.
     Explain(cli::explain::Args),
 }
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
     // The S3 protocol crate logs every refusal as an error; ours are answers.
     let filter =
@@ -39,9 +40,16 @@ fn main() -> anyhow::Result<ExitCode> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    match cli.verb {
-        Verb::Serve(args) => cli::serve::run(args),
-        Verb::Policy(args) => cli::policy::run(args),
-        Verb::Explain(args) => cli::explain::run(&args),
-    }
+    let (done, failed) = match cli.verb {
+        Verb::Serve(args) => (cli::serve::run(args), ExitCode::FAILURE),
+        Verb::Policy(args) => (cli::policy::run(args), cli::policy::UNREADABLE.into()),
+        Verb::Explain(args) => (cli::explain::run(&args), ExitCode::FAILURE),
+    };
+    done.unwrap_or_else(|error| {
+        #[allow(clippy::print_stderr)] // the one place that reports failure
+        {
+            eprintln!("error: {}", with_causes(error.as_ref()));
+        }
+        failed
+    })
 }

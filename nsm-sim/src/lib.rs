@@ -6,9 +6,11 @@
 //! Reading order: [`clock`] and [`seed`] (the world's time and randomness),
 //! [`device`] (the NSM), [`attestation`] (its documents and their verifier),
 //! [`eif`] (enclave images and what they measure to), `runner` (any program in an
-//! enclave's conditions; Linux only).
+//! enclave's conditions; Linux only), [`causes`] (an error as the operator reads
+//! it).
 
 pub mod attestation;
+pub mod causes;
 mod cbor;
 pub mod clock;
 pub mod device;

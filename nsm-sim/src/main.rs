@@ -5,6 +5,7 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use nsm_sim::causes::with_causes;
 
 /// The enclave's hardware, simulated.
 ///
@@ -40,10 +41,10 @@ fn main() -> ExitCode {
         Verb::Eif(args) => cli::eif::run(*args),
     };
     result.unwrap_or_else(|error| {
-        // The causes in one line; a backtrace would say nothing to the user.
+        // Named, because `run` shares standard error with the program it runs.
         #[allow(clippy::print_stderr)]
         {
-            eprintln!("nsm-sim: {error:#}");
+            eprintln!("nsm-sim: error: {}", with_causes(error.as_ref()));
         }
         ExitCode::from(2)
     })

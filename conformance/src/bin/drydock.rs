@@ -7,6 +7,7 @@ use conformance::{
     cli::{attack::Attack, conformance::Conformance, demo::Demo, nsm_client::NsmClient, up::Up},
     report::style::Style,
 };
+use nsm_sim::causes::with_causes;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Build and test a whole enclave application on an ordinary machine.
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    // For a verb that runs until it is told to stop, being told is success.
+    // A verb that runs until it is stopped has then succeeded.
     let serves = matches!(cli.verb, Verb::Up(_));
     let work = async {
         match cli.verb {
@@ -77,6 +78,7 @@ async fn interrupted() -> u8 {
 
 #[allow(clippy::print_stderr)] // the one place that reports failure
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("{} {error:#}", Style::stderr().bad("drydock:"));
+    let mark = Style::stderr().bad("error:");
+    eprintln!("{mark} {}", with_causes(error.as_ref()));
     ExitCode::FAILURE
 }

@@ -6,6 +6,7 @@ fn drydock(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_drydock"))
         .args(arguments)
         .env("NO_COLOR", "1")
+        .env("RUST_BACKTRACE", "1") // which must add nothing to an error
         .output()
         .expect("drydock starts")
 }
@@ -107,7 +108,7 @@ fn what_is_kept_measures_and_verifies_from_outside() {
 }
 
 #[test]
-fn a_file_that_is_no_image_is_one_error_and_no_output() {
+fn a_file_that_is_not_an_image_is_one_error_and_no_output() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("letter.txt");
     std::fs::write(&file, "Dear colleague").unwrap();
@@ -122,6 +123,18 @@ fn a_file_that_is_no_image_is_one_error_and_no_output() {
     assert_eq!(error.trim().lines().count(), 1, "{error}");
     assert!(error.contains("image"), "{error}");
     assert!(!error.contains("panicked"), "{error}");
+}
+
+#[test]
+fn a_taken_port_is_reported_once() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = drydock(&["up", "--bind", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(error.starts_with("error: listening on "), "{error}");
+    assert_eq!(error.matches("Address already in use").count(), 1, "{error}");
 }
 
 #[test]

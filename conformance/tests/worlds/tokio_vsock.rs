@@ -16,7 +16,7 @@ use std::{
 };
 
 use conformance::lab::programs::Programs;
-use enclave_app::vsock::transport::{Patience, VsockAddress, connect, listen};
+use enclave_app::vsock::transport::{ConnectRetry, VsockAddress, connect, listen};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt as _, split},
     net::UnixStream,
@@ -85,7 +85,7 @@ async fn call_many() {
         calls.spawn(async move {
             let mut stream = {
                 let _turn = connecting.acquire().await.unwrap();
-                connect(ENCLAVE, &Patience::of(Duration::from_secs(30)))
+                connect(ENCLAVE, &ConnectRetry::of(Duration::from_secs(30)))
                     .await
                     .unwrap()
             };
@@ -107,7 +107,7 @@ async fn call_many() {
 
 /// A gibibyte there and back by AF_VSOCK, and by a socket pair to compare with.
 async fn call_one() {
-    let stream = connect(ENCLAVE, &Patience::of(Duration::from_secs(30)))
+    let stream = connect(ENCLAVE, &ConnectRetry::of(Duration::from_secs(30)))
         .await
         .unwrap();
     let vsock = exchange(stream).await;

@@ -1,8 +1,8 @@
 //! `enclave-app`: the program that runs inside the enclave.
 //!
 //! Reads its measured configuration, opens the security module, loads the model,
-//! then takes jobs on a vsock port until it is told to stop. Refuses to start
-//! rather than run with less than everything. The work is in
+//! then takes jobs on a vsock port until it is stopped. Does not start unless all of
+//! them work. The work is in
 //! [`enclave_app::enclave`]; this file wires it together and names exit codes.
 
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use enclave_app::{
+    causes::with_causes,
     clock::{Clock, SystemClock},
     enclave::{
         config::Config,
@@ -92,7 +93,7 @@ Log events (target: fields):
   refused: code, message         a job was refused, and why
 
 Exit codes:
-  0  told to stop (SIGTERM, SIGINT)      4  the model is not the configured one
+  0  stopped by SIGTERM or SIGINT        4  the model is not the configured one
   1  anything else                       5  no working security module
   2  wrong arguments                     6  the vsock port cannot be listened on
   3  the configuration is refused";
@@ -132,7 +133,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Fatal { exit, error }) => {
             let code = exit as u8;
-            tracing::error!(target: "fatal", exit_code = code, "{error:#}");
+            let message = with_causes(error.as_ref());
+            tracing::error!(target: "fatal", exit_code = code, "{message}");
             ExitCode::from(code)
         }
     }

@@ -16,6 +16,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use enclave_app::{
+    causes::with_causes,
     clock::{Clock, SystemClock},
     parent::{
         bridge::{self, BridgeLimits, Target},
@@ -24,7 +25,7 @@ use enclave_app::{
         s3::{Endpoint, S3Client, S3Limits},
         submit::{EnclaveDoor, Job, SubmitLimits, Submitter},
     },
-    vsock::transport::{self, Patience, VsockAddress, VsockListener},
+    vsock::transport::{self, ConnectRetry, VsockAddress, VsockListener},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -64,7 +65,7 @@ EXAMPLES
 
 EXIT CODES
   0 done   1 failed   2 wrong usage   3 the enclave refused the job   130 interrupted
-  run and bridge exit with 0 when they end as told; run reports each job on stdout.";
+  run and bridge exit with 0 when they are stopped; run reports each job on stdout.";
 
 #[derive(Parser)]
 #[command(name = "enclave-parent", version, about = ABOUT, after_long_help = EXAMPLES)]
@@ -130,7 +131,7 @@ struct S3Args {
     /// without it: AWS. AWS_ENDPOINT_URL is read as well
     #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
     s3_endpoint: Option<String>,
-    /// PEM file with further certificates to trust for an https endpoint
+    /// PEM file with more certificates to trust for an https endpoint
     #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
     ca_bundle: Option<PathBuf>,
     /// AWS Region; AWS_DEFAULT_REGION is read as well  [default: us-east-1]
@@ -150,7 +151,7 @@ struct RunArgs {
     /// KMS, the only target of the bridge  [default: kms.REGION.amazonaws.com:443]
     #[arg(long, value_name = "HOST:PORT")]
     kms: Option<Target>,
-    /// Jobs in hand at once
+    /// Jobs in progress at once
     #[arg(long, default_value_t = 1, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
@@ -227,12 +228,12 @@ fn main() -> ExitCode {
             runtime.shutdown_background();
             outcome
         }
-        Err(error) => Err(anyhow::Error::new(error).context("no threads")),
+        Err(error) => Err(anyhow::Error::new(error).context("the async runtime cannot be started")),
     };
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            complain(cli.log, "failed", &format!("{error:#}"));
+            complain(cli.log, "failed", &with_causes(error.as_ref()));
             ExitCode::from(FAILED)
         }
     }
@@ -266,12 +267,12 @@ async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> anyhow::Result<ExitC
     let input = std::io::stdin()
         .as_fd()
         .try_clone_to_owned()
-        .context("no standard input")?;
+        .context("cannot open standard input")?;
     let input = tokio::io::BufReader::new(tokio::fs::File::from_std(input.into()));
     let output = std::io::stdout()
         .as_fd()
         .try_clone_to_owned()
-        .context("no standard output")?;
+        .context("cannot open standard output")?;
     let output = tokio::fs::File::from_std(output.into());
     let limits = QueueLimits {
         jobs_max: usize::from(args.jobs),
@@ -398,7 +399,7 @@ async fn submitter(
             cid: enclave.enclave_cid,
             port: enclave.enclave_port,
         },
-        patience: Patience::of(Duration::from_secs(enclave.enclave_wait)),
+        retry: ConnectRetry::of(Duration::from_secs(enclave.enclave_wait)),
     };
     let limits = SubmitLimits {
         object_bytes_max: enclave.object_bytes_max,

@@ -30,9 +30,9 @@ use serde_bytes::ByteBuf;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
-use super::credentials::{CredentialSource, CredentialSourceError, chain, system_time};
+use super::credentials::{CredentialSource, CredentialSourceError, system_time};
 pub use super::endpoint::Endpoint;
-use crate::{clock::Clock, job::StoredObject};
+use crate::{causes::with_causes, clock::Clock, job::StoredObject};
 
 /// Prefix of user metadata among the headers.
 const META_PREFIX: &str = "x-amz-meta-";
@@ -85,7 +85,7 @@ pub enum S3Error {
         why: &'static str,
     },
     /// The HTTP client could not be set up, for example for want of TLS roots.
-    #[error("the HTTP client could not be set up: {}", chain(source))]
+    #[error("the HTTP client could not be set up: {}", with_causes(source))]
     Setup {
         /// What failed.
         source: reqwest::Error,
@@ -100,7 +100,7 @@ pub enum S3Error {
         /// What is wrong.
         why: &'static str,
     },
-    /// User metadata that no header can carry, or a header that is no text.
+    /// User metadata that no header can carry, or a header that is not text.
     #[error("the metadata entry {name:?} of s3://{bucket}/{key} is not plain ASCII text")]
     Metadata {
         /// The bucket.
@@ -117,7 +117,10 @@ pub enum S3Error {
     #[error("the request could not be signed")]
     Signing,
     /// No answer, or one that broke off.
-    #[error("S3 at {endpoint} cannot be reached or broke off: {}", chain(source))]
+    #[error(
+        "S3 at {endpoint} cannot be reached or broke off: {}",
+        with_causes(source)
+    )]
     Unreachable {
         /// Where.
         endpoint: Endpoint,
@@ -235,7 +238,7 @@ pub trait ObjectStore: Send + Sync {
         object: StoredObject,
     ) -> impl Future<Output = Result<(), S3Error>> + Send;
 
-    /// Removes the object; one that does not exist is no error.
+    /// Removes the object; one that does not exist is not an error.
     ///
     /// # Errors
     /// [`S3Error`].

@@ -37,7 +37,7 @@ use crate::{
     },
     vsock::{
         framing::{FrameError, FrameLimits, read_frame, write_frame},
-        transport::{Patience, TransportError, VsockAddress, VsockStream, connect},
+        transport::{ConnectRetry, TransportError, VsockAddress, VsockStream, connect},
     },
 };
 
@@ -116,14 +116,14 @@ pub struct EnclaveDoor {
     /// Where it listens.
     pub address: VsockAddress,
     /// How long to wait for it to start.
-    pub patience: Patience,
+    pub retry: ConnectRetry,
 }
 
 impl Door for EnclaveDoor {
     type Stream = VsockStream;
 
     async fn open(&self) -> Result<VsockStream, TransportError> {
-        connect(self.address, &self.patience).await
+        connect(self.address, &self.retry).await
     }
 }
 
@@ -188,11 +188,11 @@ pub enum SubmitError {
     /// No whole answer came.
     #[error("the enclave gave no answer: {0}")]
     NoReply(#[source] FrameError),
-    /// The answer is no message.
+    /// The answer is not a message.
     #[error("the enclave's answer cannot be read: {0}")]
     BadReply(#[source] WireError),
     /// The answer is a message that must not be stored.
-    #[error("the enclave's answer is not fit to be stored: {why}")]
+    #[error("the enclave's answer cannot be stored: {why}")]
     UnfitReply {
         /// What is wrong.
         why: &'static str,
@@ -380,7 +380,7 @@ impl<S: ObjectStore, D: Door> Submitter<S, D> {
             return unfit("the result carries no wrapped data key, so it is not encrypted");
         }
         match receipt_user_data(receipt) {
-            None => unfit("the receipt is no attestation document with user data"),
+            None => unfit("the receipt is not an attestation document with user data"),
             Some(digest) if digest != Manifest::digest(&result.body) => {
                 unfit("the receipt is for another result")
             }

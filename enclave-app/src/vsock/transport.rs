@@ -32,9 +32,9 @@ impl fmt::Display for VsockAddress {
     }
 }
 
-/// How long to keep knocking.
+/// How long, and how often, to try to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct ConnectRetry {
     /// When to give up, counted from the first attempt.
     pub total: Duration,
     /// The first pause; each next one is twice as long.
@@ -43,8 +43,8 @@ pub struct Patience {
     pub pause_max: Duration,
 }
 
-impl Patience {
-    /// Keeps knocking for `total`, at first every 5 ms, then ever slower down to
+impl ConnectRetry {
+    /// Keeps trying for `total`, at first every 5 ms, then ever slower down to
     /// every 250 ms: a starting enclave is noticed soon and not hammered.
     #[must_use]
     pub const fn of(total: Duration) -> Self {
@@ -60,9 +60,9 @@ impl Patience {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// Nobody answered for as long as patience lasted.
+    /// Nothing answered within [`ConnectRetry::total`].
     #[error(
-        "nobody answers at {address}: {source} ({attempts} attempts in {} ms); \
+        "nothing answers at {address}: {source} ({attempts} attempts in {} ms); \
          is the enclave running, and with this CID?",
         waited.as_millis()
     )]
@@ -85,7 +85,7 @@ pub enum TransportError {
         source: io::Error,
     },
     /// Listening failed.
-    #[error("cannot listen at vsock port {port}: {source}; is it taken, or is AF_VSOCK missing?")]
+    #[error("cannot listen on vsock port {port}: {source}; is it taken, or is AF_VSOCK missing?")]
     Listen {
         /// Where.
         port: u32,
@@ -100,9 +100,9 @@ pub enum TransportError {
 /// [`TransportError::Unreachable`], [`TransportError::Refused`].
 pub async fn connect(
     address: VsockAddress,
-    patience: &Patience,
+    retry: &ConnectRetry,
 ) -> Result<VsockStream, TransportError> {
-    knock(address, patience, || {
+    attempt_until(address, retry, || {
         VsockStream::connect(VsockAddr::new(address.cid, address.port))
     })
     .await
@@ -117,18 +117,18 @@ pub fn listen(port: u32) -> Result<VsockListener, TransportError> {
         .map_err(|source| TransportError::Listen { port, source })
 }
 
-/// The retry itself, apart from the kind of stream.
-async fn knock<S, F>(
+/// The attempts, apart from the kind of stream.
+async fn attempt_until<S, F>(
     address: VsockAddress,
-    patience: &Patience,
+    retry: &ConnectRetry,
     mut attempt: impl FnMut() -> F,
 ) -> Result<S, TransportError>
 where
     F: Future<Output = io::Result<S>>,
 {
     let begun = Instant::now();
-    let until = begun + patience.total.min(Duration::from_secs(24 * 3600));
-    let mut pause = patience.pause_first;
+    let until = begun + retry.total.min(Duration::from_secs(24 * 3600));
+    let mut pause = retry.pause_first;
     let mut attempts = 0u32;
     loop {
         attempts = attempts.saturating_add(1);
@@ -153,7 +153,7 @@ where
             });
         }
         sleep(pause).await;
-        pause = pause.saturating_mul(2).min(patience.pause_max);
+        pause = pause.saturating_mul(2).min(retry.pause_max);
     }
 }
 
@@ -182,8 +182,8 @@ mod tests {
         port: 5000,
     };
 
-    fn quick(total_ms: u64) -> Patience {
-        Patience {
+    fn quick(total_ms: u64) -> ConnectRetry {
+        ConnectRetry {
             total: Duration::from_millis(total_ms),
             pause_first: Duration::ZERO,
             pause_max: Duration::from_millis(1),
@@ -193,7 +193,7 @@ mod tests {
     #[tokio::test]
     async fn waits_for_an_enclave_that_is_still_starting() {
         let mut calls = 0;
-        let stream = knock(ADDRESS, &quick(60_000), || {
+        let stream = attempt_until(ADDRESS, &quick(60_000), || {
             calls += 1;
             let outcome = match calls {
                 1 => Err(io::Error::from_raw_os_error(ENODEV)),
@@ -209,8 +209,8 @@ mod tests {
 
     #[tokio::test]
     async fn gives_up_when_patience_ends_and_says_how_often_it_tried() {
-        let patience = quick(5);
-        let error = knock::<(), _>(ADDRESS, &patience, || async {
+        let retry = quick(5);
+        let error = attempt_until::<(), _>(ADDRESS, &retry, || async {
             Err(io::ErrorKind::ConnectionRefused.into())
         })
         .await
@@ -224,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_attempt_that_hangs_is_cut_off() {
-        let error = knock::<(), _>(ADDRESS, &quick(5), std::future::pending)
+        let error = attempt_until::<(), _>(ADDRESS, &quick(5), std::future::pending)
             .await
             .unwrap_err();
         assert!(
@@ -236,7 +236,7 @@ mod tests {
     #[tokio::test]
     async fn does_not_knock_again_where_knocking_cannot_help() {
         let mut calls = 0;
-        let error = knock::<(), _>(ADDRESS, &quick(60_000), || {
+        let error = attempt_until::<(), _>(ADDRESS, &quick(60_000), || {
             calls += 1;
             async { Err(io::ErrorKind::PermissionDenied.into()) }
         })

@@ -17,7 +17,7 @@ use url::Url;
 
 /// An explanation of the longest policy has some hundred kilobytes.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Options of `kms-mock explain`.
 #[derive(Debug, clap::Args)]
@@ -40,18 +40,22 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let id = &args.request_id;
     if !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-        bail!("`{id}` is no request id; it is the x-amzn-RequestId of an answer");
+        bail!("`{id}` is not a request id: give the x-amzn-RequestId of an answer");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("starting")?;
+        .context("cannot start the client")?;
     let asked = runtime.block_on(async {
-        tokio::time::timeout(PATIENCE, get(&args.management, &format!("/explain/{id}"))).await
+        tokio::time::timeout(
+            ANSWER_TIME_MAX,
+            get(&args.management, &format!("/explain/{id}")),
+        )
+        .await
     });
     let (status, body) = asked.context("the management port did not answer")??;
-    let json: serde_json::Value =
-        serde_json::from_slice(&body).context("this is no management port of kms-mock")?;
+    let json: serde_json::Value = serde_json::from_slice(&body)
+        .with_context(|| format!("{} is not a management port of kms-mock", args.management))?;
     if status != 200 {
         bail!("{}", json["error"].as_str().unwrap_or("the server refused"));
     }
@@ -65,7 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 async fn get(management: &Url, path: &str) -> anyhow::Result<(u16, Bytes)> {
     let (Some(host), "http") = (management.host_str(), management.scheme()) else {
-        bail!("the management port's URL looks like http://127.0.0.1:4567, not {management}");
+        bail!("{management} is not a management port's URL: give one like http://127.0.0.1:4567");
     };
     let port = management.port_or_known_default().unwrap_or(80);
     let stream = TcpStream::connect((host, port)).await.with_context(|| {

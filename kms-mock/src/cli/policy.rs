@@ -80,22 +80,14 @@ struct Explain {
     json: bool,
 }
 
-const UNREADABLE: u8 = 2;
+/// Exit status when something could not be read or decided.
+pub(crate) const UNREADABLE: u8 = 2;
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let result = match args.verb {
+    match args.verb {
         Verb::Check(args) => check(&args),
         Verb::Explain(args) => explain(&args),
-    };
-    Ok(result.unwrap_or_else(|error| {
-        complain(&error);
-        ExitCode::from(UNREADABLE)
-    }))
-}
-
-#[allow(clippy::print_stderr)] // the verb's own words to its user
-fn complain(error: &anyhow::Error) {
-    eprintln!("kms-mock policy: {error:#}");
+    }
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {
@@ -117,7 +109,7 @@ fn read_policy(file: &Path, kind: PolicyKind) -> anyhow::Result<Arc<Policy>> {
     });
     Policy::parse(wrapped.as_ref().unwrap_or(&text), kind)
         .map(Arc::new)
-        .with_context(|| format!("{} is no policy", file.display()))
+        .with_context(|| format!("{} is not a policy", file.display()))
 }
 
 #[allow(clippy::print_stdout)] // the answer is this verb's output
@@ -165,7 +157,7 @@ fn in_words(proof: &Proof, claim: &Claim) -> String {
         Verdict::Closed => format!("closed: no path to the key round the enclave for {who}"),
         Verdict::Open => format!("OPEN: {paths} path(s) to the key round the enclave for {who}"),
         Verdict::Undecided => {
-            format!("undecided: no path was found for {who}, and not everything could be looked at")
+            format!("undecided: no path was found for {who}, but not everything could be checked")
         }
     });
     out.push(format!(
@@ -267,7 +259,7 @@ fn request_in_words(question: &Question) -> String {
 fn explain(args: &Explain) -> anyhow::Result<ExitCode> {
     let policy = read_policy(&args.file, PolicyKind::Key)?;
     let question: Question = serde_json::from_str(&read(&args.request)?)
-        .map_err(|error| anyhow!("{} is no request: {error}", args.request.display()))?;
+        .map_err(|error| anyhow!("{} is not a request: {error}", args.request.display()))?;
     let decision = question.decide(&policy, &[]);
     let json = decision.to_json();
     if args.json {

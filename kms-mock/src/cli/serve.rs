@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Region of the endpoint.
     #[arg(long, default_value = "us-east-1", env = "AWS_REGION")]
     region: String,
-    /// Account of callers whose credentials do not say theirs.
+    /// Account of callers whose credentials do not name one.
     #[arg(long, default_value = "123456789012", value_name = "12 DIGITS")]
     account: String,
     /// lenient: unknown credentials are the account's root user.
@@ -92,13 +92,13 @@ enum AuthMode {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !args.bind.ip().is_loopback() && !args.allow_remote {
         bail!(
-            "{} can be reached from other machines, and whoever reaches it can use every key; \
-             bind 127.0.0.1, or say --allow-remote",
+            "{} can be reached from other machines, and every client that reaches it can use \
+             every key; bind 127.0.0.1, or give --allow-remote",
             args.bind
         );
     }
     if args.account.len() != 12 || !args.account.bytes().all(|b| b.is_ascii_digit()) {
-        bail!("an account is twelve digits, `{}` is not", args.account);
+        bail!("`{}` is not an account: give twelve digits", args.account);
     }
     // A connection is an open file; the limit that programs start with is small.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
@@ -240,7 +240,7 @@ fn banner(mock: &KmsMock, args: &Args) {
         }),
         kept = match &args.data_dir {
             Some(dir) => format!("everything is kept in {}.", dir.display()),
-            None => "everything is in memory and goes with it.".to_owned(),
+            None => "everything is in memory and is lost then.".to_owned(),
         },
         tls = match ca_file {
             Some(file) => format!(

@@ -12,6 +12,7 @@ use std::{
 
 use nsm_sim::{
     attestation::variance::Variance,
+    causes::with_causes,
     device::Measurements,
     runner::{
         self, ImageRoot, Network, NsmDevice, RootError, Settings, StartError, World,
@@ -26,7 +27,7 @@ use super::{
 };
 
 /// Run a program as if it were inside a Nitro Enclave: /dev/nsm and AF_VSOCK
-/// appear, the network ends at a loopback of its own. Needs no privileges. The exit code is
+/// appear, and the network is a loopback of its own. Needs no privileges. The exit code is
 /// the program's, or 128 + the signal that ended it; 125 if the run itself failed,
 /// 123 if it ran out of the memory it was given.
 #[derive(Debug, clap::Args)]
@@ -34,8 +35,8 @@ pub(crate) struct Args {
     /// World whose AF_VSOCK addresses the program shares.
     #[arg(long, default_value = "default", env = "NSM_SIM_WORLD")]
     world: World,
-    /// The program's CID; 3 is the parent instance (no NSM, the machine's network
-    /// unless told otherwise) [default: 16].
+    /// The program's CID [default: 16]. With 3, the parent instance's, there is no
+    /// NSM, and the network is the machine's unless --network says otherwise.
     #[arg(long)]
     cid: Option<u32>,
     /// Declare the enclave in a file: what the flags below say, under the same names
@@ -47,7 +48,7 @@ pub(crate) struct Args {
     eif: Option<PathBuf>,
     /// Root file system of the image's application: its own `image` (libraries
     /// and all; takes root or user namespaces), this machine's `host` (working
-    /// directory in the unpacked image), or `auto`: the image's where that can be.
+    /// directory in the unpacked image), or `auto`: the image's where possible.
     #[arg(long, value_enum, default_value_t = RootArg::Auto, requires = "eif",
           conflicts_with = "command")]
     root: RootArg,
@@ -99,8 +100,8 @@ pub(crate) struct Args {
     no_trap_stat: bool,
     /// Network of the program: a loopback of its `own` as in an enclave (takes root
     /// or user namespaces), the machine's `loopback` alone, the `host`'s network, or
-    /// `auto`: its own where that takes nothing away, else the machine's loopback,
-    /// with a warning; the host's for CIDs up to 3.
+    /// `auto`: its own where that takes nothing away, otherwise the machine's
+    /// loopback with a warning; for CIDs up to 3, the host's.
     #[arg(long, value_enum, default_value_t = NetworkArg::Auto)]
     network: NetworkArg,
     /// How many CPUs the program may use.
@@ -126,7 +127,7 @@ pub(crate) struct Args {
     /// Print at the end how often each system call was trapped.
     #[arg(long)]
     stats: bool,
-    /// The program and its arguments, after our own flags.
+    /// The program and its arguments, after the flags of `nsm-sim run`.
     #[arg(trailing_var_arg = true, value_name = "CMD", required_unless_present_any = ["eif", "explain", "profile"])]
     command: Vec<OsString>,
 }
@@ -176,7 +177,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         settings.environment = Some(application.environment.clone());
         settings.directory = Some(application.root.clone());
         if let Err(error) = enter_root(&mut settings, args.root) {
-            eprintln!("nsm-sim: {error}; --root host needs neither");
+            eprintln!(
+                "nsm-sim: error: {}; --root host needs neither",
+                with_causes(&error)
+            );
             return Ok(ExitCode::from(StartError::Root(error).exit_code()));
         }
     }
@@ -204,7 +208,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(finished.code))
         }
         Err(error) => {
-            eprintln!("nsm-sim: {error}");
+            eprintln!("nsm-sim: error: {}", with_causes(&error));
             Ok(ExitCode::from(error.exit_code()))
         }
     }
@@ -265,7 +269,9 @@ fn enter_root(settings: &mut Settings, wanted: RootArg) -> Result<(), RootError>
             settings.directory = Some("/".into());
         }
         Err(error) if wanted == RootArg::Auto => {
-            eprintln!("nsm-sim: running beside the image's root, with this machine's: {error}");
+            eprintln!(
+                "nsm-sim: the program runs with this machine's root file system, not the image's: {error}"
+            );
         }
         Err(error) => return Err(error),
     }

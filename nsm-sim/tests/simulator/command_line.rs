@@ -13,6 +13,7 @@ use nsm_sim::{device::Nsm, seed::WorldSeed};
 fn nsm_sim(args: &[&str], stdin: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_nsm-sim"))
         .args(args)
+        .env("RUST_BACKTRACE", "1") // which must add nothing to an error
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -201,17 +202,19 @@ fn run_takes_its_enclave_from_a_profile_and_names_the_line_that_is_wrong() {
     for (line, says) in [
         (
             "role_arn = \"arn:aws:sts::123456789012:assumed-role/R/s\"",
-            "names a session",
+            "is a session",
         ),
-        ("region = \"Ireland\"", "no Region"),
-        ("instance_id = \"i-7\"", "no instance id"),
-        ("clock = \"noon\"", "no clock"),
-        ("variance = \"some\"", "no variance"),
+        ("region = \"Ireland\"", "not a Region"),
+        ("instance_id = \"i-7\"", "not an instance id"),
+        ("clock = \"noon\"", "not a clock setting"),
+        ("variance = \"some\"", "not a variance"),
         ("signing_certificate = \"none.pem\"", "none.pem"),
         ("pcr9 = \"00\"", "pcr9"),
     ] {
         let (passes, told) = explain(line, &[]);
         assert!(!passes && told.contains(says), "{line}: {told}");
+        assert!(told.starts_with("nsm-sim: error: "), "{told}");
+        assert!(!told.contains("backtrace"), "{told}");
     }
     std::fs::write(&file, "cid = 20\ncpu_count = 1\nmemory_mib = 64\n").unwrap();
     for (flags, cid) in [(&[][..], "CID 20"), (&["--cid", "21"], "CID 21")] {

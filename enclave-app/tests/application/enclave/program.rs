@@ -10,6 +10,7 @@ use crate::enclave::{certificates::Authority, configuration};
 fn enclave_app(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_enclave-app"))
         .args(arguments)
+        .env("RUST_BACKTRACE", "1") // which must add nothing to an error
         .output()
         .unwrap()
 }

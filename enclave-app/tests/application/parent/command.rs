@@ -25,6 +25,7 @@ fn parent(arguments: &[&str]) -> Command {
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("HOME", "/nonexistent")
+        .env("RUST_BACKTRACE", "1") // which must add nothing to an error
         .args(arguments);
     command
 }
