@@ -52,8 +52,8 @@ pub struct AuditRecord {
     pub(crate) details: Details,
 }
 
-/// What a plain success has not got. Records are many and their size is felt: each
-/// call touches memory that none has touched for ten thousand calls.
+/// What the record of a plain success leaves out. Records are many and their size
+/// counts: each call touches memory that was last touched ten thousand calls ago.
 #[derive(Debug, Default)]
 pub(crate) struct Rare {
     error_code: Option<&'static str>,
@@ -85,7 +85,7 @@ impl Rare {
 }
 
 /// What most records of a thread have in common. Each record holds a reference:
-/// a log of thousands would else be mostly copies of these texts.
+/// otherwise a log of thousands would be mostly copies of these texts.
 #[derive(Debug)]
 pub(crate) struct Common {
     principal: Principal,
@@ -148,7 +148,7 @@ impl AuditRecord {
         self.rare.as_ref()?.error_message.as_deref()
     }
 
-    /// What AWS would not tell.
+    /// The cause that AWS would not name.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         self.rare.as_ref()?.reason.as_deref()
@@ -221,7 +221,7 @@ impl AuditRecord {
             let additional = json!({ "recipient": recipient(document) });
             members.insert("additionalEventData".to_owned(), additional);
         }
-        // Not CloudTrail's: what only an emulator can tell.
+        // Not CloudTrail's: what only an emulator knows.
         if self.reason().is_some() || !self.faults().is_empty() {
             let own = json!({ "reason": self.reason(), "faults": self.faults() });
             members.insert("drydock".to_owned(), own);
@@ -343,7 +343,7 @@ impl AuditLog {
         };
         let line = format!("{}\n", record.event());
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        // One write a line: whoever follows the file never sees half of one.
+        // One write a line, so that a reader who follows the file never sees half of one.
         if let Err(error) = file.write_all(line.as_bytes()) {
             tracing::error!(%error, "writing the audit log");
         }

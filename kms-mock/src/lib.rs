@@ -26,10 +26,11 @@ mod threads;
 pub mod world;
 mod xml;
 
+pub use edge::{Auth, Received};
 pub use faults::{Fault, Hostile};
 pub use journal::{DataDirError, Unwritten};
 pub use mock::{
-    builder::{Auth, Builder, KmsMock, Received, StartError},
+    builder::{Builder, KmsMock, StartError},
     expect::{Expectation, Unmet},
     explain::Explanation,
 };

@@ -17,9 +17,20 @@ use super::{
 };
 use crate::{
     iam::{self, Iam, Known},
-    mock::builder::Auth,
     world::arn::is_region_name,
 };
+
+/// What a signature must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Auth {
+    /// Access keys that were not issued here act as the account's root user; a
+    /// 12-digit access key id selects the account. Keys that were issued here
+    /// are verified.
+    #[default]
+    Lenient,
+    /// Every signature is verified, unknown keys are refused.
+    Strict,
+}
 
 /// Who is asked, because each words a refusal differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,20 +64,20 @@ pub(crate) struct Authenticated<'a> {
 
 /// Why a request was not authenticated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub(crate) enum AuthError {
     #[error("the request is not signed")]
     Unsigned,
     #[error("the signature cannot be read: {0}")]
     Claim(#[from] ClaimError),
     #[error("the access key {id} was not issued here")]
     UnknownKey { id: String },
-    #[error("the holder of the access key {id} is gone")]
+    #[error("the user or role of the access key {id} was deleted")]
     HolderGone { id: String },
     #[error("the access key {id} needs its session token")]
     TokenMissing { id: String },
-    #[error("the session token is not the one of the access key {id}")]
+    #[error("the session token does not belong to the access key {id}")]
     TokenMismatch { id: String },
-    #[error("the session ended at {ended}, it is {now}")]
+    #[error("the session ended at {ended}, and the time is {now}")]
     SessionEnded { ended: UnixMillis, now: UnixMillis },
     #[error("signed for the service {presented}, not {expected}")]
     WrongService {
@@ -81,7 +92,7 @@ pub(crate) enum Refusal {
     SignedTooEarly { signed: UnixMillis, now: UnixMillis },
     #[error("signed at {signed}, more than 15 minutes after {now}")]
     SignedTooLate { signed: UnixMillis, now: UnixMillis },
-    #[error("the presigned URL of {signed} lived {expires_secs} s, it is {now}")]
+    #[error("the presigned URL of {signed} was valid for {expires_secs} s, and the time is {now}")]
     UrlExpired {
         signed: UnixMillis,
         expires_secs: u64,
@@ -112,7 +123,7 @@ impl Gate<'_> {
         service: Service,
         parts: &'a Parts,
         body: &[u8],
-    ) -> Result<Authenticated<'a>, Refusal> {
+    ) -> Result<Authenticated<'a>, AuthError> {
         let lenient = self.auth == Auth::Lenient;
         let root = |account: &str, region: Option<Cow<'a, str>>| Authenticated {
             identity: iam::root(account),
@@ -128,13 +139,13 @@ impl Gate<'_> {
                 self.check_version_2(parts)?;
                 return Ok(root(self.account, None));
             }
-            Ok(None) => return Err(Refusal::Unsigned),
+            Ok(None) => return Err(AuthError::Unsigned),
             Err(error) => return Err(error.into()),
         };
         let id = || claim.access_key_id.clone().into_owned();
         let Some(holding) = self.iam.holding(&claim.access_key_id) else {
             if !lenient {
-                return Err(Refusal::UnknownKey { id: id() });
+                return Err(AuthError::UnknownKey { id: id() });
             }
             let account = account_of(&claim.access_key_id).unwrap_or(self.account);
             return Ok(root(account, Some(claim.scope.region)));
@@ -144,15 +155,15 @@ impl Gate<'_> {
         // A token is looked at before a signature: AWS finds the secret in it.
         match (&key.credentials.session_token, &claim.token) {
             (None, None) => {}
-            (None, Some(_)) => return Err(Refusal::TokenMismatch { id: id() }),
-            (Some(_), None) => return Err(Refusal::TokenMissing { id: id() }),
+            (None, Some(_)) => return Err(AuthError::TokenMismatch { id: id() }),
+            (Some(_), None) => return Err(AuthError::TokenMissing { id: id() }),
             (Some(expected), Some(presented)) if sigv4::same_token(expected, presented) => {}
-            (Some(_), Some(_)) => return Err(Refusal::TokenMismatch { id: id() }),
+            (Some(_), Some(_)) => return Err(AuthError::TokenMismatch { id: id() }),
         }
         if let Some(ended) = key.credentials.expiration
             && ended <= self.now
         {
-            return Err(Refusal::SessionEnded {
+            return Err(AuthError::SessionEnded {
                 ended,
                 now: self.now,
             });
@@ -173,11 +184,11 @@ impl Gate<'_> {
             },
         };
         if !sigv4::verify(&claim, &signed, &signing_key) {
-            return Err(Refusal::Mismatch);
+            return Err(AuthError::Mismatch);
         }
         let identity = holding
             .identity
-            .ok_or_else(|| Refusal::HolderGone { id: id() })?;
+            .ok_or_else(|| AuthError::HolderGone { id: id() })?;
         let signer = claim
             .signature
             .filter(|_| service == Service::S3)
@@ -199,7 +210,7 @@ impl Gate<'_> {
     /// A URL presigned by Signature Version 2, as boto3 still makes them by default
     /// in us-east-1 and LocalStack takes them: as any signature of a stranger it is
     /// not verified, only its end is looked at. Keys issued here sign by version 4.
-    fn check_version_2(&self, parts: &Parts) -> Result<(), Refusal> {
+    fn check_version_2(&self, parts: &Parts) -> Result<(), AuthError> {
         let query = parts.uri.query().unwrap_or_default();
         let value = |name: &str| {
             let mut pairs = url::form_urlencoded::parse(query.as_bytes());
@@ -216,8 +227,8 @@ impl Gate<'_> {
         }
         let ends = UnixMillis::from_secs(expires_secs);
         if ends < self.now {
-            // Version 2 tells the end and not the beginning.
-            return Err(Refusal::UrlExpired {
+            // Version 2 states the end and not the beginning.
+            return Err(AuthError::UrlExpired {
                 signed: ends,
                 expires_secs: 0,
                 now: self.now,
@@ -226,7 +237,7 @@ impl Gate<'_> {
         Ok(())
     }
 
-    fn check_scope(&self, service: Service, claim: &Claim<'_>) -> Result<(), Refusal> {
+    fn check_scope(&self, service: Service, claim: &Claim<'_>) -> Result<(), AuthError> {
         let presented = &*claim.scope.service;
         let (fits, expected) = match service {
             Service::Kms => (presented == "kms", "kms"),
@@ -234,14 +245,14 @@ impl Gate<'_> {
             Service::S3 => (presented == "s3", "s3"),
         };
         if !fits {
-            return Err(Refusal::WrongService {
+            return Err(AuthError::WrongService {
                 presented: presented.to_owned(),
                 expected,
             });
         }
         // Keys live in the Region that the request was signed for.
         if service == Service::Kms && !is_region_name(&claim.scope.region) {
-            return Err(Refusal::WrongRegion {
+            return Err(AuthError::WrongRegion {
                 presented: claim.scope.region.clone().into_owned(),
                 expected: self.region.to_owned(),
             });
@@ -249,16 +260,16 @@ impl Gate<'_> {
         Ok(())
     }
 
-    fn check_time(&self, claim: &Claim<'_>) -> Result<(), Refusal> {
+    fn check_time(&self, claim: &Claim<'_>) -> Result<(), AuthError> {
         let (signed, now) = (claim.signed_at, self.now);
         if signed.0 > now.0.saturating_add(SKEW_MAX_MS) {
-            return Err(Refusal::SignedTooLate { signed, now });
+            return Err(AuthError::SignedTooLate { signed, now });
         }
         match claim.expires_secs {
             Some(expires_secs) => {
                 let ends = signed.0.saturating_add(expires_secs.saturating_mul(1000));
                 if now.0 > ends {
-                    return Err(Refusal::UrlExpired {
+                    return Err(AuthError::UrlExpired {
                         signed,
                         expires_secs,
                         now,
@@ -266,7 +277,7 @@ impl Gate<'_> {
                 }
             }
             None if signed.0.saturating_add(SKEW_MAX_MS) < now.0 => {
-                return Err(Refusal::SignedTooEarly { signed, now });
+                return Err(AuthError::SignedTooEarly { signed, now });
             }
             None => {}
         }
@@ -274,7 +285,7 @@ impl Gate<'_> {
     }
 }
 
-impl Refusal {
+impl AuthError {
     /// `__type` and message as KMS gives them, with status 400.
     pub(crate) fn for_kms(&self) -> (&'static str, String) {
         let (code, _, message) = self.for_coral();
@@ -448,7 +459,7 @@ fn payload_hash(
     claim: &Claim<'_>,
     parts: &Parts,
     body: &[u8],
-) -> Result<String, Refusal> {
+) -> Result<String, AuthError> {
     let sha256 = || hex::encode(digest::digest(&digest::SHA256, body));
     if service != Service::S3 {
         return Ok(sha256());
@@ -457,27 +468,31 @@ fn payload_hash(
         return if claim.expires_secs.is_some() {
             Ok("UNSIGNED-PAYLOAD".to_owned())
         } else {
-            Err(Refusal::PayloadHashInvalid)
+            Err(AuthError::PayloadHashInvalid)
         };
     };
-    let text = header.to_str().map_err(|_| Refusal::PayloadHashInvalid)?;
+    let text = header.to_str().map_err(|_| AuthError::PayloadHashInvalid)?;
     if text == "UNSIGNED-PAYLOAD" || Streaming::parse(text).is_some() {
         return Ok(text.to_owned());
     }
     if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(Refusal::PayloadHashInvalid);
+        return Err(AuthError::PayloadHashInvalid);
     }
     if !text.eq_ignore_ascii_case(&sha256()) {
-        return Err(Refusal::PayloadMismatch);
+        return Err(AuthError::PayloadMismatch);
     }
     Ok(text.to_owned())
 }
 
 /// `host` must be signed, and for S3 every `x-amz-` header that was sent.
-fn check_signed_headers(service: Service, claim: &Claim<'_>, parts: &Parts) -> Result<(), Refusal> {
+fn check_signed_headers(
+    service: Service,
+    claim: &Claim<'_>,
+    parts: &Parts,
+) -> Result<(), AuthError> {
     let signed = |name: &str| claim.signed_headers.names().any(|signed| signed == name);
     if !signed("host") {
-        return Err(Refusal::HeaderNotSigned {
+        return Err(AuthError::HeaderNotSigned {
             name: "Host".to_owned(),
         });
     }
@@ -487,7 +502,7 @@ fn check_signed_headers(service: Service, claim: &Claim<'_>, parts: &Parts) -> R
             .keys()
             .find(|name| name.as_str().starts_with("x-amz-") && !signed(name.as_str()));
         if let Some(name) = unsigned {
-            return Err(Refusal::HeaderNotSigned {
+            return Err(AuthError::HeaderNotSigned {
                 name: name.to_string(),
             });
         }
@@ -515,7 +530,7 @@ mod tests {
 
     #[test]
     fn each_service_words_a_bad_signature_its_own_way() {
-        let refusal = Refusal::Mismatch;
+        let refusal = AuthError::Mismatch;
         assert_eq!(refusal.for_kms().0, "InvalidSignatureException");
         assert_eq!(refusal.for_form().0, "SignatureDoesNotMatch");
         assert_eq!(refusal.for_form().1, 403);
@@ -523,9 +538,9 @@ mod tests {
     }
 
     #[test]
-    fn an_old_signature_is_told_the_limits() {
+    fn the_refusal_of_an_old_signature_names_the_limits() {
         let (signed, now) = (UnixMillis(1_766_678_658_000), UnixMillis(1_766_679_658_000));
-        let (code, message) = Refusal::SignedTooEarly { signed, now }.for_kms();
+        let (code, message) = AuthError::SignedTooEarly { signed, now }.for_kms();
         assert_eq!(code, "InvalidSignatureException");
         assert_eq!(
             message,

@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
 use tokio::time::Instant;
 
-use super::{limits::Limits, patience::Patience};
+use super::{connection_timer::ConnectionTimer, limits::Limits};
 
 /// Why a body was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,17 +51,17 @@ pub(crate) struct Bounds<'a> {
     idle: Duration,
     /// Longest time for the whole.
     whole: Duration,
-    patience: &'a Patience,
+    timer: &'a ConnectionTimer,
 }
 
 impl<'a> Bounds<'a> {
     /// The times of `limits`, by the timer of the connection.
-    pub(crate) fn of(limits: &Limits, bytes_max: usize, patience: &'a Patience) -> Self {
+    pub(crate) fn of(limits: &Limits, bytes_max: usize, timer: &'a ConnectionTimer) -> Self {
         Self {
             bytes_max,
             idle: limits.body_idle_timeout,
             whole: limits.body_timeout,
-            patience,
+            timer,
         }
     }
 }
@@ -77,12 +77,13 @@ pub(crate) async fn collect(
         return Ok(Bytes::new());
     }
     let announced = body.size_hint().lower();
-    if announced > max as u64 {
+    let expected = usize::try_from(announced).ok().filter(|size| *size <= max);
+    let Some(expected) = expected else {
         if !expects_continue {
             Box::pin(discard(body)).await;
         }
         return Err(BodyError::TooLarge { max });
-    }
+    };
     let mut clock = Waiting::default();
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -95,7 +96,7 @@ pub(crate) async fn collect(
         let Ok(data) = frame.into_data() else {
             continue;
         }; // HTTP trailers: nobody here uses them
-        if data.len() as u64 == announced && body.is_end_stream() {
+        if data.len() == expected && body.is_end_stream() {
             return Ok(data); // the usual body: one frame, taken without a copy
         }
         if first.len() + rest.len() + data.len() > max {
@@ -106,7 +107,6 @@ pub(crate) async fn collect(
             first = data;
         } else {
             if rest.is_empty() {
-                let expected = usize::try_from(announced).unwrap_or(0).min(max);
                 rest.reserve(expected.max(first.len() + data.len()));
                 rest.extend_from_slice(&first);
                 first = Bytes::new();
@@ -149,7 +149,7 @@ impl Waiting {
         let end = *self.end.get_or_insert(now + bounds.whole);
         let deadline = end.min(now + bounds.idle);
         let waited = deadline.saturating_duration_since(now);
-        let arrived = bounds.patience.wait_until(deadline, arriving).await;
+        let arrived = bounds.timer.wait_until(deadline, arriving).await;
         arrived.ok_or(BodyError::TooSlow { waited })
     }
 }

@@ -11,11 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header::CONTENT_LENGTH};
-use http_body_util::Either;
+use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame};
 
-use super::route::AnswerBody;
 use crate::faults::Wire;
+
+/// Bodies of answers: whole, or as the S3 protocol makes them.
+pub(crate) type AnswerBody = Either<Full<Bytes>, s3s::Body>;
 
 /// Ends a connection instead of answering.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct Limits {
     /// Simultaneous connections; more wait in the listen queue.
-    pub connections_max: usize,
+    pub connections_max: u32,
     /// From accepting a connection to its first byte, and from there to the end
     /// of a TLS handshake.
     pub handshake_timeout: Duration,

@@ -9,13 +9,13 @@ mod authenticate;
 pub(crate) mod body;
 mod calls;
 mod chunked;
+pub(crate) mod connection_timer;
 mod cut;
 mod limits;
-pub(crate) mod patience;
-mod quiet;
+mod polled_on_wake;
 mod route;
 pub mod sigv4;
-mod stall;
+mod timed_stream;
 pub mod tls;
 
 use std::{borrow::Cow, net::SocketAddr, sync::Arc};
@@ -30,11 +30,12 @@ use tokio::{
 };
 
 pub(crate) use self::calls::{Answering, KmsCalls};
-pub use self::limits::Limits;
-use self::{patience::Patience, quiet::Quiet, stall::Stall};
+pub use self::{authenticate::Auth, limits::Limits};
+use self::{
+    connection_timer::ConnectionTimer, polled_on_wake::PolledOnWake, timed_stream::TimedStream,
+};
 use crate::{
-    faults::Faults, iam::Iam, mock::builder::Auth, s3::ObjectStore, threads::ring::Ring,
-    world::request_id::RequestId,
+    faults::Faults, iam::Iam, s3::ObjectStore, threads::ring::Ring, world::request_id::RequestId,
 };
 
 /// A request the server has answered.
@@ -46,7 +47,7 @@ pub struct Received {
     pub at: UnixMillis,
     /// `kms`, `sts`, `iam`, `s3` or `drydock`.
     pub service: &'static str,
-    /// KMS operation, STS or IAM action, else method and path.
+    /// KMS operation, STS or IAM action; method and path for other requests.
     pub operation: Cow<'static, str>,
     /// ARN of the caller, if it was authenticated.
     pub principal: Option<Arc<str>>,
@@ -83,7 +84,7 @@ pub(crate) struct Origin {
 
 /// Accepts connections until `stop` changes, then lets requests in flight end.
 pub(crate) async fn serve(edge: Arc<Edge>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-    let permits = Arc::new(Semaphore::new(edge.limits.connections_max));
+    let permits = Arc::new(Semaphore::new(edge.limits.connections_max as usize));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return;
@@ -109,8 +110,7 @@ pub(crate) async fn serve(edge: Arc<Edge>, listener: TcpListener, mut stop: watc
     }
     drop(listener);
     // All permits back: every connection has ended.
-    let all = u32::try_from(edge.limits.connections_max).unwrap_or(u32::MAX);
-    let _ = permits.acquire_many(all).await;
+    let _ = permits.acquire_many(edge.limits.connections_max).await;
 }
 
 async fn connection(
@@ -134,7 +134,7 @@ async fn connection(
     let accepting = match edge.tls.acceptor() {
         Ok(acceptor) => acceptor.accept(stream),
         Err(error) => {
-            tracing::error!(%error, "TLS is not to be had");
+            tracing::error!(%error, "TLS cannot be set up");
             return;
         }
     };
@@ -150,13 +150,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &edge.limits;
-    let patience = Patience::default();
+    let timer = ConnectionTimer::default();
     let mut builder = http1::Builder::new();
     builder
         .auto_date_header(false) // the world's time, not the machine's
-        .header_read_timeout(None) // `Stall` bounds it
-        // A call that has come is answered, whether or not its client has gone: else
-        // hyper makes room to read again for every request, to see it go.
+        .header_read_timeout(None) // `TimedStream` bounds it
+        // A call is answered even if its client has closed its half. Otherwise hyper
+        // makes room to read again at every request, to see the client go.
         .half_close(true)
         .max_buf_size(limits.head_bytes_max);
     // hyper makes room for its own default on the stack, for any other number in a
@@ -164,12 +164,12 @@ where
     if limits.headers_max != Limits::HEADERS_MAX {
         builder.max_headers(limits.headers_max);
     }
-    let service = service_fn(|request| edge.answer(request, origin, patience.answering()));
-    let stream = TokioIo::new(Stall::new(stream, limits, patience.clone()));
+    let service = service_fn(|request| edge.answer(request, origin, timer.answering()));
+    let stream = TokioIo::new(TimedStream::new(stream, limits, timer.clone()));
     let served = builder.serve_connection(stream, service);
     let mut served = std::pin::pin!(served);
     let stopping = std::pin::pin!(stop.changed());
-    let stopping = Quiet::new(stopping);
+    let stopping = PolledOnWake::new(stopping);
     let ended = tokio::select! {
         biased;
         ended = served.as_mut() => ended,

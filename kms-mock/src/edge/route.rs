@@ -20,11 +20,11 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 
 use super::{
     Edge, Origin, Received,
-    authenticate::{Gate, Refusal, Service},
+    authenticate::{AuthError, Gate, Service},
     body::{self, BodyError, Bounds},
     chunked::{self, ChunkError, ChunkSigner, Streaming},
-    cut::{self, Dropped},
-    patience::{Answering, Patience},
+    connection_timer::{ConnectionTimer, RequestInProgress},
+    cut::{self, AnswerBody, Dropped},
 };
 use crate::{
     faults::{Occasion, Planned},
@@ -34,8 +34,6 @@ use crate::{
     world::request_id::RequestId,
 };
 
-/// Bodies of answers: whole, or as the S3 protocol makes them.
-pub(crate) type AnswerBody = Either<Full<Bytes>, s3s::Body>;
 type Answer = Response<AnswerBody>;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -49,7 +47,7 @@ const REASON_BYTES_MAX: usize = 1024;
 #[derive(Clone, Copy)]
 struct Arrival<'a> {
     origin: Origin,
-    patience: &'a Patience,
+    timer: &'a ConnectionTimer,
     request_id: RequestId,
     now: UnixMillis,
 }
@@ -69,13 +67,13 @@ impl Edge {
         &self,
         request: Request<Incoming>,
         origin: Origin,
-        answering: Answering<'_>,
+        answering: RequestInProgress<'_>,
     ) -> Result<Answer, Dropped> {
         let request_id = RequestId::random();
         let now = self.clock.now();
         let arrival = Arrival {
             origin,
-            patience: answering.patience,
+            timer: answering.timer,
             request_id,
             now,
         };
@@ -84,7 +82,7 @@ impl Edge {
             let target = target.to_str().unwrap_or_default();
             self.kms(target, &parts, incoming, arrival).await
         } else {
-            // Boxed: the future of every call is else as large as the largest.
+            // Boxed: otherwise the future of every call is as large as the largest.
             Box::pin(self.route(parts, incoming, arrival)).await
         };
         let headers = noted.answer.headers_mut();
@@ -132,7 +130,7 @@ impl Edge {
         cut::apply(answer)
     }
 
-    /// What is no call of KMS.
+    /// A request for another service than KMS.
     async fn route(&self, parts: Parts, incoming: Incoming, arrival: Arrival<'_>) -> Noted {
         match parts.uri.path() {
             "/_localstack/health" => return self.health(),
@@ -182,7 +180,7 @@ impl Edge {
         };
         let limits = &self.limits;
         let max = limits.kms_body_bytes_max;
-        let bounds = Bounds::of(limits, max, arrival.patience);
+        let bounds = Bounds::of(limits, max, arrival.timer);
         let body = match body::collect(incoming, expects_continue(parts), bounds).await {
             Ok(body) => body,
             Err(error) => {
@@ -213,7 +211,7 @@ impl Edge {
         };
         let principal = Some(admitted.identity.arn());
         let Some(operation) = operation.filter(|_| parts.method == Method::POST) else {
-            let reason = format!("{} {target} is no KMS operation", parts.method);
+            let reason = format!("{} {target} is not a KMS operation", parts.method);
             let answer = whole(
                 400,
                 "application/x-amz-json-1.1",
@@ -285,7 +283,7 @@ impl Edge {
             principal,
             reason,
         };
-        let bounds = Bounds::of(limits, max, arrival.patience);
+        let bounds = Bounds::of(limits, max, arrival.timer);
         let body = match body::collect(incoming, expects_continue(parts), bounds).await {
             Ok(body) => body,
             Err(error) => {
@@ -328,7 +326,7 @@ impl Edge {
             reason: Some(reason),
         };
         let max = limits.s3_body_bytes_max;
-        let bounds = Bounds::of(limits, max, arrival.patience);
+        let bounds = Bounds::of(limits, max, arrival.timer);
         let body = match body::collect(incoming, expects_continue(&parts), bounds).await {
             Ok(body) => body,
             Err(error) => {
@@ -369,7 +367,7 @@ impl Edge {
             Ok(plain) => plain,
             Err(error) => {
                 let (code, status, message) = match &error {
-                    Unwrapping::Chunk(ChunkError::Signature { .. }) => Refusal::Mismatch.for_s3(),
+                    Unwrapping::Chunk(ChunkError::Signature { .. }) => AuthError::Mismatch.for_s3(),
                     Unwrapping::Chunk(_) | Unwrapping::Length { .. } => {
                         let text = "The request body terminated unexpectedly";
                         ("IncompleteBody", 400, text.to_owned())
@@ -408,7 +406,7 @@ impl Edge {
     }
 }
 
-/// What LocalStack tells of itself, as far as it applies.
+/// LocalStack's description of itself, as far as it applies.
 fn info() -> Noted {
     let info = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),

@@ -145,8 +145,8 @@ impl Endpoint {
         }
     }
 
-    /// An endpoint with a leaf under a kept authority, which is tried at once:
-    /// whoever gave it shall hear of it.
+    /// An endpoint with a leaf under a kept authority, made at once, so that the
+    /// start fails if the authority cannot be used.
     pub(crate) fn under(authority: &Authority, region: &str) -> Result<Self, TlsError> {
         let made = Made::under(authority, region)?;
         Ok(Self {

@@ -29,7 +29,7 @@ pub enum Hostile {
     /// The CMS of the first answer that this fault met, for an earlier key of
     /// the enclave. That first answer is honest.
     ReplayedCms,
-    /// The same CMS in DER, which is no attack and must not stop anybody.
+    /// The same CMS in DER, which is not an attack and must not stop anybody.
     Der,
     /// A `Plaintext` (the attacker's) beside the honest CMS.
     PlaintextBeside,
@@ -72,7 +72,7 @@ const NAMES: [(Hostile, &str); 13] = [
 const CMS: &str = "CiphertextForRecipient";
 
 /// What a hostile answer is made with.
-pub(crate) struct Workshop<'a> {
+pub(crate) struct AnswerForger<'a> {
     /// The recipient of the call, if its document is one.
     pub(crate) recipient: Option<&'a Recipient>,
     pub(crate) entropy: &'a Entropy,
@@ -109,24 +109,24 @@ impl Hostile {
 
     /// Makes an honest answer hostile; `None` if that answer has nothing to
     /// change.
-    pub(crate) fn twist(self, honest: &[u8], workshop: &Workshop<'_>) -> Option<Vec<u8>> {
+    pub(crate) fn twist(self, honest: &[u8], forger: &AnswerForger<'_>) -> Option<Vec<u8>> {
         let Value::Object(mut members) = serde_json::from_slice(honest).ok()? else {
             return None;
         };
         match self {
             Self::ForgedCms => {
-                put_cms(&mut members, workshop.seal(&ATTACKERS_KEY, Oaep::Sha256)?)?;
+                put_cms(&mut members, forger.seal(&ATTACKERS_KEY, Oaep::Sha256)?)?;
             }
             Self::ShortKey => {
                 let short = ATTACKERS_KEY.get(..16)?;
-                put_cms(&mut members, workshop.seal(short, Oaep::Sha256)?)?;
+                put_cms(&mut members, forger.seal(short, Oaep::Sha256)?)?;
             }
             Self::Sha1Oaep => {
-                let forged = workshop.seal(&ATTACKERS_KEY, Oaep::Sha1Default)?;
+                let forged = forger.seal(&ATTACKERS_KEY, Oaep::Sha1Default)?;
                 put_cms(&mut members, forged)?;
             }
             Self::ReplayedCms => {
-                let earlier = workshop.earlier?;
+                let earlier = forger.earlier?;
                 *members.get_mut(CMS)? = earlier.into();
             }
             Self::Der => {
@@ -147,12 +147,12 @@ impl Hostile {
                 *key_id = format!("{before}/00000000-0000-4000-8000-000000000000").into();
             }
             Self::OtherBlob => {
-                let secret = Zeroizing::new(workshop.entropy.array());
+                let secret = Zeroizing::new(forger.entropy.array());
                 let blob = SymmetricMaterial::new(&secret, "a key of nobody here").seal(
                     Maker::GenerateDataKey,
                     &EncryptionContext::new(),
                     &ATTACKERS_KEY,
-                    &workshop.entropy.array(),
+                    &forger.entropy.array(),
                 )?;
                 *members.get_mut("CiphertextBlob")? = BASE64.encode(blob).into();
             }
@@ -178,7 +178,7 @@ impl Hostile {
     }
 }
 
-impl Workshop<'_> {
+impl AnswerForger<'_> {
     fn seal(&self, content: &[u8], oaep: Oaep) -> Option<Vec<u8>> {
         self.recipient?.seal_with(content, self.entropy, oaep)
     }

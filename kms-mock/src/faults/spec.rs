@@ -12,28 +12,31 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::{Fault, Hostile, Kind, Latency, Trigger};
+use super::{
+    fault::{Fault, Kind, Latency, Trigger},
+    hostile::Hostile,
+};
 
 /// The bytes of an answer that arrive before a cut, when none are named.
 const CUT_AFTER_BYTES: usize = 40;
 
-/// Why a text is no fault.
+/// Why a text does not describe a fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpecError {
     /// The first word.
     #[error(
-        "`{0}` is no fault; there are throttle, internal, dependency-timeout, key-unavailable, \
+        "`{0}` is not a fault; the faults are throttle, internal, dependency-timeout, key-unavailable, \
          drop, latency=TIME, cut, stale-grants=TIME, clock-skew=TIME, forged-cms, replayed-cms, \
          der, plaintext-beside, plaintext-instead, no-cms, wrong-key-id, other-blob, sha1-oaep, \
          truncated-cms, trailing-byte, short-key, other-recipient"
     )]
     Kind(String),
     /// A time.
-    #[error("`{0}` is no time; write 20ms, 1.5s, 10m or 3h")]
+    #[error("`{0}` is not a time; write 20ms, 1.5s, 10m or 3h")]
     Time(String),
     /// A number.
-    #[error("`{value}` is no {what}")]
+    #[error("`{value}` is not a {what}")]
     Number {
         /// What it should be.
         what: &'static str,
@@ -41,7 +44,7 @@ pub enum SpecError {
         value: String,
     },
     /// A word after the first.
-    #[error("`{0}` is none of operation=, principal=, next=, probability=")]
+    #[error("`{0}` is not operation=, principal=, next= or probability=")]
     Word(String),
 }
 
@@ -248,15 +251,15 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (spec, says) in [
-            ("", "`` is no fault"),
-            ("slow", "`slow` is no fault; there are throttle"),
-            ("latency=fast", "`fast` is no time"),
-            ("latency=3", "`3` is no time"),
-            ("latency=9s..1s", "is no time"),
-            ("drop,next=many", "`many` is no count"),
-            ("drop,probability=2", "`2` is no probability"),
-            ("drop,probability=NaN", "is no probability"),
-            ("drop,twice", "`twice` is none of operation="),
+            ("", "`` is not a fault"),
+            ("slow", "`slow` is not a fault; the faults are throttle"),
+            ("latency=fast", "`fast` is not a time"),
+            ("latency=3", "`3` is not a time"),
+            ("latency=9s..1s", "is not a time"),
+            ("drop,next=many", "`many` is not a count"),
+            ("drop,probability=2", "`2` is not a probability"),
+            ("drop,probability=NaN", "is not a probability"),
+            ("drop,twice", "`twice` is not operation="),
         ] {
             let error = spec.parse::<Fault>().unwrap_err().to_string();
             assert!(error.contains(says), "{spec}: {error}");

@@ -12,7 +12,7 @@ use super::{
     parsed::ParsedCall,
     service::{Kms, Reply},
 };
-use crate::faults::{Faults, Injected, Planned, Workshop};
+use crate::faults::{AnswerForger, Faults, Injected, Planned};
 
 impl Kms {
     /// Answers a call that meets `planned`, and records it with its faults.
@@ -43,12 +43,12 @@ impl Kms {
         }
         if let Some((id, hostile, earlier)) = planned.hostile() {
             let twisted = (reply.status == 200).then(|| {
-                let workshop = Workshop {
+                let forger = AnswerForger {
                     recipient: recipient.as_deref(),
                     entropy: &self.entropy,
                     earlier,
                 };
-                hostile.twist(&reply.body, &workshop)
+                hostile.twist(&reply.body, &forger)
             });
             match twisted.flatten() {
                 Some(body) => reply.body = body,

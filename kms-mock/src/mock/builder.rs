@@ -34,10 +34,10 @@ use super::{
     expect::{Expectation, Unmet},
     explain::Explanation,
     load,
-    management::{self, Desk, explain},
+    management::{self, ManagementPort, explain},
     seed::{Present, SeedError, SeedFile},
 };
-pub use crate::edge::{Limits, Received};
+pub use crate::edge::{Auth, Limits, Received};
 use crate::{
     edge::{
         Answering, Edge, KmsCalls, serve,
@@ -56,24 +56,12 @@ use crate::{
 /// second for its next try.
 const BACKLOG: u32 = 4096;
 
-/// What a signature must be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Auth {
-    /// Access keys that were not issued here act as the account's root user; a
-    /// 12-digit access key id selects the account. Keys that were issued here
-    /// are verified.
-    #[default]
-    Lenient,
-    /// Every signature is verified, unknown keys are refused.
-    Strict,
-}
-
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// The address could not be listened on.
-    #[error("listening on {address}: {source}; choose another port with --bind")]
+    #[error("listening on {address}: {source}; choose another address or port")]
     Bind {
         /// The address asked for.
         address: SocketAddr,
@@ -83,10 +71,10 @@ pub enum StartError {
     /// The server's threads could not be started.
     #[error("starting the server's threads: {0}")]
     Threads(#[source] std::io::Error),
-    /// A root for attestation documents is no certificate.
+    /// A root for attestation documents is not a certificate.
     #[error("an attestation root cannot be used: {0}; give one certificate in PEM")]
     AttestationRoot(#[source] VerifyError),
-    /// A root for external key store proxies is no certificate.
+    /// A root for external key store proxies is not a certificate.
     #[error("a root for external key store proxies cannot be used: {0}; give certificates in PEM")]
     XksRoot(#[from] XksRootError),
     /// TLS could not be set up.
@@ -94,7 +82,7 @@ pub enum StartError {
     Tls(#[from] TlsError),
     /// The management port must not leave the machine.
     #[error(
-        "the management port can do everything; {0} can be reached from other machines, bind 127.0.0.1"
+        "the management port must not be reachable from other machines, and {0} is; choose an address of 127.0.0.1"
     )]
     ManagementNotLocal(SocketAddr),
     /// The seed file has a mistake.
@@ -674,12 +662,12 @@ impl Builder {
                 let address = listener.local_addr().map_err(bind_error)?;
                 let _within = runtime.enter();
                 let listener = TcpListener::from_std(listener).map_err(bind_error)?;
-                let desk = Arc::new(Desk {
+                let port = Arc::new(ManagementPort {
                     kms: Arc::clone(&kms),
                     edge: Arc::clone(&edge),
                     clock: self.clock.clone(),
                 });
-                runtime.spawn(management::serve(desk, listener, stopping.clone()));
+                runtime.spawn(management::serve(port, listener, stopping.clone()));
                 Some(address)
             }
         };

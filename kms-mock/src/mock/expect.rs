@@ -163,7 +163,7 @@ impl fmt::Display for Unmet {
                 one.status,
                 one.service,
                 one.operation,
-                one.principal.as_deref().unwrap_or("nobody known")
+                one.principal.as_deref().unwrap_or("an unknown caller")
             )?;
             if let Some(reason) = &one.reason {
                 write!(f, ": {reason}")?;
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missed_expectation_tells_what_came_instead() {
+    fn a_missed_expectation_lists_what_came_instead() {
         let log = vec![received("Decrypt", 400), received("Decrypt", 200)];
         let expect = |one: Expectation| Unmet::judge(&[one], log.clone());
         expect(Expectation::of("Decrypt").times(2)).unwrap();

@@ -1,7 +1,7 @@
 //! Why a call was allowed or refused, for people and for programs.
 //!
 //! Source of truth: the decision that was made, as it stands in the audit log;
-//! nothing is evaluated again. AWS has no such thing: it tells the principal,
+//! nothing is evaluated again. AWS has nothing like it: it names the principal,
 //! the action and the kind of policy.
 
 use std::fmt;
@@ -84,7 +84,7 @@ impl fmt::Display for Explanation {
             decision_text(f, at + 1, decision)?;
         }
         if list(record, "decisions").is_empty() {
-            writeln!(f, "\nNo policy was asked: the call ended before that.")?;
+            writeln!(f, "\nNo policy was evaluated: the call ended before that.")?;
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ use crate::{
     edge::{
         Edge,
         body::{self, Bounds},
-        patience::Patience,
+        connection_timer::ConnectionTimer,
     },
     faults::{Fault, FaultId, parse_time},
     journal::Unwritten,
@@ -63,31 +63,34 @@ const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 const EVENTS_DEFAULT: usize = 1_000;
 
 /// What the port manages.
-pub(crate) struct Desk {
+pub(crate) struct ManagementPort {
     pub(crate) kms: Arc<Kms>,
     pub(crate) edge: Arc<Edge>,
     pub(crate) clock: SettableClock,
 }
 
-type Answer = Result<Answered, Refused>;
+type Answer = Result<Answered, ManagementError>;
 
 enum Answered {
     Json(Value),
     Text(String),
 }
 
-/// Why a management request is refused. The caller is to blame.
+/// Why a management request is refused. The caller is at fault, unless the data
+/// directory cannot be written.
 #[derive(Debug, thiserror::Error)]
-enum Refused {
+enum ManagementError {
     #[error(
-        "there is no {method} {path}; the documentation of kms_mock::server::management lists what there is"
+        "there is no {method} {path}; the documentation of kms_mock::mock::management lists the requests"
     )]
     NoSuchPath { method: Method, path: String },
-    #[error("no request {0} is remembered")]
+    #[error("the log has no request {0}")]
     NoSuchRequest(String),
     #[error("there is no fault {0}")]
     NoSuchFault(String),
-    #[error("the Host header is not this machine, or a browser's page asks")]
+    #[error(
+        "the Host header does not name this machine, or the request comes from a browser's page"
+    )]
     NotLocal,
     #[error("the body could not be read: {0}")]
     Body(#[from] body::BodyError),
@@ -97,7 +100,7 @@ enum Refused {
     Unwritten(#[from] Unwritten),
 }
 
-impl Refused {
+impl ManagementError {
     fn status(&self) -> StatusCode {
         match self {
             Self::NoSuchPath { .. } | Self::NoSuchRequest(_) | Self::NoSuchFault(_) => {
@@ -111,7 +114,11 @@ impl Refused {
 }
 
 /// Serves until `stop` changes.
-pub(crate) async fn serve(desk: Arc<Desk>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    port: Arc<ManagementPort>,
+    listener: TcpListener,
+    mut stop: watch::Receiver<bool>,
+) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
@@ -128,16 +135,16 @@ pub(crate) async fn serve(desk: Arc<Desk>, listener: TcpListener, mut stop: watc
             },
             _ = stop.changed() => return,
         };
-        let desk = Arc::clone(&desk);
+        let port = Arc::clone(&port);
         let mut stop = stop.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let desk = Arc::clone(&desk);
-                async move { Ok::<_, Infallible>(desk.respond(request).await) }
+                let port = Arc::clone(&port);
+                async move { Ok::<_, Infallible>(port.respond(request).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(desk.edge.limits.header_timeout)
+                .header_read_timeout(port.edge.limits.header_timeout)
                 .serve_connection(TokioIo::new(stream), service);
             tokio::select! {
                 _ended = connection => {}
@@ -148,14 +155,14 @@ pub(crate) async fn serve(desk: Arc<Desk>, listener: TcpListener, mut stop: watc
     }
 }
 
-impl Desk {
+impl ManagementPort {
     async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (status, content_type, text) = match self.answer(request).await {
             Ok(Answered::Json(json)) => (StatusCode::OK, "application/json", json.to_string()),
             Ok(Answered::Text(text)) => (StatusCode::OK, "text/plain; charset=utf-8", text),
-            Err(refused) => {
-                let error = json!({ "error": refused.to_string() });
-                (refused.status(), "application/json", error.to_string())
+            Err(error) => {
+                let body = json!({ "error": error.to_string() });
+                (error.status(), "application/json", body.to_string())
             }
         };
         let mut response = Response::new(Full::new(Bytes::from(text)));
@@ -169,11 +176,11 @@ impl Desk {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let (parts, incoming) = request.into_parts();
         if !is_local(&parts.headers) {
-            return Err(Refused::NotLocal);
+            return Err(ManagementError::NotLocal);
         }
         let query = parts.uri.query().unwrap_or_default();
-        let patience = Patience::default();
-        let bounds = Bounds::of(&self.edge.limits, BODY_BYTES_MAX, &patience);
+        let timer = ConnectionTimer::default();
+        let bounds = Bounds::of(&self.edge.limits, BODY_BYTES_MAX, &timer);
         let body = body::collect(incoming, false, bounds).await?;
         let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();
         match (&parts.method, path.as_slice()) {
@@ -193,11 +200,11 @@ impl Desk {
             (&Method::GET, ["audit"]) => self.audit(query),
             (&Method::GET, ["audit", id]) => match self.kms.audit().find(id) {
                 Some(record) => Ok(Answered::Json(record.event())),
-                None => Err(Refused::NoSuchRequest((*id).to_owned())),
+                None => Err(ManagementError::NoSuchRequest((*id).to_owned())),
             },
             (&Method::GET, ["explain", id]) => {
                 let explanation = explain(&self.kms, &self.edge, id)
-                    .ok_or_else(|| Refused::NoSuchRequest((*id).to_owned()))?;
+                    .ok_or_else(|| ManagementError::NoSuchRequest((*id).to_owned()))?;
                 Ok(if parameter(query, "text").is_some() {
                     Answered::Text(explanation.to_string())
                 } else {
@@ -226,8 +233,9 @@ impl Desk {
             (&Method::POST, ["faults"]) => {
                 let body = object(&body)?;
                 let spec = body.get("spec").and_then(Value::as_str);
-                let spec =
-                    spec.ok_or_else(|| Refused::Wrong("give the fault as \"spec\"".to_owned()))?;
+                let spec = spec.ok_or_else(|| {
+                    ManagementError::Wrong("give the fault as \"spec\"".to_owned())
+                })?;
                 let fault: Fault = spec.parse().map_err(wrong)?;
                 let id = self.edge.faults.add(fault);
                 Ok(Answered::Json(json!({ "id": id.0 })))
@@ -243,7 +251,7 @@ impl Desk {
                 if known {
                     Ok(done())
                 } else {
-                    Err(Refused::NoSuchFault((*id).to_owned()))
+                    Err(ManagementError::NoSuchFault((*id).to_owned()))
                 }
             }
             (&Method::POST, ["seed"]) => {
@@ -253,14 +261,14 @@ impl Desk {
                     .map_err(wrong)?;
                 Ok(Answered::Json(json!({ "keys": planted.keys })))
             }
-            (method, _) => Err(Refused::NoSuchPath {
+            (method, _) => Err(ManagementError::NoSuchPath {
                 method: method.clone(),
                 path: parts.uri.path().to_owned(),
             }),
         }
     }
 
-    fn reset(&self) -> Result<(), Refused> {
+    fn reset(&self) -> Result<(), ManagementError> {
         self.kms.reset()?;
         self.edge.iam.clear()?;
         self.edge.s3.clear()?;
@@ -296,16 +304,18 @@ impl Desk {
                     (None, Some(text)) => parse_time(text).map_err(wrong)?,
                     _ => {
                         let text = "say how far: {\"by\":\"3h\"} or {\"ms\":10800000}";
-                        return Err(Refused::Wrong(text.to_owned()));
+                        return Err(ManagementError::Wrong(text.to_owned()));
                     }
                 };
                 self.clock.advance(by);
             }
             "shift" => self.clock.shift(ms.ok_or_else(|| {
-                Refused::Wrong("say how far from the machine's clock: {\"ms\":-60000}".to_owned())
+                ManagementError::Wrong(
+                    "say how far from the machine's clock: {\"ms\":-60000}".to_owned(),
+                )
             })?),
             _ => {
-                return Err(Refused::Wrong(format!(
+                return Err(ManagementError::Wrong(format!(
                     "a clock can freeze, advance and shift, not {how}"
                 )));
             }
@@ -347,17 +357,17 @@ fn done() -> Answered {
     Answered::Json(json!({}))
 }
 
-fn wrong(error: impl std::fmt::Display) -> Refused {
-    Refused::Wrong(error.to_string())
+fn wrong(error: impl std::fmt::Display) -> ManagementError {
+    ManagementError::Wrong(error.to_string())
 }
 
-fn no_time() -> Refused {
-    let text = "a time is in milliseconds since 1970 or like 2026-11-23T12:00:00Z";
-    Refused::Wrong(text.to_owned())
+fn no_time() -> ManagementError {
+    let text = "give a time in milliseconds since 1970 or like 2026-11-23T12:00:00Z";
+    ManagementError::Wrong(text.to_owned())
 }
 
 /// Milliseconds since 1970, or RFC 3339.
-fn instant(text: &str) -> Result<UnixMillis, Refused> {
+fn instant(text: &str) -> Result<UnixMillis, ManagementError> {
     if let Ok(ms) = text.parse() {
         return Ok(UnixMillis(ms));
     }
@@ -377,7 +387,7 @@ fn precise(at: UnixMillis) -> String {
 }
 
 /// The JSON object of a body; an empty body is an empty object.
-fn object(body: &[u8]) -> Result<Value, Refused> {
+fn object(body: &[u8]) -> Result<Value, ManagementError> {
     if body.is_empty() {
         return Ok(json!({}));
     }
@@ -385,7 +395,9 @@ fn object(body: &[u8]) -> Result<Value, Refused> {
     if value.is_object() {
         Ok(value)
     } else {
-        Err(Refused::Wrong("the body is no JSON object".to_owned()))
+        Err(ManagementError::Wrong(
+            "the body is no JSON object".to_owned(),
+        ))
     }
 }
 

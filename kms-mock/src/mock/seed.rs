@@ -37,7 +37,7 @@
 //! ```
 //!
 //! Models nothing of AWS: there, nobody chooses a key's id. Only symmetric keys
-//! can be planted. Mistakes are told with their line.
+//! can be planted. Mistakes are reported with their line.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -65,7 +65,7 @@ pub struct SeedFile {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SeedError {
-    /// No TOML, or an entry that there is not.
+    /// Not TOML, or an unknown entry.
     #[error("{0}")]
     Form(String),
     /// A value that cannot be used.
@@ -291,7 +291,7 @@ impl SeedFile {
             secret(text.get_ref()).ok_or_else(|| {
                 self.wrong(
                     text.span(),
-                    "material is 32 bytes: 64 hex digits, or base64",
+                    "material must be 32 bytes: 64 hex digits, or base64",
                 )
             })
         });
@@ -447,7 +447,7 @@ impl SeedFile {
             }
             _ => Err(self.wrong(
                 raw.name.span(),
-                "access_key_id and secret_access_key come together",
+                "access_key_id and secret_access_key must be given together",
             )),
         }
     }
@@ -460,7 +460,7 @@ impl SeedFile {
         match account {
             None => Ok(&edge.account),
             Some(account) if is_account_id(account.get_ref()) => Ok(account.get_ref()),
-            Some(account) => Err(self.wrong(account.span(), "an account is twelve digits")),
+            Some(account) => Err(self.wrong(account.span(), "an account has twelve digits")),
         }
     }
 

@@ -235,7 +235,7 @@ async fn another_number_of_headers_is_what_is_taken() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_http_are_refused_and_the_server_goes_on() {
+async fn bytes_that_are_not_http_are_refused_and_the_server_goes_on() {
     let mock = builder().limits(patient()).start().await.unwrap();
     let garbage: [&[u8]; 4] = [
         b"\0\0\0\0",

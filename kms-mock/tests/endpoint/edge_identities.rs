@@ -409,7 +409,7 @@ async fn a_directory_of_before_there_were_groups_is_read_and_gets_them() {
 }
 
 #[tokio::test]
-async fn mistakes_of_a_seed_file_are_told_with_their_line() {
+async fn mistakes_of_a_seed_file_are_reported_with_their_line() {
     for (text, line, what) in [
         (
             "[[user]]\nname = \"a\"\ngroups = [\n  \"none\",\n]",

@@ -60,7 +60,7 @@ async fn a_proxys_certificate_counts_under_the_roots_that_were_given() {
 }
 
 #[tokio::test]
-async fn a_root_that_is_no_certificate_stops_the_start() {
+async fn a_root_that_is_not_a_certificate_stops_the_start() {
     let refused = builder().xks_root_pem("oops").start().await.unwrap_err();
     assert!(matches!(refused, StartError::XksRoot(_)), "{refused}");
     assert!(refused.to_string().contains("PEM"), "{refused}");

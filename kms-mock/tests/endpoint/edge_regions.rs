@@ -91,7 +91,7 @@ async fn material_is_imported_over_http() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_there_is_told_without_harm_to_the_server() {
+async fn an_absent_proxy_is_reported_and_the_server_goes_on() {
     let region = "us-east-1";
     let mock = KmsMock::builder().start().await.unwrap();
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();

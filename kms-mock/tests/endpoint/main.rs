@@ -2,7 +2,7 @@
 //! its commands, and what its data directory keeps.
 //!
 //! Reading order: `client_*` (unmodified clients), `edge_*` (raw HTTP, TLS and
-//! signatures), `management`, `policy_cli`, `durability`.
+//! signatures), `management`, `policy_cli`, `failures_cli`, `durability`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests, too
 
@@ -21,6 +21,7 @@ mod edge_keys;
 mod edge_regions;
 mod edge_s3;
 mod edge_tls;
+mod failures_cli;
 mod management;
 mod policy_cli;
 mod stand;

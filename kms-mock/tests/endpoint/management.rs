@@ -118,7 +118,7 @@ async fn a_denial_explains_itself_over_http_in_the_library_and_on_the_command_li
     let unknown = run(&["00000000-0000-0000-0000-000000000000"]);
     assert!(!unknown.status.success());
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
-    assert!(said.contains("no request 0000"), "{said}");
+    assert!(said.contains("the log has no request 0000"), "{said}");
 
     // What never came to KMS is told from the list of requests.
     let answer = client().get(format!("{}/no-bucket/k", mock.url())).send();
@@ -219,7 +219,7 @@ async fn faults_are_armed_listed_and_removed_and_marked_in_the_header() {
         error["error"]
             .as_str()
             .unwrap()
-            .contains("`slow` is no fault")
+            .contains("`slow` is not a fault")
     );
 }
 
@@ -264,7 +264,7 @@ async fn latency_holds_a_call_back() {
 }
 
 #[tokio::test]
-async fn nobody_else_gets_at_the_management_port() {
+async fn the_management_port_refuses_other_hosts_and_browsers() {
     let mock = managed().await;
     let url = format!("{}/health", mock.management_url().unwrap());
     for (name, value) in [("host", "evil.example"), ("origin", "http://evil.example")] {
@@ -325,7 +325,7 @@ async fn the_example_seed_file_makes_what_it_says() {
 }
 
 #[tokio::test]
-async fn mistakes_in_a_seed_file_are_told_with_their_line() {
+async fn mistakes_in_a_seed_file_are_reported_with_their_line() {
     let table = [
         ("[[key]]\nid = 7", "line 2"),
         ("[[key]]\n\nid = \"short\"", "line 3: a key's id"),
@@ -348,7 +348,7 @@ async fn mistakes_in_a_seed_file_are_told_with_their_line() {
         ),
         (
             "[[user]]\nname = \"u\"\naccount = \"12\"",
-            "line 3: an account is twelve digits",
+            "line 3: an account has twelve digits",
         ),
         ("[[bucket]]\nname = \"B\"", "line 2: a bucket's name"),
         ("[[queue]]\nname = \"q\"", "line 1"),

@@ -142,7 +142,7 @@ fn iam_policies_decide_what_the_key_policy_leaves_to_them() {
 }
 
 #[test]
-fn explain_reads_a_witness_and_tells_expected_from_presented() {
+fn explain_reads_a_witness_and_shows_expected_beside_presented() {
     let pcr0 = "ab".repeat(48);
     // As `aws kms get-key-policy` answers it.
     let answer = json!({ "Policy": policy("kms:Decrypt", Some(&"0".repeat(96))).to_string(), "PolicyName": "default" });

@@ -184,7 +184,7 @@ fn files_of_a_newer_layout_and_of_other_programs_are_refused() {
 
 #[cfg(unix)]
 #[test]
-fn nobody_else_may_read_what_is_kept() {
+fn other_users_may_not_read_what_is_kept() {
     use std::os::unix::fs::PermissionsExt;
     let world = World::new();
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;

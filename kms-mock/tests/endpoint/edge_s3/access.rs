@@ -35,7 +35,7 @@ async fn a_new_bucket_takes_no_access_lists() {
 }
 
 #[tokio::test]
-async fn a_canned_list_is_told_where_lists_are_allowed_and_public_ones_not_blocked() {
+async fn a_canned_list_is_answered_where_lists_are_allowed_and_public_ones_not_blocked() {
     let bucket = Bucket::new().await;
     let writers = ownership("ObjectWriter");
     let set = bucket.put("?ownershipControls", &[], &writers).await;
@@ -75,7 +75,7 @@ async fn a_canned_list_is_told_where_lists_are_allowed_and_public_ones_not_block
 }
 
 #[tokio::test]
-async fn ownership_and_blocks_are_set_told_and_forgotten() {
+async fn ownership_and_blocks_are_set_answered_and_deleted() {
     let bucket = Bucket::made_with(&[("x-amz-object-ownership", "BucketOwnerPreferred")]).await;
     let told = bucket.get("?ownershipControls").await.text().await.unwrap();
     assert_eq!(element(&told, "ObjectOwnership"), "BucketOwnerPreferred");

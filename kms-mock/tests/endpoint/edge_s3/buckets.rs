@@ -45,7 +45,7 @@ async fn a_bucket_is_made_where_its_region_lets_it() {
 }
 
 #[tokio::test]
-async fn attributes_are_told_without_the_object() {
+async fn attributes_are_answered_without_the_object() {
     let bucket = Bucket::new().await;
     bucket.put("/k", &[], b"hello").await;
     let wanted = [("x-amz-object-attributes", "ETag,ObjectSize,Checksum")];
@@ -59,7 +59,7 @@ async fn attributes_are_told_without_the_object() {
 }
 
 #[tokio::test]
-async fn a_range_of_the_wrong_form_is_no_range() {
+async fn a_range_of_the_wrong_form_is_ignored() {
     let bucket = Bucket::new().await;
     bucket.put("/k", &[], b"0123456789").await;
     for range in ["bytes=1-0", "bytes=0-1,3-4", "bytes=-", "lines=1-2"] {
@@ -80,7 +80,7 @@ async fn a_range_of_the_wrong_form_is_no_range() {
 }
 
 #[tokio::test]
-async fn the_endpoint_tells_what_it_is_where_localstack_does() {
+async fn the_endpoint_describes_itself_where_localstack_does() {
     let mock = builder().start().await.unwrap();
     for path in ["health", "info"] {
         let url = format!("{}/_localstack/{path}", mock.url());
@@ -216,7 +216,7 @@ async fn what_a_bucket_is_set_up_with_and_what_locks_its_versions_survive_a_rest
 }
 
 #[tokio::test]
-async fn what_no_bucket_has_is_told_as_none_and_cannot_be_set() {
+async fn settings_that_no_bucket_has_are_answered_as_absent_and_cannot_be_set() {
     let bucket = Bucket::new().await;
     for (path, code) in [
         ("?policy", "NoSuchBucketPolicy"),

@@ -113,7 +113,7 @@ async fn an_answer_is_shown_to_pages_of_allowed_origins_and_to_no_others() {
 }
 
 #[tokio::test]
-async fn rules_are_told_as_they_were_set_and_forgotten() {
+async fn rules_are_answered_as_they_were_set_and_deleted() {
     let bucket = Bucket::new().await;
     let none = bucket.get("?cors").await;
     refused(none, 404, "NoSuchCORSConfiguration").await;

@@ -75,7 +75,7 @@ async fn a_version_is_kept_until_its_date_and_a_marker_may_hide_it() {
 }
 
 #[tokio::test]
-async fn governance_is_bypassed_by_who_says_so_and_a_hold_by_nobody() {
+async fn governance_is_bypassed_on_request_and_a_legal_hold_never() {
     let bucket = locked().await;
     let headers = [(MODE, "GOVERNANCE"), (UNTIL, LATER), (HOLD, "ON")];
     let id = put(&bucket, &headers).await;

@@ -186,7 +186,7 @@ async fn listings_page_through_keys_and_prefixes() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_told_in_the_words_of_s3() {
+async fn absent_things_are_refused_with_the_texts_of_s3() {
     let (mock, client, bucket) = open_bucket().await;
     let get = async |path: &str| {
         let response = client
@@ -433,7 +433,7 @@ async fn a_chunked_upload_is_checked_chunk_by_chunk_and_stored_plain() {
 }
 
 #[tokio::test]
-async fn signature_version_two_presigns_for_strangers_and_for_nobody_else() {
+async fn signature_version_two_presigns_for_unknown_keys_only() {
     let (mock, alice) = with_bucket(Auth::Lenient).await;
     let url = format!("{}/b-1/k", mock.url());
     let client = Client::new();

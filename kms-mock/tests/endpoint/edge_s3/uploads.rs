@@ -206,7 +206,7 @@ async fn a_completion_that_does_not_fit_what_arrived_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_upload_that_is_not_there_is_told_as_such() {
+async fn an_unknown_upload_is_refused_as_no_such_upload() {
     let bucket = Bucket::new().await;
     let id = bucket.begin("k", &[]).await;
     let etag = bucket.part("k", &id, 1, b"x").await;

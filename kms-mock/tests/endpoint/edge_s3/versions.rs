@@ -146,7 +146,7 @@ async fn a_bucket_without_versions_names_none() {
 }
 
 #[tokio::test]
-async fn a_delete_marker_has_no_tags_and_a_key_that_is_none_is_named_with_its_bucket() {
+async fn a_delete_marker_has_no_tags_and_an_absent_key_is_named_with_its_bucket() {
     let bucket = versioned().await;
     put(&bucket, "k", "1").await;
     bucket.send("DELETE", "/k", &[], b"").await;

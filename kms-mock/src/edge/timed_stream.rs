@@ -1,4 +1,4 @@
-//! A stream that gives up on a peer that says or takes nothing.
+//! A stream that fails when its peer sends or takes nothing for too long.
 //!
 //! Bodies are bounded by their collector. This bounds the two other waits: for the
 //! head of a request, which is also what ends an idle connection, and for a client
@@ -16,12 +16,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::{limits::Limits, patience::Patience};
+use super::{connection_timer::ConnectionTimer, limits::Limits};
 
-/// A stream that fails once the peer has kept it waiting.
-pub(crate) struct Stall<S> {
+/// A stream with a bound on each wait for its peer.
+pub(crate) struct TimedStream<S> {
     inner: S,
-    patience: Patience,
+    timer: ConnectionTimer,
     header_timeout: Duration,
     write_timeout: Duration,
     /// When the head of the next request must have come.
@@ -30,12 +30,12 @@ pub(crate) struct Stall<S> {
     write_due: Option<Instant>,
 }
 
-impl<S> Stall<S> {
-    /// Waits by `patience`, as long as `limits` say.
-    pub(crate) fn new(inner: S, limits: &Limits, patience: Patience) -> Self {
+impl<S> TimedStream<S> {
+    /// Waits by `timer`, as long as `limits` say.
+    pub(crate) fn new(inner: S, limits: &Limits, timer: ConnectionTimer) -> Self {
         Self {
             inner,
-            patience,
+            timer,
             header_timeout: limits.header_timeout,
             write_timeout: limits.write_timeout,
             head_due: None,
@@ -47,12 +47,12 @@ impl<S> Stall<S> {
     /// answered.
     fn bound_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A peer that has yet to take an answer is bounded by `bound_write`.
-        if self.patience.is_answering() || self.write_due.is_some() {
+        if self.timer.is_answering() || self.write_due.is_some() {
             return Poll::Pending;
         }
         let from_now = || Instant::now() + self.header_timeout;
         let due = *self.head_due.get_or_insert_with(from_now);
-        self.patience.poll_until(due, context).map(|()| timed_out())
+        self.timer.poll_until(due, context).map(|()| timed_out())
     }
 
     /// Passes `polled` on, unless it has been pending for too long.
@@ -67,7 +67,7 @@ impl<S> Stall<S> {
         }
         let from_now = || Instant::now() + self.write_timeout;
         let due = *self.write_due.get_or_insert_with(from_now);
-        self.patience.poll_until(due, context).map(|()| timed_out())
+        self.timer.poll_until(due, context).map(|()| timed_out())
     }
 
     /// After each part of an answer the head of the next request has its whole time
@@ -77,11 +77,11 @@ impl<S> Stall<S> {
         polled: Poll<io::Result<usize>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if polled.is_ready() && !self.patience.is_answering() {
+        if polled.is_ready() && !self.timer.is_answering() {
             let due = Instant::now() + self.header_timeout;
             self.head_due = Some(due);
             // Nobody need read again before something comes, so the alarm is set here.
-            let _ = self.patience.poll_until(due, context);
+            let _ = self.timer.poll_until(due, context);
         }
         self.bound_write(polled, context)
     }
@@ -91,7 +91,7 @@ fn timed_out<T>() -> io::Result<T> {
     Err(io::ErrorKind::TimedOut.into())
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Stall<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -104,7 +104,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stall<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -159,12 +159,12 @@ mod tests {
     #[tokio::test]
     async fn a_silent_peer_ends_the_wait_for_a_head_and_only_that() {
         let (near, mut far) = duplex(64);
-        let patience = Patience::default();
-        let mut stream = Stall::new(near, &impatient(), patience.clone());
+        let timer = ConnectionTimer::default();
+        let mut stream = TimedStream::new(near, &impatient(), timer.clone());
         // While a request is answered, its body's own bounds count.
-        let answering = patience.answering();
+        let answering = timer.answering();
         let long_after = Instant::now() + Duration::from_millis(50);
-        let other = Patience::default();
+        let other = ConnectionTimer::default();
         let mut buffer = [0; 8];
         let silent = async { is_timeout(stream.read(&mut buffer).await) };
         let passed = other.wait_until(long_after, |_| Poll::<()>::Pending);
@@ -187,7 +187,7 @@ mod tests {
     #[tokio::test]
     async fn a_head_in_drops_has_no_more_time_than_a_whole_one() {
         let (near, mut far) = duplex(64);
-        let mut stream = Stall::new(near, &Limits::default(), Patience::default());
+        let mut stream = TimedStream::new(near, &Limits::default(), ConnectionTimer::default());
         let mut buffer = [0; 8];
         let mut due = None;
         for _ in 0..3 {
@@ -210,7 +210,7 @@ mod tests {
             header_timeout: Duration::ZERO,
             ..Limits::default()
         };
-        let mut stream = Stall::new(near, &limits, Patience::default());
+        let mut stream = TimedStream::new(near, &limits, ConnectionTimer::default());
         let mut buffer = [0; 65];
         tokio::select! {
             biased;
@@ -218,7 +218,7 @@ mod tests {
             () = std::future::ready(()) => {}
         }
         let long_after = Instant::now() + Duration::from_millis(50);
-        let other = Patience::default();
+        let other = ConnectionTimer::default();
         let silent = async { is_timeout(stream.read(&mut buffer).await) };
         let passed = other.wait_until(long_after, |_| Poll::<()>::Pending);
         tokio::select! {
@@ -234,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_nothing_ends_a_write() {
         let (near, _far) = duplex(64);
-        let mut stream = Stall::new(near, &impatient(), Patience::default());
+        let mut stream = TimedStream::new(near, &impatient(), ConnectionTimer::default());
         assert!(is_timeout(stream.write_all(&[0; 65]).await));
     }
 }

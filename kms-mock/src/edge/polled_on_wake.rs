@@ -1,9 +1,8 @@
-//! A future that is asked only when it has something to say.
+//! A future that is polled when its own waker was called and at no other time.
 //!
 //! A connection's task is woken for every request, and the one thing beside its
-//! requests that it waits for is the end of the server. To poll that means to
-//! take a lock that all connections share, so it is done once, and again only
-//! when its own waker was called.
+//! requests that it waits for is the end of the server. Polling that takes a lock
+//! that all connections share, so it is done once, and again only after a wake.
 
 use std::{
     future::Future,
@@ -16,41 +15,41 @@ use std::{
 };
 
 /// `inner`, polled when it was woken and not when its task was.
-pub(crate) struct Quiet<F> {
+pub(crate) struct PolledOnWake<F> {
     inner: F,
-    bell: Arc<Bell>,
+    flag: Arc<WakeFlag>,
     waker: Waker,
-    /// The task that `bell` wakes.
+    /// The task that a set `flag` wakes.
     task: Option<Waker>,
 }
 
-struct Bell {
-    has_rung: AtomicBool,
+struct WakeFlag {
+    is_set: AtomicBool,
     task: Mutex<Option<Waker>>,
 }
 
-impl<F: Future + Unpin> Quiet<F> {
+impl<F: Future + Unpin> PolledOnWake<F> {
     pub(crate) fn new(inner: F) -> Self {
-        let bell = Arc::new(Bell {
-            has_rung: AtomicBool::new(true), // the first poll is due
+        let flag = Arc::new(WakeFlag {
+            is_set: AtomicBool::new(true), // the first poll is due
             task: Mutex::new(None),
         });
         Self {
             inner,
-            waker: Arc::clone(&bell).into(),
-            bell,
+            waker: Arc::clone(&flag).into(),
+            flag,
             task: None,
         }
     }
 }
 
-impl Wake for Bell {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.has_rung.store(true, Ordering::Release);
+        self.is_set.store(true, Ordering::Release);
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(task) = &*task {
             task.wake_by_ref();
@@ -58,7 +57,7 @@ impl Wake for Bell {
     }
 }
 
-impl<F: Future + Unpin> Future for Quiet<F> {
+impl<F: Future + Unpin> Future for PolledOnWake<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
@@ -68,14 +67,14 @@ impl<F: Future + Unpin> Future for Quiet<F> {
             let task = context.waker().clone();
             this.task = Some(task.clone());
             let mut known = this
-                .bell
+                .flag
                 .task
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             *known = Some(task);
         }
-        // After the task is known: a ring from here on wakes it again.
-        if !this.bell.has_rung.swap(false, Ordering::Acquire) {
+        // After the task is known: a wake from here on reaches it.
+        if !this.flag.is_set.swap(false, Ordering::Acquire) {
             return Poll::Pending;
         }
         Pin::new(&mut this.inner).poll(&mut Context::from_waker(&this.waker))
@@ -111,23 +110,23 @@ mod tests {
     #[test]
     fn the_inner_future_is_polled_when_it_was_woken_and_at_no_other_time() {
         let (polls, waker) = (Arc::default(), Arc::default());
-        let mut quiet = Quiet::new(Counted {
+        let mut quiet = PolledOnWake::new(Counted {
             polls: Arc::clone(&polls),
             waker: Arc::clone(&waker),
             ends_at: 3,
         });
         let mut context = Context::from_waker(Waker::noop());
         let mut poll = || Pin::new(&mut quiet).poll(&mut context).is_ready();
-        let ring = || waker.lock().unwrap().clone().unwrap().wake();
-        for (rung, expected_polls, ready) in [
+        let wake = || waker.lock().unwrap().clone().unwrap().wake();
+        for (woken, expected_polls, ready) in [
             (false, 1, false),
             (false, 1, false),
             (true, 2, false),
             (false, 2, false),
             (true, 3, true),
         ] {
-            if rung {
-                ring();
+            if woken {
+                wake();
             }
             assert_eq!(poll(), ready);
             assert_eq!(polls.load(Ordering::SeqCst), expected_polls);
@@ -139,7 +138,7 @@ mod tests {
         let (change, mut changed) = tokio::sync::watch::channel(false);
         let waiting = tokio::spawn(async move {
             let changed = std::pin::pin!(changed.changed());
-            Quiet::new(changed).await
+            PolledOnWake::new(changed).await
         });
         tokio::task::yield_now().await;
         change.send(true).unwrap();

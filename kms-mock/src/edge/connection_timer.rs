@@ -4,7 +4,7 @@
 //! body, nearly always for microseconds, and each wait is bounded. A timer of the
 //! runtime for each would be entered into its wheel and taken out again under a
 //! lock that all connections share. So a connection has one such timer, set to the
-//! earliest moment that anybody waited for; when it rings early, because that
+//! earliest moment that anything waited for; when it fires early, because that
 //! wait ended long ago, it is set to the next.
 
 use std::{
@@ -20,10 +20,10 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The timer of a connection. All who wait by it are polled by the connection's
-/// task, one at a time.
+/// The timer of a connection. The connection's task polls everything that waits by
+/// it, one at a time.
 #[derive(Clone, Default)]
-pub(crate) struct Patience {
+pub(crate) struct ConnectionTimer {
     shared: Arc<Shared>,
 }
 
@@ -35,27 +35,27 @@ struct Shared {
 
 struct Alarm {
     sleep: Pin<Box<Sleep>>,
-    /// Whom it wakes, as it is set now.
+    /// The task it wakes, as it is set now.
     task: Waker,
 }
 
 /// While it lives a request is being answered, and the next one is not waited for.
-pub(crate) struct Answering<'a> {
-    pub(crate) patience: &'a Patience,
+pub(crate) struct RequestInProgress<'a> {
+    pub(crate) timer: &'a ConnectionTimer,
 }
 
-impl Drop for Answering<'_> {
+impl Drop for RequestInProgress<'_> {
     fn drop(&mut self) {
-        let shared = &self.patience.shared;
+        let shared = &self.timer.shared;
         shared.is_answering.store(false, Ordering::Relaxed);
     }
 }
 
-impl Patience {
-    /// Tells that a request has come whole up to its body.
-    pub(crate) fn answering(&self) -> Answering<'_> {
+impl ConnectionTimer {
+    /// Notes that a request has come whole up to its body.
+    pub(crate) fn answering(&self) -> RequestInProgress<'_> {
         self.shared.is_answering.store(true, Ordering::Relaxed);
-        Answering { patience: self }
+        RequestInProgress { timer: self }
     }
 
     /// Whether what is read now belongs to a request that has begun.
@@ -105,14 +105,14 @@ impl Patience {
             if alarm.sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
-            alarm.sleep.as_mut().reset(deadline); // it rang for a wait that is over
+            alarm.sleep.as_mut().reset(deadline); // it fired for a wait that is over
         }
     }
 }
 
-impl fmt::Debug for Patience {
+impl fmt::Debug for ConnectionTimer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Patience(..)")
+        f.write_str("ConnectionTimer(..)")
     }
 }
 
@@ -124,34 +124,34 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    async fn never(patience: &Patience, bound: Duration) -> Option<()> {
-        patience
+    async fn never(timer: &ConnectionTimer, bound: Duration) -> Option<()> {
+        timer
             .wait_until(Instant::now() + bound, |_| Poll::Pending)
             .await
     }
 
     #[tokio::test]
     async fn a_wait_ends_at_its_bound_and_not_by_an_earlier_ones_alarm() {
-        let patience = Patience::default();
+        let timer = ConnectionTimer::default();
         // What is ready is not waited for, and sets no alarm.
         let now = Instant::now();
-        let ready = patience.wait_until(now, |_| Poll::Ready(7)).await;
+        let ready = timer.wait_until(now, |_| Poll::Ready(7)).await;
         assert_eq!(ready, Some(7));
-        assert!(patience.shared.alarm.lock().unwrap().is_none());
+        assert!(timer.shared.alarm.lock().unwrap().is_none());
         // A long wait that is given up leaves its alarm; a shorter one moves it.
         let short = Duration::from_millis(5);
         tokio::select! {
             biased;
-            _ = never(&patience, LONG) => unreachable!("an hour has not passed"),
+            _ = never(&timer, LONG) => unreachable!("an hour has not passed"),
             () = std::future::ready(()) => {}
         }
         let begun = Instant::now();
-        assert_eq!(never(&patience, short).await, None);
+        assert_eq!(never(&timer, short).await, None);
         assert!(begun.elapsed() >= short);
         assert!(begun.elapsed() < LONG);
         // The alarm has rung; the next wait is not over by that.
         let begun = Instant::now();
-        assert_eq!(never(&patience, short).await, None);
+        assert_eq!(never(&timer, short).await, None);
         assert!(begun.elapsed() >= short);
     }
 }
