@@ -60,6 +60,12 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn now(&self) -> UnixMillis;
 }
 
+/// Whole milliseconds; the longest durations, half a billion years, are that long.
+fn millis(duration: Duration) -> u64 {
+    let whole = duration.as_secs().saturating_mul(1000);
+    whole.saturating_add(duration.subsec_millis().into())
+}
+
 /// The machine's own clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
@@ -70,7 +76,7 @@ impl Clock for SystemClock {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);
-        UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        UnixMillis(millis(since))
     }
 }
 
@@ -128,7 +134,7 @@ impl SettableClock {
 
     /// Moves the clock forward, whether it stands or runs.
     pub fn advance(&self, by: Duration) {
-        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        let by = millis(by);
         let moved = self
             .inner
             .frozen
@@ -136,9 +142,10 @@ impl SettableClock {
                 (at != RUNNING).then(|| at.saturating_add(by).min(RUNNING - 1))
             });
         if moved.is_err() {
-            self.inner
-                .offset
-                .fetch_add(i64::try_from(by).unwrap_or(i64::MAX), Ordering::SeqCst);
+            let further = |offset: i64| Some(offset.saturating_add_unsigned(by));
+            let offset = &self.inner.offset;
+            let moved = offset.fetch_update(Ordering::SeqCst, Ordering::SeqCst, further);
+            moved.expect("an offset can always be moved");
         }
     }
 

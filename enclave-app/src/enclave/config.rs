@@ -323,18 +323,16 @@ struct LimitEntries {
 
 impl LimitEntries {
     fn check(self) -> Result<Limits, ConfigError> {
-        let pixels = image::Limits::default().pixels_max;
-        let usize_of = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         Ok(Limits {
             // The body is held twice (as received, decrypted) for each job.
-            object_bytes_max: usize_of(bounded(
+            object_bytes_max: bounded(
                 "object_bytes_max",
                 self.object_bytes_max,
                 64 << 20,
                 1 << 10,
                 1 << 30,
-            )?),
-            jobs_max: usize_of(bounded("jobs_max", self.jobs_max, 4, 1, 256)?),
+            )? as usize,
+            jobs_max: bounded("jobs_max", self.jobs_max, 4, 1, 256)? as usize,
             job_timeout: millis("job_timeout_ms", self.job_timeout_ms, 60_000, 100, 600_000)?,
             // 64 MiB at the slowest measured vsock stream take half a second.
             request_timeout: millis(
@@ -345,14 +343,7 @@ impl LimitEntries {
                 600_000,
             )?,
             kms_timeout: millis("kms_timeout_ms", self.kms_timeout_ms, 5_000, 100, 60_000)?,
-            kms_attempts_max: u32::try_from(bounded(
-                "kms_attempts_max",
-                self.kms_attempts_max,
-                3,
-                1,
-                8,
-            )?)
-            .unwrap_or(1),
+            kms_attempts_max: bounded("kms_attempts_max", self.kms_attempts_max, 3, 1, 8)?,
             // KMS itself and SigV4 allow five minutes: more would never work.
             clock_skew_max: millis(
                 "clock_skew_ms_max",
@@ -361,22 +352,23 @@ impl LimitEntries {
                 1_000,
                 300_000,
             )?,
-            rsa_keys_ready: NonZeroUsize::new(usize_of(bounded(
+            rsa_keys_ready: NonZeroUsize::new(bounded(
                 "rsa_keys_ready",
                 self.rsa_keys_ready,
                 4,
                 1,
                 64,
-            )?))
-            .unwrap_or(NonZeroUsize::MIN),
+            )? as usize)
+            .expect("at least 1"),
             image: image::Limits {
                 pixels_max: bounded(
                     "image_pixels_max",
                     self.image_pixels_max,
-                    pixels,
+                    image::PIXELS_MAX,
                     1,
-                    pixels.max(1 << 28),
-                )?,
+                    1 << 28,
+                )?
+                .into(),
                 ..image::Limits::default()
             },
         })
@@ -386,31 +378,33 @@ impl LimitEntries {
 fn bounded(
     field: &'static str,
     value: Option<u64>,
-    default: u64,
-    min: u64,
-    max: u64,
-) -> Result<u64, ConfigError> {
-    let value = value.unwrap_or(default);
-    if (min..=max).contains(&value) {
-        Ok(value)
-    } else {
-        Err(ConfigError::Limit {
+    default: u32,
+    min: u32,
+    max: u32,
+) -> Result<u32, ConfigError> {
+    let Some(value) = value else {
+        return Ok(default);
+    };
+    u32::try_from(value)
+        .ok()
+        .filter(|value| (min..=max).contains(value))
+        .ok_or(ConfigError::Limit {
             field,
             value,
-            min,
-            max,
+            min: min.into(),
+            max: max.into(),
         })
-    }
 }
 
 fn millis(
     field: &'static str,
     value: Option<u64>,
-    default: u64,
-    min: u64,
-    max: u64,
+    default: u32,
+    min: u32,
+    max: u32,
 ) -> Result<Duration, ConfigError> {
-    bounded(field, value, default, min, max).map(Duration::from_millis)
+    let millis = bounded(field, value, default, min, max)?;
+    Ok(Duration::from_millis(millis.into()))
 }
 
 fn check_key_arn(field: &'static str, arn: &str, region: &str) -> Result<(), ConfigError> {
@@ -469,7 +463,7 @@ fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ConfigError> {
         File::open(path)?
             .take(bytes_max.saturating_add(1))
             .read_to_end(&mut bytes)?;
-        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
+        if bytes.len() as u64 > bytes_max {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }
         Ok(bytes)

@@ -209,9 +209,10 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<GrayImage, DecodeE
     let meta = prescan::meta(bytes)?;
     let data_set = bytes.get(meta.data_set_offset..).unwrap_or_default();
     let data_set = match meta.syntax {
-        TransferSyntax::Deflated => {
-            Cow::Owned(prescan::inflate(data_set, limits.inflated_bytes_max)?)
-        }
+        TransferSyntax::Deflated => Cow::Owned(prescan::inflate(
+            data_set,
+            limits.inflated_bytes_max as u64,
+        )?),
         _ => Cow::Borrowed(data_set),
     };
     let scan = prescan::scan(&data_set, meta.syntax, limits.nesting_max)?;

@@ -27,6 +27,9 @@ pub use jpeg::JpegError;
 pub use png::PngError;
 pub use preprocess::{SIDE, Tensor, preprocess};
 
+/// The default of [`Limits::pixels_max`].
+pub(crate) const PIXELS_MAX: u32 = 1 << 25;
+
 /// What a decode may cost at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -35,7 +38,7 @@ pub struct Limits {
     pub pixels_max: u64,
     /// Bytes of a deflated DICOM data set once inflated, and of a PNG once
     /// decompressed. The default is 64 MiB: two bytes for each of `pixels_max`.
-    pub inflated_bytes_max: u64,
+    pub inflated_bytes_max: usize,
     /// DICOM sequences inside sequences. The default is 16; real objects stay
     /// under 8.
     pub nesting_max: u32,
@@ -44,7 +47,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            pixels_max: 1 << 25,
+            pixels_max: PIXELS_MAX.into(),
             inflated_bytes_max: 64 << 20,
             nesting_max: 16,
         }

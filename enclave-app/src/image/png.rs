@@ -36,7 +36,7 @@ pub enum PngError {
 
 /// Decodes a PNG file.
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<GrayImage, DecodeError> {
-    let bytes_max = usize::try_from(limits.inflated_bytes_max).unwrap_or(usize::MAX);
+    let bytes_max = limits.inflated_bytes_max;
     let mut decoder =
         Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: bytes_max });
     decoder.set_transformations(Transformations::EXPAND);
@@ -52,7 +52,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<GrayImage, DecodeE
     let sample = if depth == BitDepth::Sixteen { 2 } else { 1 };
     let pixel = colour.samples() * sample;
     let too_large = PngError::TooLarge {
-        bytes_max: limits.inflated_bytes_max,
+        bytes_max: bytes_max as u64,
     };
     let size = match reader.output_buffer_size() {
         Some(size) if size <= bytes_max && size == pixels * pixel => size,

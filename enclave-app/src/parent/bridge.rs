@@ -32,7 +32,10 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use crate::vsock::transport::{VsockListener, VsockStream};
+use crate::{
+    clock::millis,
+    vsock::transport::{VsockListener, VsockStream},
+};
 
 /// Bytes moved at a time, per direction: a few TLS records.
 const BUFFER_BYTES: usize = 32 * 1024;
@@ -340,7 +343,7 @@ where
                 0 => return Err(End::Writing(io::ErrorKind::WriteZero.into())),
                 written => {
                     activity.note();
-                    moved = moved.saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
+                    moved = moved.saturating_add(written as u64);
                     rest = rest.get(written..).unwrap_or_default();
                 }
             }
@@ -370,7 +373,7 @@ impl Activity {
     }
 
     fn note(&self) {
-        let now_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now_ms = millis(self.begun.elapsed());
         self.last_ms.store(now_ms, Ordering::Relaxed);
     }
 
@@ -409,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_target() {
+    fn refuses_a_text_that_is_not_a_target() {
         for text in [
             "",
             "kms",

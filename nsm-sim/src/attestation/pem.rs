@@ -26,7 +26,7 @@ pub(crate) fn encode(der: &[u8]) -> String {
 }
 
 /// The DER of the only block in `text`; `None` if there is none, more than one,
-/// or it is no base64. Text around the block is ignored.
+/// or it is not base64. Text around the block is ignored.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     if text.len() > TEXT_BYTES_MAX {
         return None;

@@ -97,9 +97,7 @@ impl Pki {
         now: UnixMillis,
     ) -> Identity {
         let region = self.region.as_str();
-        let issued = i64::try_from(now.as_secs())
-            .unwrap_or(TIME_MAX)
-            .min(TIME_MAX);
+        let issued = certificate_secs(now);
         let leaf_from = issued - LEAF_BACKDATED_SECS;
 
         // Each level starts on the seed's grid, no later than the level below
@@ -282,9 +280,7 @@ impl Identity {
     /// Whether a document written at `now` still uses this leaf.
     #[must_use]
     pub fn serves_at(&self, now: UnixMillis) -> bool {
-        let now = i64::try_from(now.as_secs())
-            .unwrap_or(TIME_MAX)
-            .min(TIME_MAX);
+        let now = certificate_secs(now);
         // A clock set back before notBefore needs a leaf of that time.
         (self.issued - LEAF_BACKDATED_SECS..self.issued + LEAF_RENEWED_SECS).contains(&now)
     }
@@ -332,6 +328,11 @@ const REGIONAL_RENEWED_SECS: i64 = 10 * 86_400;
 /// to 1970–9998.
 const TIME_MIN: i64 = 0;
 const TIME_MAX: i64 = 253_370_764_800;
+
+/// The second of `now`, or the last one that a certificate can say.
+fn certificate_secs(now: UnixMillis) -> i64 {
+    i64::try_from(now.as_secs()).map_or(TIME_MAX, |secs| secs.min(TIME_MAX))
+}
 
 /// The one CRL that all regional certificates name.
 const ROOT_CRL: &str =
@@ -503,7 +504,7 @@ pub(super) fn name(attributes: &[(&[u8], &str)]) -> Vec<u8> {
 /// RFC 5280 §4.1.2.5: two-digit years through 2049, four digits after.
 fn time(unix_secs: i64) -> Vec<u8> {
     let at = OffsetDateTime::from_unix_timestamp(unix_secs.clamp(TIME_MIN, TIME_MAX + 86_400))
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        .expect("a time of the years 1970 to 9999");
     let rest = format!(
         "{:02}{:02}{:02}{:02}{:02}Z",
         u8::from(at.month()),

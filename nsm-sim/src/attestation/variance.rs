@@ -23,7 +23,7 @@ pub enum Variance {
 
 /// A text that names no [`Variance`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no variance: give definite, indefinite or random")]
+#[error("`{0}` is not a variance: give definite, indefinite or random")]
 pub struct VarianceError(String);
 
 impl Variance {

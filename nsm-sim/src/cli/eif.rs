@@ -131,7 +131,7 @@ fn build(args: &Build) -> anyhow::Result<ExitCode> {
         (Some(text), _) => text.clone(),
         (None, Some(file)) => {
             let text = String::from_utf8(read(file)?)
-                .with_context(|| format!("{} is no UTF-8 text", file.display()))?;
+                .with_context(|| format!("{} is not UTF-8 text", file.display()))?;
             text.strip_suffix('\n').unwrap_or(&text).to_owned()
         }
         (None, None) => String::new(),
@@ -210,7 +210,7 @@ fn print(value: &(impl serde::Serialize + std::fmt::Display), json: bool) -> any
         text.push('\n');
     }
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        // `nsm-sim eif describe … | head` is no failure.
+        // `nsm-sim eif describe … | head` is not a failure.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     }
@@ -223,7 +223,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
         .metadata()
         .map_or(0, |metadata| metadata.len())
         .min(EIF_BYTES_MAX);
-    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0).saturating_add(1));
+    let mut bytes = Vec::with_capacity(usize::try_from(expected)?.saturating_add(1));
     file.take(EIF_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
         .with_context(|| format!("cannot read {}", path.display()))?;
@@ -236,7 +236,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 fn text(path: &Path) -> anyhow::Result<String> {
-    String::from_utf8(read(path)?).with_context(|| format!("{} is no text", path.display()))
+    String::from_utf8(read(path)?).with_context(|| format!("{} is not UTF-8 text", path.display()))
 }
 
 fn private_key(path: &Path) -> anyhow::Result<p384::ecdsa::SigningKey> {
@@ -269,7 +269,7 @@ fn application_ramdisk(
         .iter()
         .find(|text| text.find('=').is_none_or(|at| at == 0))
     {
-        bail!("--env {bad:?} is no KEY=VALUE");
+        bail!("--env {bad:?} is not of the form KEY=VALUE");
     }
     let lines = |lines: &[String]| {
         lines
@@ -297,7 +297,7 @@ fn add_folder(folder: &Path, inside: &str, entries: &mut Vec<Entry>) -> anyhow::
         let found = found.with_context(cannot_read)?;
         let name =
             found.file_name().into_string().ok().with_context(|| {
-                format!("the name of {} is no UTF-8 text", found.path().display())
+                format!("the name of {} is not UTF-8 text", found.path().display())
             })?;
         names.insert(name, found.path());
     }
@@ -311,7 +311,7 @@ fn add_folder(folder: &Path, inside: &str, entries: &mut Vec<Entry>) -> anyhow::
             } else if metadata.is_symlink() {
                 let target = fs::read_link(&path).with_context(cannot_read)?;
                 EntryKind::Symlink(target.into_os_string().into_string().ok().with_context(
-                    || format!("the target of {} is no UTF-8 text", path.display()),
+                    || format!("the target of {} is not UTF-8 text", path.display()),
                 )?)
             } else if metadata.is_file() {
                 EntryKind::File(read(&path)?)

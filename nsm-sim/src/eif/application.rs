@@ -43,7 +43,7 @@ pub enum ApplicationError {
         name: &'static str,
     },
     /// A text file that is none.
-    #[error("/{name} is no UTF-8 text of at most 1 MiB without NUL")]
+    #[error("/{name} is not UTF-8 text of at most 1 MiB without NUL")]
     NotText {
         /// `cmd` or `env`.
         name: &'static str,
@@ -51,8 +51,8 @@ pub enum ApplicationError {
     /// `/cmd` has no first line.
     #[error("/cmd names no program")]
     NoProgram,
-    /// A line of `/env` is no assignment.
-    #[error("line {line} of /env is no KEY=VALUE")]
+    /// A line of `/env` is not an assignment.
+    #[error("line {line} of /env is not of the form KEY=VALUE")]
     NoAssignment {
         /// Counted from 1.
         line: usize,

@@ -110,7 +110,7 @@ impl<'a> EifBuilder<'a> {
     ///
     /// # Errors
     /// If there is no ramdisk, a part does not fit, the command line holds a
-    /// NUL, the metadata is no JSON, or key and certificate are no pair.
+    /// NUL, the metadata is not JSON, or key and certificate are no pair.
     pub fn build(&self) -> Result<Vec<u8>, EifError> {
         if self.cmdline.contains('\0') {
             return Err(EifError::CmdlineWithNul);
@@ -181,7 +181,7 @@ pub fn reproducible_metadata(image_name: &str, image_version: &str) -> Vec<u8> {
     .unwrap_or_default() // text and nulls always serialize
 }
 
-// Structures, not a JSON map: the order of their fields is the order of the bytes.
+// Structures, not JSON map: the order of their fields is the order of the bytes.
 #[derive(serde::Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct ImageMetadata<'a> {

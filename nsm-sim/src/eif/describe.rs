@@ -206,7 +206,7 @@ fn content(kind: SectionKind, data: &[u8]) -> String {
         }
         SectionKind::Metadata => match serde_json::from_slice::<serde::de::IgnoredAny>(data) {
             Ok(_) => "JSON, not measured".to_owned(),
-            Err(_) => "no JSON, not measured".to_owned(),
+            Err(_) => "not JSON, not measured".to_owned(),
         },
         SectionKind::Signature => "certificate and COSE_Sign1".to_owned(),
         SectionKind::Kernel => String::new(),

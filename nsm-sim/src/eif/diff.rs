@@ -574,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_attributes_additions_and_removals() {
+    fn lists_attributes_additions_and_removals() {
         let a = write_cpio(&[
             Entry::file("mode", "x"),
             Entry::file("gone", ""),
@@ -599,7 +599,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_the_same_files_from_the_same_bytes() {
+    fn distinguishes_the_same_files_from_the_same_bytes() {
         let entries = [Entry::file("a", "1"), Entry::file("b", "2")];
         let note = |a: &[Entry], b: Vec<u8>| {
             let a = image("", &[write_cpio(a).unwrap()]);

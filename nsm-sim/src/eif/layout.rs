@@ -108,9 +108,12 @@ pub(crate) fn read(file: &[u8]) -> Result<Eif<'_>, EifError> {
     if unused != 0 {
         return Err(EifError::ReservedNotZero { field: "unused" });
     }
-    let (used, unused_slots) = table
-        .split_at_checked(usize::from(count))
-        .ok_or(EifError::TooManySections { count })?;
+    let (used, unused_slots) =
+        table
+            .split_at_checked(usize::from(count))
+            .ok_or(EifError::TooManySections {
+                count: count.into(),
+            })?;
     if unused_slots.iter().any(|slot| *slot != (0, 0)) {
         return Err(EifError::ReservedNotZero {
             field: "section table past the last section",
@@ -214,7 +217,7 @@ pub(crate) fn write(
     sections: &[(SectionKind, &[u8])],
 ) -> Result<Vec<u8>, EifError> {
     let too_many = || EifError::TooManySections {
-        count: u16::try_from(sections.len()).unwrap_or(u16::MAX),
+        count: sections.len(),
     };
     if sections.len() > SECTIONS_MAX {
         return Err(too_many());

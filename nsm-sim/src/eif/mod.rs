@@ -266,7 +266,7 @@ impl<'a> Eif<'a> {
     }
 }
 
-/// Why a file is no usable enclave image.
+/// Why a file is not a usable enclave image.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EifError {
@@ -314,7 +314,7 @@ pub enum EifError {
     #[error("{count} sections; an image has at most 32")]
     TooManySections {
         /// The number asked for.
-        count: u16,
+        count: usize,
     },
     /// The table puts a section elsewhere than right after the one before.
     #[error(
@@ -377,8 +377,8 @@ pub enum EifError {
         /// How many.
         count: usize,
     },
-    /// The metadata section is no JSON.
-    #[error("the metadata section is no JSON")]
+    /// The metadata section is not JSON.
+    #[error("the metadata section is not JSON")]
     MetadataNotJson,
     /// A command line with a NUL, which the kernel would cut there while the
     /// register covers all of it.
@@ -387,7 +387,7 @@ pub enum EifError {
     /// The signature section.
     #[error("signature section: {0}")]
     Signature(#[from] SignatureError),
-    /// A ramdisk is no archive.
+    /// A ramdisk is not an archive.
     #[error("ramdisk {index}: {source}")]
     Ramdisk {
         /// Which ramdisk, from 0.

@@ -47,34 +47,34 @@ impl std::fmt::Debug for Signature {
 #[non_exhaustive]
 pub enum SignatureError {
     /// Longer than any certificate and signature.
-    #[error("{size} bytes; 65536 are the most")]
+    #[error("{size} bytes; at most 65536 are allowed")]
     TooLarge {
         /// Its size.
         size: usize,
     },
     /// No CBOR, or bytes after it.
-    #[error("no single CBOR item")]
+    #[error("not a single CBOR item")]
     NotCbor,
     /// Not an array of one map.
     #[error("not an array of exactly one signature")]
     NotOneSignature,
     /// A field is absent or neither a byte string nor an array of bytes.
-    #[error("`{field}` is missing or no bytes")]
+    #[error("`{field}` is missing or not a byte string")]
     Field {
         /// Its name.
         field: &'static str,
     },
-    /// The certificate is no PEM certificate.
-    #[error("the signing certificate is no PEM certificate")]
+    /// The certificate is not a PEM certificate.
+    #[error("the signing certificate is not a PEM certificate")]
     CertificatePem,
     /// The certificate's DER cannot be read.
-    #[error("the signing certificate is no X.509 certificate")]
+    #[error("the signing certificate is not an X.509 certificate")]
     CertificateDer,
     /// The certificate's key is not on P-256, P-384 or P-521.
-    #[error("the signing certificate's key is on none of P-256, P-384 and P-521")]
+    #[error("the signing certificate's key is not on P-256, P-384 or P-521")]
     KeyType,
-    /// The signature is no COSE_Sign1 with embedded payload.
-    #[error("the signature is no COSE_Sign1")]
+    /// The signature is not a COSE_Sign1 with embedded payload.
+    #[error("the signature is not a COSE_Sign1")]
     NotCoseSign1,
     /// The COSE algorithm is not the one of the certificate's curve.
     #[error("the signature names COSE algorithm {named:?}; the certificate's key does {key}")]
@@ -85,7 +85,7 @@ pub enum SignatureError {
         key: i64,
     },
     /// The signed payload is not {register_index, register_value}.
-    #[error("the signed payload is no {{register_index, register_value}}")]
+    #[error("the signed payload is not {{register_index, register_value}}")]
     Payload,
     /// Another register than PCR0 is signed.
     #[error("register {index} is signed instead of PCR0")]

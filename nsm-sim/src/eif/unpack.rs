@@ -48,16 +48,16 @@ pub enum UnpackError {
         /// Where it points.
         target: String,
     },
-    /// A name goes through something that is no directory.
-    #[error("{path:?} lies beneath {parent:?}, which is no directory")]
+    /// A name goes through something that is not a directory.
+    #[error("{path:?} lies beneath {parent:?}, which is not a directory")]
     BeneathNoDirectory {
         /// The entry.
         path: String,
         /// What is in its way.
         parent: String,
     },
-    /// A hard link to something that is no regular file of this tree.
-    #[error("the hard link {path:?} points to {target:?}, which is no file of this tree")]
+    /// A hard link to something that is not a regular file of this tree.
+    #[error("the hard link {path:?} points to {target:?}, which is not a file of this tree")]
     HardLink {
         /// The link.
         path: String,
@@ -483,9 +483,9 @@ mod tests {
             assert!(refusal(&[Entry::new("node", 0o666, kind)]).contains("device node"));
         }
         let link = |to: &str| Entry::new("link", 0o644, EntryKind::HardLink(to.into()));
-        assert!(refusal(&[link("nowhere")]).contains("no file"));
+        assert!(refusal(&[link("nowhere")]).contains("not a file"));
         assert!(refusal(&[link("../x")]).contains("climbs"));
-        assert!(refusal(&[link("s"), Entry::symlink("s", "x")]).contains("no file"));
+        assert!(refusal(&[link("s"), Entry::symlink("s", "x")]).contains("not a file"));
     }
 
     #[test]

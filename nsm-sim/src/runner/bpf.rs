@@ -233,7 +233,7 @@ impl Decide {
             Self::Allow => program.push(statement(RET, libc::SECCOMP_RET_ALLOW)),
             Self::Notify => program.push(statement(RET, libc::SECCOMP_RET_USER_NOTIF)),
             Self::Errno(errno) => {
-                let data = u32::try_from(*errno).unwrap_or(0) & libc::SECCOMP_RET_DATA;
+                let data = errno.unsigned_abs() & libc::SECCOMP_RET_DATA;
                 program.push(statement(RET, libc::SECCOMP_RET_ERRNO | data));
             }
             Self::If(arg, mask, value, then, or_else) => {
@@ -361,28 +361,24 @@ fn decide(arch: &Arch, call: Call, wanted: Wanted) -> Decide {
 }
 
 // linux/bpf_common.h
-const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-const AND: u32 = libc::BPF_ALU | libc::BPF_AND | libc::BPF_K;
-const JEQ: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-const JGE: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
-const RET: u32 = libc::BPF_RET | libc::BPF_K;
+// `sock_filter` has 16 bits for what libc defines as 32.
+const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
+const JEQ: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const JGE: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const RET: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 // Offsets in struct seccomp_data; low words first on both machines.
 const NR_OFFSET: u32 = 0;
 const ARCH_OFFSET: u32 = 4;
 const ARGS_OFFSET: u32 = 16;
 
-fn statement(code: u32, k: u32) -> sock_filter {
+fn statement(code: u16, k: u32) -> sock_filter {
     jump(code, k, 0, 0)
 }
 
-fn jump(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter {
-        code: u16::try_from(code).unwrap_or(u16::MAX),
-        jt,
-        jf,
-        k,
-    }
+fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code, jt, jf, k }
 }
 
 fn distance(block: &[sock_filter]) -> u8 {
@@ -405,7 +401,7 @@ mod tests {
         for _ in 0..program.len() {
             let insn = program[at];
             at += 1;
-            match u32::from(insn.code) {
+            match insn.code {
                 LOAD => {
                     let k = insn.k as usize;
                     acc = u32::from_le_bytes(data[k..k + 4].try_into().unwrap());

@@ -57,7 +57,7 @@ pub struct Forward {
 
 /// A text that names no bridge.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` names no bridge: write {form}")]
+#[error("`{text}` is not a bridge: give {form}")]
 pub struct BridgeError {
     text: String,
     form: &'static str,

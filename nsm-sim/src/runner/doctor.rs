@@ -196,7 +196,7 @@ pub fn examine() -> Report {
 fn loopback(report: &mut Report) {
     let error = match OwnLoopback::free_of_charge().rehearse() {
         Ok(()) => {
-            let fine = "the machine's 127.0.0.1 is not there, and elsewhere is unreachable";
+            let fine = "the machine's 127.0.0.1 is hidden, and other addresses are unreachable";
             report.add(LOOPBACK, Outcome::Ok, fine, None);
             return;
         }

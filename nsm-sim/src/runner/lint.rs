@@ -16,7 +16,7 @@ use super::{
     traps::{Answer, Supervisor},
 };
 
-/// More findings than this are not told apart any more.
+/// More findings than this are not kept apart any more.
 const FINDINGS_MAX: usize = 16;
 
 impl Supervisor {
@@ -31,14 +31,14 @@ impl Supervisor {
                 (false, _) => None,
             };
             if let Some(finding) = finding {
-                self.tell(format!("{ends} was shut down both ways {finding}"));
+                self.report(format!("{ends} was shut down both ways {finding}"));
             }
         }
         Answer::Pass
     }
 
     #[allow(clippy::print_stderr)] // what --lint is for
-    fn tell(&mut self, finding: String) {
+    fn report(&mut self, finding: String) {
         if self.findings.len() < FINDINGS_MAX && !self.findings.contains(&finding) {
             eprintln!(
                 "nsm-sim: lint: {finding}; on hardware the peer may meet ECONNRESET instead of \

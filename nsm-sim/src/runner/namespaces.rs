@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rehearsal_tells_step_and_errno_and_changes_nothing() {
+    fn a_rehearsal_reports_step_and_errno_and_changes_nothing() {
         let fails = Obstacle {
             step: 2,
             errno: libc::EPERM,

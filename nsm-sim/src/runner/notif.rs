@@ -113,8 +113,8 @@ impl Notifier {
         }
         Ok(Trap {
             id: notif.id,
-            tid: i32::try_from(notif.pid).unwrap_or(0),
-            number: u32::try_from(notif.data.nr).unwrap_or(u32::MAX),
+            tid: notif.pid.cast_signed(),
+            number: notif.data.nr.cast_unsigned(),
             args: notif.data.args,
         })
     }
@@ -183,7 +183,7 @@ impl Notifier {
             } else {
                 0
             },
-            srcfd: u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX),
+            srcfd: fd.as_raw_fd().cast_unsigned(),
             newfd: 0,
             newfd_flags: if cloexec { libc::O_CLOEXEC as u32 } else { 0 },
         };

@@ -92,8 +92,8 @@ impl RawRequest {
 
     /// The part of `reply` that the caller has room for.
     fn truncated<'a>(&self, reply: &'a [u8]) -> &'a [u8] {
-        let room = usize::try_from(self.response_room).unwrap_or(usize::MAX);
-        reply.get(..room.min(RESPONSE_BYTES_MAX)).unwrap_or(reply)
+        let room = self.response_room.min(RESPONSE_BYTES_MAX as u64) as usize;
+        reply.get(..room).unwrap_or(reply)
     }
 
     /// The struct as it goes back, `copied` bytes having been returned.
@@ -126,11 +126,11 @@ impl Pending {
     ///
     /// # Errors
     /// The errno of the caller, or the fault that keeps us from answering.
-    pub(crate) fn copy_in(trap: Trap) -> Result<Self, Refusal> {
+    pub(crate) fn copy_in(trap: Trap) -> Result<Self, RequestError> {
         let raw_at = trap.word(2);
         let mut raw = [0; RAW_BYTES];
         mem::read(trap.tid, raw_at, &mut raw)?;
-        let raw = RawRequest::parse(&raw).map_err(Refusal::Errno)?;
+        let raw = RawRequest::parse(&raw).map_err(RequestError::Errno)?;
         let mut request = vec![0; raw.request_bytes];
         mem::read(trap.tid, raw.request_at, &mut request)?;
         Ok(Self {
@@ -197,12 +197,12 @@ impl Unheard {
 
 /// Why a request does not reach the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum RequestError {
     Errno(i32),
     Memory(MemoryFault),
 }
 
-impl From<MemoryFault> for Refusal {
+impl From<MemoryFault> for RequestError {
     fn from(fault: MemoryFault) -> Self {
         Self::Memory(fault)
     }
@@ -261,7 +261,7 @@ pub(crate) struct DeviceGone;
 /// the driver's mutex does. A quick one is answered at once on the caller's
 /// thread, which spares it two changes of thread; a slow one, and all behind it,
 /// on the device's own, so that a signature holds up nobody's `open`.
-pub(crate) struct Desk {
+pub(crate) struct RequestQueue {
     served: Arc<Mutex<Served>>,
     /// Requests handed to the device's thread and not answered yet.
     waiting: Arc<AtomicUsize>,
@@ -270,15 +270,15 @@ pub(crate) struct Desk {
     notifier: Arc<Notifier>,
 }
 
-impl std::fmt::Debug for Desk {
+impl std::fmt::Debug for RequestQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Desk")
+        f.debug_struct("RequestQueue")
             .field("waiting", &self.waiting)
             .finish_non_exhaustive()
     }
 }
 
-impl Desk {
+impl RequestQueue {
     /// Starts the device's thread by `start`.
     ///
     /// # Errors
@@ -289,7 +289,7 @@ impl Desk {
         start: impl FnOnce(Box<dyn FnOnce() + Send>) -> io::Result<()>,
     ) -> io::Result<Self> {
         let (queue, requests) = mpsc::channel::<Pending>();
-        let desk = Self {
+        let opened = Self {
             served: Arc::new(Mutex::new(Served {
                 device,
                 unheard: HashMap::new(),
@@ -298,7 +298,7 @@ impl Desk {
             queue,
             notifier: Arc::clone(notifier),
         };
-        let (served, waiting) = (Arc::clone(&desk.served), Arc::clone(&desk.waiting));
+        let (served, waiting) = (Arc::clone(&opened.served), Arc::clone(&opened.waiting));
         let notifier = Arc::clone(notifier);
         start(Box::new(move || {
             for pending in requests {
@@ -307,7 +307,7 @@ impl Desk {
                 waiting.fetch_sub(1, Ordering::Release);
             }
         }))?;
-        Ok(desk)
+        Ok(opened)
     }
 
     /// Sees to it that the request is answered. One thread may call this.

@@ -8,10 +8,12 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsRawFd, OwnedFd},
         unix::fs::{FileTypeExt, MetadataExt},
     },
 };
+
+use super::sys;
 
 /// More threads than this at once make the cache start anew.
 const CACHED_MAX: usize = 256;
@@ -36,14 +38,10 @@ impl Callers {
             let pidfd = self.pidfd(tid, fresh)?;
             // SAFETY: plain integers in; a new descriptor or -1 out.
             let dup = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd, fd, 0) };
-            if dup >= 0 {
-                let dup = i32::try_from(dup).unwrap_or(-1);
-                // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
-                return Ok(unsafe { OwnedFd::from_raw_fd(dup) });
-            }
-            let error = io::Error::last_os_error();
-            if error.raw_os_error() != Some(libc::ESRCH) {
-                return Err(error);
+            // SAFETY: the answer of a call that makes a descriptor, and nobody else has it.
+            match unsafe { sys::new_descriptor(dup) } {
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                made => return made,
             }
         }
         Err(io::Error::from_raw_os_error(libc::ESRCH))
@@ -81,12 +79,8 @@ fn open_pidfd(tid: i32) -> io::Result<OwnedFd> {
     let open = |pid: i32, flags: i32| {
         // SAFETY: plain integers in; a new descriptor or -1 out.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, flags) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let fd = i32::try_from(fd).unwrap_or(-1);
-        // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        // SAFETY: the answer of a call that makes a descriptor, and nobody else has it.
+        unsafe { sys::new_descriptor(fd) }
     };
     match open(tid, PIDFD_THREAD) {
         // Older kernels know processes only; threads share their descriptors.
@@ -188,7 +182,7 @@ impl ProcessStat {
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
         Some(Self {
             parent: field(PARENT)?.parse().ok()?,
-            resident_bytes: pages * u64::try_from(page).unwrap_or(4096),
+            resident_bytes: pages * u64::try_from(page).ok()?,
         })
     }
 }

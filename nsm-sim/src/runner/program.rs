@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_for_another_machine_is_told_from_ours() {
+    fn a_program_for_another_machine_is_recognised() {
         let elf = |class: u8, machine: u16| {
             let mut head = vec![0; 64];
             head[..5].copy_from_slice(&[0x7F, b'E', b'L', b'F', class]);

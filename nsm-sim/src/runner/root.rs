@@ -45,7 +45,7 @@ pub struct ImageRoot {
 #[non_exhaustive]
 pub enum RootError {
     /// A mount point cannot be made in it.
-    #[error("/{path} of the image is no place to mount at: {error}")]
+    #[error("/{path} of the image cannot be mounted on: {error}")]
     Place {
         /// Relative to the image's root.
         path: String,

@@ -23,7 +23,7 @@ use super::{
     mem::{self, MemoryFault},
     memory::{Pool, Watch},
     notif::Notifier,
-    nsmdev::Desk,
+    nsmdev::RequestQueue,
     paths::{self, Shown},
     procfd::Callers,
     program::{c_string, program},
@@ -288,7 +288,7 @@ pub(crate) fn supervise(
         machine_vsock: machine_vsock.filter(|_| settings.vsock),
         network_is_trapped,
         nsm: device
-            .map(|device| Desk::open(device, &notifier, |body| start_thread("nsm", body)))
+            .map(|device| RequestQueue::open(device, &notifier, |body| start_thread("nsm", body)))
             .transpose()?,
         counters: Arc::clone(&counters),
         callers,
@@ -479,7 +479,7 @@ fn first_cpus(count: u32) -> Result<libc::cpu_set_t, StartError> {
     // SAFETY: all-zero is the empty set.
     let mut first: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     let mut left = count;
-    for cpu in 0..usize::try_from(libc::CPU_SETSIZE).unwrap_or(0) {
+    for cpu in 0..libc::CPU_SETSIZE as usize {
         // SAFETY: `cpu` is below CPU_SETSIZE, the number of bits in a set.
         unsafe {
             if left > 0 && libc::CPU_ISSET(cpu, &ours) {
@@ -491,7 +491,7 @@ fn first_cpus(count: u32) -> Result<libc::cpu_set_t, StartError> {
     if left > 0 {
         let error = io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("this machine gives us {} CPUs, not {count}", count - left),
+            format!("this process may use {} CPUs, not {count}", count - left),
         );
         return Err(StartError::Limits(error));
     }

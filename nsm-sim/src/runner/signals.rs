@@ -185,7 +185,7 @@ fn exit_code(status: i32) -> u8 {
     } else {
         128 + libc::WTERMSIG(status)
     };
-    u8::try_from(code).unwrap_or(u8::MAX)
+    u8::try_from(code).expect("a wait status has 8 bits of code or a signal below 128")
 }
 
 fn send(pid: i32, signal: i32) {

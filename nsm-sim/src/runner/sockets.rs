@@ -407,7 +407,7 @@ impl Supervisor {
         let Some(bytes) = Options::value_bytes(name) else {
             return Answer::Errno(libc::ENOPROTOOPT);
         };
-        if usize::try_from(trap.int(4)).unwrap_or(0) < bytes {
+        if !usize::try_from(trap.int(4)).is_ok_and(|given| given >= bytes) {
             return Answer::Errno(libc::EINVAL);
         }
         let mut value = vec![0; bytes];
@@ -453,7 +453,7 @@ impl Supervisor {
         }
         let value = value.get(..room).unwrap_or(value);
         self.write(trap, trap.word(3), value)?;
-        let len = i32::try_from(value.len()).unwrap_or(0);
+        let len = i32::try_from(value.len()).expect("an option's value has a few bytes");
         self.write(trap, trap.word(4), &len.to_ne_bytes())
     }
 

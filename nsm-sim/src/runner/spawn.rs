@@ -238,7 +238,7 @@ pub(crate) fn spawn(plan: &Plan, signals: &libc::sigset_t) -> Result<(Child, Own
             signals,
         );
     }
-    let pid = i32::try_from(pid).unwrap_or(0);
+    let pid = i32::try_from(pid).expect("the kernel's process ids are below 2^22");
     let pidfd = pidfd_of(pid)?;
     if !wait_until_ready(ready_read.as_raw_fd(), pidfd.as_raw_fd())? {
         reap(pid);
@@ -283,12 +283,8 @@ fn wait_until_ready(ready: RawFd, pidfd: RawFd) -> io::Result<bool> {
 fn pidfd_of(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: plain integers in.
     let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    if pidfd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let pidfd = i32::try_from(pidfd).unwrap_or(-1);
-    // SAFETY: the kernel just gave us this descriptor.
-    Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
+    // SAFETY: the answer of a call that makes a descriptor, and nobody else has it.
+    unsafe { sys::new_descriptor(pidfd) }
 }
 
 /// Collects a child that exits on its own.

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_listening_is_a_reset_connection() {
+    fn a_port_without_a_listener_resets_the_connection() {
         let to = VsockAddr { cid: 16, port: 1 };
         let refused = connect(&world("nobody"), PARENT_CID, to).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionReset);

@@ -31,11 +31,27 @@ fn check(rc: i32) -> io::Result<i32> {
     }
 }
 
+/// The descriptor in the answer of a raw system call that makes one.
+///
+/// # Errors
+/// The system's error, if the call answered one.
+///
+/// # Safety
+/// `answer` is what such a call has just answered; nobody else owns what it made.
+pub(crate) unsafe fn new_descriptor(answer: libc::c_long) -> io::Result<OwnedFd> {
+    if answer < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let fd = i32::try_from(answer).expect("descriptors are ints");
+    // SAFETY: the caller's promise.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// `getsockopt(2)`.
 pub(crate) fn socket_option<T: Plain>(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<T> {
     // SAFETY: zero is a valid `Plain`.
     let mut value: T = unsafe { std::mem::zeroed() };
-    let mut len = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
+    let mut len = size_of::<T>() as libc::socklen_t; // a few bytes
     // SAFETY: `value` is writable for `len` bytes.
     check(unsafe {
         libc::getsockopt(
@@ -130,7 +146,7 @@ fn abstract_address(name: &[u8]) -> io::Result<(libc::sockaddr_un, libc::socklen
         *to = from.cast_signed() as libc::c_char;
     }
     let len = std::mem::offset_of!(libc::sockaddr_un, sun_path) + 1 + name.len();
-    Ok((address, libc::socklen_t::try_from(len).unwrap_or(0)))
+    Ok((address, len as libc::socklen_t)) // within a sockaddr_un, as checked
 }
 
 /// `listen(2)`; the credentials a peer then sees are ours.
@@ -212,11 +228,12 @@ pub(crate) fn poll_for_input(fd: RawFd) -> libc::pollfd {
 
 /// `poll(2)`; an interruption counts as nothing ready.
 pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<usize> {
-    let ms = timeout.map_or(-1, |t| i32::try_from(t.as_millis()).unwrap_or(i32::MAX));
-    let count = libc::nfds_t::try_from(fds.len()).unwrap_or(0);
+    // A wait beyond `poll`'s longest, 24 days, is that one.
+    let ms = timeout.map_or(-1, |t| t.as_millis().min(i32::MAX as u128) as i32);
+    let count = fds.len() as libc::nfds_t;
     // SAFETY: `fds` is a live slice of `count` entries.
     match check(unsafe { libc::poll(fds.as_mut_ptr(), count, ms) }) {
-        Ok(n) => Ok(usize::try_from(n).unwrap_or(0)),
+        Ok(n) => Ok(n.unsigned_abs() as usize), // not negative, as checked
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
         Err(error) => Err(error),
     }

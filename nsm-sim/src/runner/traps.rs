@@ -25,7 +25,7 @@ use super::{
     memory::Pool,
     network::{self, Destination},
     notif::{Notifier, Trap},
-    nsmdev::{Desk, DeviceGone, Pending, Refusal},
+    nsmdev::{DeviceGone, Pending, RequestError, RequestQueue},
     paths::{NSM_BACKING, Shown, VSOCK_BACKING},
     procfd::Callers,
     sockets::Parked,
@@ -98,13 +98,13 @@ pub(crate) struct Supervisor {
     /// Whether destinations beyond loopback are refused here, not by the kernel.
     pub(crate) network_is_trapped: bool,
     /// Where NSM requests go; `None` if the run has no NSM.
-    pub(crate) nsm: Option<Desk>,
+    pub(crate) nsm: Option<RequestQueue>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) callers: Callers,
     pub(crate) sockets: Sockets,
     pub(crate) parked: Vec<Parked>,
     pub(crate) warned: BTreeSet<i32>,
-    /// What the lint has told.
+    /// What the lint has reported.
     pub(crate) findings: BTreeSet<String>,
 }
 
@@ -241,10 +241,11 @@ impl Supervisor {
         at: u64,
         len: i32,
     ) -> Result<Vec<u8>, Answer> {
-        if !(0..=ADDRESS_BYTES_MAX).contains(&len) {
-            return Err(Answer::Errno(libc::EINVAL));
-        }
-        let mut address = vec![0; usize::try_from(len).unwrap_or(0)];
+        let len = usize::try_from(len)
+            .ok()
+            .filter(|len| *len <= ADDRESS_BYTES_MAX)
+            .ok_or(Answer::Errno(libc::EINVAL))?;
+        let mut address = vec![0; len];
         self.read(trap, at, &mut address)?;
         Ok(address)
     }
@@ -297,8 +298,8 @@ impl Supervisor {
                 Ok(()) => Answer::Later,
                 Err(DeviceGone) => Answer::Errno(libc::EIO),
             },
-            Err(Refusal::Errno(errno)) => Answer::Errno(errno),
-            Err(Refusal::Memory(fault)) => self.blame(&trap, fault),
+            Err(RequestError::Errno(errno)) => Answer::Errno(errno),
+            Err(RequestError::Memory(fault)) => self.blame(&trap, fault),
         }
     }
 
@@ -387,7 +388,7 @@ impl Supervisor {
     fn readlink(&mut self, trap: &Trap, dirfd: i32, arg: usize) -> Answer {
         match self.node(trap, dirfd, arg) {
             Err(answer) => answer,
-            Ok(_) => Answer::Errno(libc::EINVAL), // exists and is no link
+            Ok(_) => Answer::Errno(libc::EINVAL), // exists and is not a link
         }
     }
 

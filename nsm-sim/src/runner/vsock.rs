@@ -17,7 +17,7 @@ use super::switchboard::{ANY, VsockAddr};
 /// `sizeof(struct sockaddr_vm)`.
 pub(crate) const ADDRESS_BYTES: usize = 16;
 /// `sizeof(struct sockaddr_storage)`: longer addresses are refused unread.
-pub(crate) const ADDRESS_BYTES_MAX: i32 = 128;
+pub(crate) const ADDRESS_BYTES_MAX: usize = 128;
 /// Loopback within one guest.
 pub(crate) const LOCAL_CID: u32 = 1;
 /// Nothing is bound.
@@ -49,7 +49,7 @@ pub(crate) fn parse_address(bytes: &[u8]) -> Option<VsockAddr> {
 
 /// Writes a `sockaddr_vm`.
 pub(crate) fn address_bytes(address: VsockAddr) -> [u8; ADDRESS_BYTES] {
-    let [f0, f1] = u16::try_from(libc::AF_VSOCK).unwrap_or(0).to_ne_bytes();
+    let [f0, f1] = (libc::AF_VSOCK as libc::sa_family_t).to_ne_bytes();
     let [p0, p1, p2, p3] = address.port.to_ne_bytes();
     let [c0, c1, c2, c3] = address.cid.to_ne_bytes();
     [f0, f1, 0, 0, p0, p1, p2, p3, c0, c1, c2, c3, 0, 0, 0, 0]

@@ -91,7 +91,8 @@ pub(super) fn check_jpeg(
             precision,
         });
     }
-    check_size(description, (rows, columns), components.into(), precision)?;
+    let size = (rows.into(), columns.into());
+    check_size(description, size, components.into(), precision)?;
     // The decoder gives one byte for a sample of up to 8 bits, else two.
     if (precision <= 8) != (description.sample.bytes == 1) {
         return Err(DicomError::CodestreamDiffers);
@@ -105,10 +106,7 @@ pub(super) fn check_jpeg2000(frame: &[u8], description: &Description) -> Result<
     if !header.uniform {
         return Err(DicomError::CodestreamDiffers);
     }
-    let size = (
-        u16::try_from(header.rows).unwrap_or(0),
-        u16::try_from(header.columns).unwrap_or(0),
-    );
+    let size = (header.rows, header.columns);
     check_size(description, size, header.components, header.precision)?;
     if header.tiles > TILES_MAX
         || header.code_block_exponent_min < CODE_BLOCK_EXPONENT_MIN
@@ -121,11 +119,11 @@ pub(super) fn check_jpeg2000(frame: &[u8], description: &Description) -> Result<
 
 fn check_size(
     description: &Description,
-    size: (u16, u16),
+    size: (u32, u32),
     components: u16,
     precision: u8,
 ) -> Result<(), DicomError> {
-    let fits = size == (description.rows, description.columns)
+    let fits = size == (description.rows.into(), description.columns.into())
         && components == description.colour.samples()
         && u16::from(precision) <= 8 * description.sample.bytes;
     if fits {

@@ -28,11 +28,11 @@ pub(super) const CHAINS_MAX: usize = 256;
 /// Shared by all clones of a verifier.
 #[derive(Default)]
 pub(super) struct Chains {
-    known: RwLock<Known>,
+    known: RwLock<KnownChains>,
 }
 
 #[derive(Default)]
-struct Known {
+struct KnownChains {
     chains: BTreeMap<Digest, Arc<Chain>>,
     /// Oldest first: the order in which they are forgotten.
     order: VecDeque<Digest>,
@@ -76,7 +76,7 @@ impl Chains {
     }
 }
 
-impl Known {
+impl KnownChains {
     fn remember(&mut self, digest: Digest, chain: &Arc<Chain>) {
         if self.chains.insert(digest, Arc::clone(chain)).is_some() {
             return;

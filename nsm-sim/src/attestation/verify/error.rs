@@ -70,7 +70,7 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// A root to trust is no X.509 certificate.
+    /// A root to trust is not an X.509 certificate.
     #[error("the root to trust is not a single X.509 certificate")]
     RootUnreadable,
 
@@ -130,7 +130,7 @@ pub enum VerifyError {
     #[error("the document has both pcrs and nitrotpm_pcrs")]
     TwoBanks,
     /// A field has a length or number of elements out of range.
-    #[error("field {field} has {size} {unit}, allowed are {min} to {max}")]
+    #[error("field {field} has {size} {unit}; {min} to {max} are allowed")]
     FieldSize {
         /// The field.
         field: Field,
@@ -155,7 +155,7 @@ pub enum VerifyError {
         /// The index.
         index: u64,
     },
-    /// A PCR value that is no SHA-256, SHA-384 or SHA-512 digest.
+    /// A PCR value that is not a SHA-256, SHA-384 or SHA-512 digest.
     #[error("PCR{index} has {bytes} bytes, not 32, 48 or 64")]
     PcrLength {
         /// The register.
@@ -167,7 +167,7 @@ pub enum VerifyError {
     // Chain.
     /// `cabundle[0]` is none of the pinned roots.
     #[error(
-        "cabundle[0] is no trusted root (its SHA-256 is {})",
+        "cabundle[0] is not a trusted root (its SHA-256 is {})",
         hex::encode(sha256)
     )]
     UnknownRoot {
@@ -193,7 +193,7 @@ pub enum VerifyError {
         place: Place,
     },
     /// A certificate is not valid yet.
-    #[error("{place} is valid from {not_before} on, and it is {now}")]
+    #[error("{place} is valid only from {not_before}, and the time is {now}")]
     NotYetValid {
         /// Which.
         place: Place,
@@ -203,7 +203,7 @@ pub enum VerifyError {
         now: UnixMillis,
     },
     /// A certificate has expired.
-    #[error("{place} expired at {not_after}, and it is {now}")]
+    #[error("{place} expired at {not_after}, and the time is {now}")]
     Expired {
         /// Which.
         place: Place,
@@ -220,7 +220,9 @@ pub enum VerifyError {
     },
     /// A certificate's authority key identifier is not the subject key
     /// identifier above it.
-    #[error("{place} names another key of its issuer than the certificate above it has")]
+    #[error(
+        "the authority key identifier of {place} is not the key identifier of the certificate above it"
+    )]
     KeyIdMismatch {
         /// Which.
         place: Place,
@@ -237,7 +239,7 @@ pub enum VerifyError {
         /// Which.
         place: Place,
     },
-    /// A certificate of `cabundle` is no authority.
+    /// A certificate of `cabundle` is not an authority.
     #[error("{place} is not a certificate authority")]
     NotAnAuthority {
         /// Which.

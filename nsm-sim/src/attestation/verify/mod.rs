@@ -121,7 +121,7 @@ impl Verifier {
     /// Trusts one root certificate.
     ///
     /// # Errors
-    /// [`VerifyError::RootUnreadable`] if `root` is no X.509 certificate.
+    /// [`VerifyError::RootUnreadable`] if `root` is not an X.509 certificate.
     pub fn with_root_der(root: &[u8]) -> Result<Self, VerifyError> {
         Self::trusting(Vec::new()).and_root_der(root)
     }
@@ -145,7 +145,7 @@ impl Verifier {
     /// Trusts one root more.
     ///
     /// # Errors
-    /// [`VerifyError::RootUnreadable`] if `root` is no X.509 certificate.
+    /// [`VerifyError::RootUnreadable`] if `root` is not an X.509 certificate.
     pub fn and_root_der(mut self, root: &[u8]) -> Result<Self, VerifyError> {
         if !chain::is_certificate(root) {
             return Err(VerifyError::RootUnreadable);

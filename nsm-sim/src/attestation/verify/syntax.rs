@@ -120,10 +120,10 @@ pub(super) fn read_payload(
         .ok_or(VerifyError::FieldMissing(Field::ModuleId))?;
     size(
         Field::ModuleId,
-        module_id.len(),
+        module_id.len() as u64,
         "bytes",
         1,
-        MODULE_ID_BYTES_MAX,
+        MODULE_ID_BYTES_MAX as u64,
     )?;
     let digest = fields
         .digest
@@ -148,10 +148,10 @@ pub(super) fn read_payload(
         .ok_or(VerifyError::FieldMissing(Field::Certificate))?;
     size(
         Field::Certificate,
-        certificate.len(),
+        certificate.len() as u64,
         "bytes",
         1,
-        CERTIFICATE_BYTES_MAX,
+        CERTIFICATE_BYTES_MAX as u64,
     )?;
     let cabundle = fields
         .cabundle
@@ -248,10 +248,10 @@ fn read_fields(payload: &[u8], field_bytes_max: usize) -> Result<Fields<'_>, Ver
                 };
                 size(
                     field,
-                    value.map_or(0, <[u8]>::len),
+                    value.map_or(0, <[u8]>::len) as u64,
                     "bytes",
                     0,
-                    field_bytes_max,
+                    field_bytes_max as u64,
                 )?;
                 let slot = match field {
                     Field::PublicKey => &mut fields.public_key,
@@ -269,13 +269,7 @@ fn read_fields(payload: &[u8], field_bytes_max: usize) -> Result<Fields<'_>, Ver
 fn read_pcrs(reader: &mut Reader<'_>, field: Field) -> Result<BTreeMap<u8, Vec<u8>>, VerifyError> {
     let fault = in_part("payload");
     let count = reader.definite_map().map_err(fault)?;
-    size(
-        field,
-        usize::try_from(count).unwrap_or(usize::MAX),
-        "registers",
-        1,
-        32,
-    )?;
+    size(field, count, "registers", 1, 32)?;
     let mut pcrs = BTreeMap::new();
     for _ in 0..count {
         let index = reader.unsigned().map_err(fault)?;
@@ -298,23 +292,16 @@ fn read_pcrs(reader: &mut Reader<'_>, field: Field) -> Result<BTreeMap<u8, Vec<u
 fn read_cabundle(reader: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, VerifyError> {
     let fault = in_part("payload");
     let count = reader.array().map_err(fault)?;
-    let max = usize::try_from(CABUNDLE_MAX).unwrap_or(usize::MAX);
-    size(
-        Field::Cabundle,
-        usize::try_from(count).unwrap_or(usize::MAX),
-        "certificates",
-        1,
-        max,
-    )?;
+    size(Field::Cabundle, count, "certificates", 1, CABUNDLE_MAX)?;
     (0..count)
         .map(|_| {
             let certificate = reader.bytes().map_err(fault)?;
             size(
                 Field::Cabundle,
-                certificate.len(),
+                certificate.len() as u64,
                 "bytes",
                 1,
-                CERTIFICATE_BYTES_MAX,
+                CERTIFICATE_BYTES_MAX as u64,
             )?;
             Ok(certificate.to_vec())
         })
@@ -331,15 +318,14 @@ fn once<T>(field: Field, slot: &mut Option<T>, value: T) -> Result<(), VerifyErr
 
 fn size(
     field: Field,
-    size: usize,
+    size: u64,
     unit: &'static str,
-    min: usize,
-    max: usize,
+    min: u64,
+    max: u64,
 ) -> Result<(), VerifyError> {
     if (min..=max).contains(&size) {
         return Ok(());
     }
-    let [size, min, max] = [size as u64, min as u64, max as u64];
     Err(VerifyError::FieldSize {
         field,
         size,

@@ -182,8 +182,8 @@ pub enum RamdiskError {
         /// Byte of the inflated ramdisk.
         at: u64,
     },
-    /// A header field is no hex number.
-    #[error("a header field at byte {at} is no hex number")]
+    /// A header field is not a hex number.
+    #[error("a header field at byte {at} is not a hex number")]
     NotHex {
         /// Byte of the inflated ramdisk.
         at: u64,
@@ -195,13 +195,13 @@ pub enum RamdiskError {
     #[error("more than {ENTRIES_MAX} entries")]
     TooManyEntries,
     /// A name that is empty, too long, not ended by its only NUL, or not UTF-8.
-    #[error("the name at byte {at} is empty, too long, or no UTF-8 text with one final NUL")]
+    #[error("the name at byte {at} is empty, too long, or not UTF-8 text with one final NUL")]
     Name {
         /// Byte of the inflated ramdisk.
         at: u64,
     },
     /// A link target with the same faults.
-    #[error("the target of the symlink {path:?} is empty, too long, or no UTF-8 text")]
+    #[error("the target of the symlink {path:?} is empty, too long, or not UTF-8 text")]
     Target {
         /// The link.
         path: String,
@@ -215,7 +215,7 @@ pub enum RamdiskError {
         mode: u32,
     },
     /// Content where there can be none.
-    #[error("{path:?} is no regular file and has content")]
+    #[error("{path:?} has content but is not a regular file")]
     Content {
         /// The entry.
         path: String,
@@ -227,7 +227,7 @@ pub enum RamdiskError {
         path: String,
     },
     /// While writing: a hard link to a file that is not in the archive.
-    #[error("the hard link {path:?} points to no file of the archive")]
+    #[error("the hard link {path:?} points to a file that is not in the archive")]
     HardLink {
         /// The link.
         path: String,

@@ -158,11 +158,11 @@ impl<R: BufRead> Archive<R> {
     /// Exactly `count` bytes. Memory grows with what is there, not with what a
     /// header claims.
     fn bytes(&mut self, count: u32) -> Result<Vec<u8>, RamdiskError> {
+        let mut bytes = Vec::with_capacity(count.min(1 << 16) as usize);
         let count = u64::from(count);
         if self.at + count > INFLATED_BYTES_MAX {
             return Err(RamdiskError::TooLarge);
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(count.min(1 << 16)).unwrap_or(0));
         let got = (&mut self.from).take(count).read_to_end(&mut bytes);
         let got = got.map_err(|_| RamdiskError::Gzip)?;
         self.at += got as u64;
@@ -195,7 +195,7 @@ impl<R: BufRead> Archive<R> {
 
     fn align(&mut self) -> Result<(), RamdiskError> {
         let mut padding = [0; 3];
-        let count = usize::try_from(self.at.wrapping_neg() % 4).unwrap_or(0);
+        let count = (self.at.wrapping_neg() % 4) as usize;
         match padding.get_mut(..count) {
             Some(padding) => self.exact(padding),
             None => Ok(()),

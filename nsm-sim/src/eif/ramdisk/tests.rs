@@ -95,7 +95,7 @@ fn a_hard_link_before_its_content_is_resolved() {
 }
 
 #[test]
-fn refuses_what_is_no_archive_and_says_where() {
+fn refuses_bytes_that_are_not_an_archive_and_says_where() {
     let good = write_cpio(&sample()).unwrap();
     assert_eq!(read_cpio(b""), Err(RamdiskError::Truncated { at: 0 }));
     assert_eq!(read_cpio(&[0; 600]), Err(RamdiskError::NoArchive { at: 0 }));

@@ -91,9 +91,7 @@ pub fn write_cpio_gz(entries: &[Entry]) -> Result<Vec<u8>, RamdiskError> {
 
 pub(super) fn push_entry(archive: &mut Vec<u8>, path: &str, content: &[u8], fields: &[u32; 11]) {
     archive.extend_from_slice(b"070701");
-    let name_bytes = u32::try_from(path.len())
-        .unwrap_or(u32::MAX)
-        .saturating_add(1);
+    let name_bytes = u32::try_from(path.len() + 1).expect("a path is below PATH_BYTES_MAX");
     for field in fields.iter().chain(&[name_bytes, 0]) {
         archive.extend_from_slice(format!("{field:08X}").as_bytes());
     }
@@ -139,7 +137,7 @@ impl Inodes {
             holder
                 .into_iter()
                 .map(|holder| {
-                    let inode = u32::try_from(holder + 1).unwrap_or(u32::MAX);
+                    let inode = u32::try_from(holder + 1).expect("at most ENTRIES_MAX entries");
                     (inode, links.get(holder).copied().unwrap_or(1))
                 })
                 .collect(),
