@@ -16,7 +16,7 @@ pub struct WorldSeed([u8; 32]);
 
 /// A text that is neither a 64-bit number nor 64 hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no seed: give a number below 2^64 or 64 hex digits")]
+#[error("`{0}` is not a seed: give a number below 2^64 or 64 hex digits")]
 pub struct SeedError(String);
 
 impl WorldSeed {

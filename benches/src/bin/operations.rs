@@ -57,7 +57,7 @@ fn count() -> Result<bool, String> {
         println!("{:<22} {count:>14}  {}", operation.name, operation.what);
     });
     match counted {
-        // A machine without valgrind is no failure.
+        // A machine without valgrind is not a failure.
         Err(error @ instructions::CountError::NoValgrind(_)) => println!("{error}"),
         counted => counted.map_err(|error| error.to_string())?,
     }

@@ -24,7 +24,7 @@ const MANY: usize = 1_000_000;
 /// Keys that requests go to; ten times what the processor's caches hold.
 const NAMED_MAX: usize = 200_000;
 const FILLING: usize = 16;
-/// Calls in a filled audit log, so that it is no part of what keys take.
+/// Calls in a filled audit log, so that it is not a part of what keys take.
 const WARM_UP: usize = 20_000;
 
 const ROUNDS: usize = 9;

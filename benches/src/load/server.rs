@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_does_not_say_where_it_listens_is_no_server() {
+    fn a_program_that_does_not_print_its_address_is_an_error() {
         let error = Server::start(Command::new("echo").arg("hello")).unwrap_err();
         assert!(matches!(error, ServerError::NoAddress { .. }), "{error}");
     }

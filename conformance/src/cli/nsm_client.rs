@@ -24,7 +24,7 @@ impl NsmClient {
     /// Runs until the input ends.
     ///
     /// # Errors
-    /// If `/dev/nsm` does not open or a line is no request.
+    /// If `/dev/nsm` does not open or a line is not a request.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let nsm = driver::nsm_init();
         ensure!(

@@ -167,7 +167,7 @@ impl Cloud {
     /// A KMS client of `role`, TLS to the mock under KMS's real host name.
     ///
     /// # Errors
-    /// If the mock's certificate authority is no certificate.
+    /// If the mock's certificate authority is not a certificate.
     pub fn kms(&self, role: Role) -> anyhow::Result<aws_sdk_kms::Client> {
         self.kms_as(self.credentials(role))
     }
@@ -175,7 +175,7 @@ impl Cloud {
     /// A KMS client of the account's administrator.
     ///
     /// # Errors
-    /// If the mock's certificate authority is no certificate.
+    /// If the mock's certificate authority is not a certificate.
     pub fn kms_admin(&self) -> anyhow::Result<aws_sdk_kms::Client> {
         self.kms_as(administrator())
     }

@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_event_is_told_from_any_other_line() {
+    fn a_step_event_is_recognised_among_other_lines() {
         let step = r#"{"level":"INFO","target":"step","name":"inference","ms":0.7,"job":"j"}"#;
         assert_eq!(
             Event::parse(step),

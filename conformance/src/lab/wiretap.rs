@@ -247,7 +247,7 @@ fn needles(secret: &[u8]) -> impl Iterator<Item = Needle> {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let pieces = secret.chunks_exact(PIECE_BYTES).enumerate();
     pieces
-        .filter(|(_, piece)| is_telling(piece))
+        .filter(|(_, piece)| reveals_content(piece))
         .flat_map(|(index, piece)| {
             let mut forms = vec![
                 ("plain", piece.to_vec()),
@@ -269,7 +269,7 @@ fn needles(secret: &[u8]) -> impl Iterator<Item = Needle> {
 }
 
 /// A run of one byte (padding, black border) proves nothing when found.
-fn is_telling(piece: &[u8]) -> bool {
+fn reveals_content(piece: &[u8]) -> bool {
     let distinct: HashSet<u8> = piece.iter().copied().collect();
     distinct.len() > 8
 }

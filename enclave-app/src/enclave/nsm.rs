@@ -164,7 +164,7 @@ pub enum NsmError {
         code: NsmErrorCode,
     },
     /// The module answered another request than the one made.
-    #[error("the security module answered another request")]
+    #[error("the security module's answer does not belong to this request")]
     OtherRequest,
     /// The document cannot be read.
     #[error("the security module's document is malformed")]
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_document() {
+    fn refuses_bytes_that_are_not_a_document() {
         for bytes in [vec![], vec![0x84], b"text".to_vec(), vec![0xff; 0x3001]] {
             assert_eq!(attest(bytes, None), Err(NsmError::MalformedDocument));
         }

@@ -271,7 +271,7 @@ pub enum JobError {
         /// Why.
         source: KmsError,
     },
-    /// The plaintext is no usable image.
+    /// The plaintext is not a usable image.
     #[error(transparent)]
     Image(#[from] DecodeError),
     /// The model did not run.
@@ -281,7 +281,7 @@ pub enum JobError {
     #[error("receipt: {0}")]
     Attestation(NsmError),
     /// The work was cut short by a panic or the end of the process.
-    #[error("the enclave failed within the job")]
+    #[error("the enclave failed during the job")]
     Interrupted,
 }
 
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_key_or_a_tag_is_not_told_apart() {
+    fn a_wrong_key_and_a_wrong_tag_are_the_same_error() {
         let refused = |error| open_error(error).to_string();
         assert_eq!(
             refused(EnvelopeError::Commitment),

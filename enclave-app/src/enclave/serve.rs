@@ -128,7 +128,7 @@ pub async fn serve<L: Listener, J: RunJob>(
                 }
                 Err(error) => {
                     // Out of descriptors, or a connection that died in the queue.
-                    tracing::warn!(target: "serve", %error, "no connection accepted");
+                    tracing::warn!(target: "serve", %error, "a connection could not be accepted");
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -174,7 +174,7 @@ where
         }
     };
     if let Err(error) = written {
-        tracing::warn!(target: "serve", %error, "the reply was not taken");
+        tracing::warn!(target: "serve", %error, "the reply could not be delivered");
     }
     let _ = timeout(limits.request_timeout, stream.shutdown()).await;
 }
@@ -187,7 +187,7 @@ async fn run_bounded<J: RunJob>(jobs: Arc<J>, request: JobRequest, limit: Durati
         Ok(Some(Ok(reply))) => reply,
         Ok(_) => refused(
             RefusalCode::Internal,
-            "the enclave failed within the job".into(),
+            "the enclave failed during the job".into(),
         ),
         Err(_) => refused(
             RefusalCode::Timeout,
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refuses_what_is_no_request() {
+    async fn refuses_bytes_that_are_not_a_request() {
         let reply = answer(b"\xa0", LIMITS).await;
         assert_eq!(code(&reply), Some(RefusalCode::MalformedRequest));
     }

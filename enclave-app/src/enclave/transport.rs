@@ -130,7 +130,7 @@ impl<D: Dial> Transport<D> {
 #[non_exhaustive]
 pub enum TransportError {
     /// Nobody listens there, or the bridge hung up.
-    #[error("no connection to the bridge")]
+    #[error("the bridge cannot be reached")]
     Dial(#[source] io::Error),
     /// The other end cannot prove that it is the host.
     #[error("the other end is not {host}: {cause}")]
@@ -148,7 +148,7 @@ pub enum TransportError {
         /// Why.
         source: io::Error,
     },
-    /// The connection broke or was no HTTP.
+    /// The connection broke or was not HTTP.
     #[error("the connection to KMS broke off")]
     Http(#[source] hyper::Error),
     /// More bytes than any KMS answer has.
@@ -160,7 +160,7 @@ pub enum TransportError {
     /// The SDK wants to talk to somebody else.
     #[error("the request is not for the configured host")]
     OtherHost,
-    /// The SDK's request is no HTTP, or of unknown length.
+    /// The SDK's request is not HTTP, or of unknown length.
     #[error("the request cannot be sent")]
     Request,
 }

@@ -73,7 +73,7 @@ pub enum ManifestError {
     WrongContentType,
     /// The key id names nobody whom the enclave trusts.
     #[error(
-        "the manifest is signed by nobody whom this enclave knows (key id {})",
+        "the manifest is not signed by a submitter in this enclave's configuration (key id {})",
         hex::encode(key_id)
     )]
     UnknownSubmitter {
@@ -253,7 +253,7 @@ fn name_bounded(field: &'static str, text: &str, inner_spaces: bool) -> Result<(
     if !text.chars().all(allowed) || text.trim() != text {
         return Err(ManifestError::BadField {
             field,
-            problem: "holds more than visible ASCII characters without quotes and backslashes",
+            problem: "has a character other than visible ASCII, or a quote or backslash",
         });
     }
     Ok(())
@@ -272,7 +272,7 @@ fn bucket_bounded(bucket: &str) -> Result<(), ManifestError> {
     } else {
         Err(ManifestError::BadField {
             field: "bucket",
-            problem: "is no S3 bucket name",
+            problem: "is not an S3 bucket name",
         })
     }
 }

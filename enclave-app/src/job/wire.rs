@@ -143,7 +143,7 @@ pub enum RefusalCode {
     /// The object is not in an accepted encrypted form, its encryption context
     /// is not this job's, or it does not open.
     Object,
-    /// The plaintext is no image that the enclave reads.
+    /// The plaintext is not an image that the enclave reads.
     Image,
     /// The model could not run on the image.
     Model,
@@ -344,7 +344,7 @@ fn decode<T: for<'de> Deserialize<'de>>(
         message,
         detail: match error {
             ciborium::de::Error::Io(_) => "it ends too early".to_owned(),
-            ciborium::de::Error::Syntax(at) => format!("no CBOR at byte {at}"),
+            ciborium::de::Error::Syntax(at) => format!("not CBOR at byte {at}"),
             ciborium::de::Error::Semantic(_, said) => said,
             ciborium::de::Error::RecursionLimitExceeded => "it is nested too deeply".to_owned(),
         },

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_file_that_is_no_model() {
+    fn refuses_a_file_that_is_not_a_model() {
         let digest = Sha256::digest(b"not a model").into();
         assert!(matches!(
             Model::load(b"not a model", &digest),

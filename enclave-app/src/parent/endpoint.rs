@@ -31,7 +31,7 @@ impl Endpoint {
             text: text.to_owned(),
             why,
         };
-        let url = Url::parse(text).map_err(|_| wrong("it is no URL"))?;
+        let url = Url::parse(text).map_err(|_| wrong("it is not a URL"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong("it is neither http nor https"));
         }
@@ -75,7 +75,7 @@ impl Endpoint {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if !bucket.chars().all(plain) {
             return Err(wrong(
-                "the bucket's name holds other characters than a bucket may have",
+                "the bucket's name has characters that a bucket's name may not have",
             ));
         }
         let suffix = if region.starts_with("cn-") {
@@ -98,9 +98,9 @@ impl Endpoint {
             ),
         };
         let url = Url::parse(&format!("{base}{path}"))
-            .map_err(|_| wrong("bucket and Region make no host name"))?;
+            .map_err(|_| wrong("bucket and Region do not form a host name"))?;
         if url.path() != format!("/{path}") || url.query().is_some() {
-            return Err(wrong("the path contains . or .. as a step"));
+            return Err(wrong("the path has . or .. as a segment"));
         }
         Ok(url)
     }

@@ -216,7 +216,7 @@ where
     }
     open.tasks.abort_all();
     for job in std::mem::take(&mut open.jobs).into_values() {
-        let message = "the parent was told to stop before the job's end".to_owned();
+        let message = "the parent was stopped before the job ended".to_owned();
         let report = Report::failed("interrupted", message, Some(job.result_key));
         tell(&mut output, &report, &mut tally).await?;
     }
@@ -259,7 +259,7 @@ fn accept(line: Line, open: &Open) -> Option<Result<Job, Report>> {
         }
     };
     if open.claims(&job) {
-        let message = "another job in hand writes to the same keys".to_owned();
+        let message = "another job in progress writes to the same keys".to_owned();
         return Some(Err(Report::failed(
             "result_key_in_use",
             message,

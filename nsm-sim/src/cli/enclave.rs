@@ -131,11 +131,11 @@ fn clock(text: &str) -> anyhow::Result<SettableClock> {
     }
     let at = OffsetDateTime::parse(text, &Rfc3339).with_context(|| {
         format!(
-            "`{text}` is no clock: give `system`, a time such as 2026-01-31T12:00:00Z, +60 or -60"
+            "`{text}` is not a clock setting: give `system`, a time such as 2026-01-31T12:00:00Z, +60 or -60"
         )
     })?;
     let millis = u64::try_from(at.unix_timestamp_nanos() / 1_000_000)
-        .with_context(|| format!("the clock cannot stand before 1970: {text}"))?;
+        .with_context(|| format!("`{text}` is before 1970; the clock cannot be set there"))?;
     Ok(SettableClock::frozen(UnixMillis(millis)))
 }
 
@@ -146,7 +146,7 @@ fn instance_id(given: Option<&str>) -> anyhow::Result<String> {
         .bytes()
         .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if digits.len() != 17 || !hex {
-        bail!("`{id}` is no instance id: `i-` and 17 lower-case hex digits");
+        bail!("`{id}` is not an instance id: give `i-` and 17 lower-case hex digits");
     }
     Ok(id.to_owned())
 }
@@ -214,11 +214,11 @@ pub(super) struct Unpacked {
 /// Measures the image in `file` and, if asked, unpacks its application.
 ///
 /// # Errors
-/// If the file is no image or its application cannot be unpacked.
+/// If the file is not an image or its application cannot be unpacked.
 pub(super) fn image(file: &Path, start: bool) -> anyhow::Result<(Measurements, Option<Unpacked>)> {
     let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     let eif =
-        Eif::read(&bytes).with_context(|| format!("{} is no enclave image", file.display()))?;
+        Eif::read(&bytes).with_context(|| format!("{} is not an enclave image", file.display()))?;
     let measurements = eif.measurements();
     if !start {
         return Ok((measurements, None));
@@ -229,7 +229,9 @@ pub(super) fn image(file: &Path, start: bool) -> anyhow::Result<(Measurements, O
     let folder = tempfile::Builder::new()
         .prefix("nsm-sim-")
         .tempdir()
-        .context("a folder for the application; set TMPDIR to one that can be written")?;
+        .context(
+            "no folder can be made for the application; set TMPDIR to one that can be written",
+        )?;
     // A folder within, so that the image's root may be open to all its users
     // while the folder around it is ours alone.
     let root = folder.path().join("rootfs");

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use nsm_sim::attestation::variance::Variance;
 
-/// A profile longer than this is none.
+/// A longer file is not read as a profile.
 const PROFILE_BYTES_MAX: u64 = 64 << 10;
 
 /// The lines a profile may have; all are optional.
@@ -73,7 +73,7 @@ impl EnclaveProfile {
             .len();
         ensure!(
             size <= PROFILE_BYTES_MAX,
-            "{} is no profile: it has {size} bytes, more than {PROFILE_BYTES_MAX}",
+            "the profile {} has {size} bytes; at most {PROFILE_BYTES_MAX} are read",
             file.display()
         );
         let text = fs::read_to_string(file)
@@ -94,7 +94,7 @@ impl EnclaveProfile {
         let explicit = [&profile.pcr0, &profile.pcr1, &profile.pcr2].map(Option::is_some);
         ensure!(
             explicit == [true; 3] || explicit == [false; 3],
-            "pcr0, pcr1 and pcr2 go together"
+            "pcr0, pcr1 and pcr2 must be given together"
         );
         ensure!(
             profile.eif.is_none() || explicit == [false; 3],
@@ -118,7 +118,7 @@ impl EnclaveProfile {
     /// The variance, if one is given.
     ///
     /// # Errors
-    /// If it is none of the three.
+    /// If it is not one of the three.
     pub(super) fn variance(&self) -> anyhow::Result<Option<Variance>> {
         Ok(self.variance.as_deref().map(str::parse).transpose()?)
     }
@@ -139,7 +139,7 @@ pub(super) fn region(text: &str) -> anyhow::Result<&str> {
     if named && numbered && text.len() <= 32 {
         Ok(text)
     } else {
-        bail!("`{text}` is no Region: they look like us-east-1")
+        bail!("`{text}` is not a Region: give one such as us-east-1")
     }
 }
 
@@ -151,20 +151,20 @@ pub(super) fn region(text: &str) -> anyhow::Result<&str> {
 pub(super) fn role_arn(text: &str) -> anyhow::Result<&str> {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let &[arn, partition, service, region, account, resource] = parts.as_slice() else {
-        bail!("`{text}` is no role ARN: arn:aws:iam::123456789012:role/NAME");
+        bail!("`{text}` is not a role ARN: give arn:aws:iam::123456789012:role/NAME");
     };
     if service == "sts" {
         bail!(
-            "`{text}` names a session: PCR3 measures its role, arn:aws:iam::{account}:role/PATH/NAME"
+            "`{text}` is a session, and PCR3 measures its role: give arn:aws:iam::{account}:role/PATH/NAME"
         );
     }
     ensure!(
         arn == "arn" && partition.starts_with("aws") && service == "iam" && region.is_empty(),
-        "`{text}` is no role ARN: arn:aws:iam::123456789012:role/NAME"
+        "`{text}` is not a role ARN: give arn:aws:iam::123456789012:role/NAME"
     );
     ensure!(
         account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit()),
-        "`{text}`: an account has twelve digits, not `{account}`"
+        "the account `{account}` in `{text}` must have twelve digits"
     );
     let name = resource.strip_prefix("role/").unwrap_or_default();
     let spelled = name
@@ -172,7 +172,7 @@ pub(super) fn role_arn(text: &str) -> anyhow::Result<&str> {
         .all(|byte| byte.is_ascii_alphanumeric() || b"+=,.@_-/".contains(&byte));
     ensure!(
         !name.is_empty() && !name.ends_with('/') && spelled,
-        "`{text}`: `{resource}` is no role, as in role/PATH/NAME"
+        "`{resource}` in `{text}` is not a role: give role/PATH/NAME"
     );
     Ok(text)
 }
@@ -220,7 +220,7 @@ mod tests {
             ("seed = -1", "seed"),
             ("memory_mib = 0", "memory_mib"),
             ("cpu_count = 0", "cpu_count"),
-            ("pcr0 = \"00\"", "go together"),
+            ("pcr0 = \"00\"", "given together"),
             (&format!("{pcrs}eif = \"a\""), "both measure"),
             (
                 "pcr8 = \"0\"\nsigning_certificate = \"a\"",
@@ -271,14 +271,14 @@ mod tests {
             assert_eq!(role_arn(text).unwrap(), text);
         }
         for (text, says) in [
-            ("Webserver", "no role ARN"),
+            ("Webserver", "not a role ARN"),
             ("arn:aws:iam::123:role/R", "twelve digits"),
-            ("arn:aws:iam::123456789012:user/U", "no role"),
-            ("arn:aws:iam::123456789012:role/", "no role"),
-            ("arn:aws:iam::123456789012:role/a b", "no role"),
+            ("arn:aws:iam::123456789012:user/U", "not a role"),
+            ("arn:aws:iam::123456789012:role/", "not a role"),
+            ("arn:aws:iam::123456789012:role/a b", "not a role"),
             (
                 "arn:aws:sts::123456789012:assumed-role/R/i-0",
-                "names a session",
+                "is a session",
             ),
         ] {
             let error = role_arn(text).unwrap_err().to_string();

@@ -221,7 +221,7 @@ fn text_report(
         // Writing to a String does not fail.
         let _ = writeln!(
             out,
-            "refused (pcr-mismatch): PCR{index} is {found}, required is {}",
+            "refused (pcr-mismatch): PCR{index} is {found}, but {} is required",
             hex::encode(value)
         );
     }

@@ -118,7 +118,7 @@ impl Prepared {
 pub enum Refusal {
     /// The request is longer than [`REQUEST_BYTES_MAX`]; the driver would have
     /// answered EMSGSIZE. On the wire: `InputTooLarge`.
-    #[error("the request has {bytes} bytes, the device takes {REQUEST_BYTES_MAX}")]
+    #[error("the request has {bytes} bytes; the device takes at most {REQUEST_BYTES_MAX}")]
     RequestTooLarge {
         /// Length of the request.
         bytes: usize,

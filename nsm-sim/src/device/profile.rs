@@ -33,7 +33,7 @@ impl Measurements {
         extended(&[0; 48], &Sha384::digest(content))
     }
 
-    /// Measurements of something that is no enclave image, such as a test's
+    /// Measurements of something that is not an enclave image, such as a test's
     /// binary: all of it in PCR0 and PCR1, an empty application in PCR2, as for
     /// an image with a single ramdisk.
     #[must_use]

@@ -40,7 +40,7 @@ pub(crate) struct AttestationFields<'a> {
     pub(crate) public_key: Option<Cow<'a, [u8]>>,
 }
 
-/// Why a request is no command. Never on the wire: the device answers
+/// Why a request is not a command. Never on the wire: the device answers
 /// `InvalidOperation` whatever the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -52,7 +52,7 @@ pub enum DecodeFault {
     #[error("bytes follow the request's item")]
     TrailingBytes,
     /// A reserved code, or a break where no indefinite item is open.
-    #[error("byte 0x{0:02x} starts no CBOR item")]
+    #[error("byte 0x{0:02x} does not start a CBOR item")]
     ReservedCode(u8),
     /// A text string that is not UTF-8.
     #[error("a text string is not UTF-8")]

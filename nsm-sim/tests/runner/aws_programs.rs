@@ -23,7 +23,7 @@ const SEED: u64 = 90;
 
 /// Not a test of its own: when told so, this process is the client.
 #[test]
-fn asks_as_told() {
+fn asks_what_its_environment_says() {
     if env::var_os(ASKED).is_none() {
         return;
     }
@@ -108,7 +108,7 @@ fn ninety_threads_attest_and_extend_locked_registers() {
             &SEED.to_string(),
         ])
         .arg(&client)
-        .args(["--exact", "aws_programs::asks_as_told", "--nocapture"])
+        .args(["--exact", "aws_programs::asks_what_its_environment_says", "--nocapture"])
         .env(ASKED, "yes");
         let output = run.output().unwrap();
         let count = u32::from(THREADS) * u32::from(ROUNDS) * u32::from(ATTESTATIONS);

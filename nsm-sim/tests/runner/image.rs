@@ -175,7 +175,7 @@ fn where_namespaces_are_forbidden_the_image_runs_beside_its_root_or_not_at_all()
         let output = denied(&[]);
         assert_eq!(output.status.code(), Some(127), "{}", said(&output));
         assert!(
-            said(&output).contains("running beside the image's root"),
+            said(&output).contains("with this machine's root file system"),
             "{}",
             said(&output)
         );

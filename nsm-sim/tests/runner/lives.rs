@@ -174,7 +174,7 @@ fn a_program_starts_with_the_descriptors_and_signals_it_would_have_without_us() 
     let stage = Stage::new("descriptors");
     for user in users() {
         // Compared with a start without us: what the tests' own parent left open
-        // or ignored is no fault of ours.
+        // or ignored is not a fault of ours.
         for script in [
             "ls /proc/$$/fd",
             "grep -E '^Sig(Blk|Ign)' /proc/self/status",

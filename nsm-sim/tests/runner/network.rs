@@ -154,7 +154,7 @@ fn the_program_stays_the_user_that_started_it() {
 }
 
 #[test]
-fn an_enclaves_program_listens_on_low_ports_whoever_runs_it() {
+fn an_enclaves_program_listens_on_low_ports_for_every_user() {
     let stage = Stage::new("low");
     let Some(python) = python() else { return };
     let script = "import socket; socket.socket().bind(('127.0.0.1', 80)); print('bound')";

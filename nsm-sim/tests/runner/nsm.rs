@@ -3,7 +3,7 @@
 //! request itself.
 //!
 //! The device lives in this test program only: a test starts the program again
-//! as a supervisor (the `supervises_as_told` test, told by the environment).
+//! as a supervisor (the `supervises_what_its_environment_says` test, told by the environment).
 
 use std::{
     ffi::OsString,
@@ -90,7 +90,7 @@ fn description() -> Response {
 /// Not a test of its own: when told so, this process is a client built on AWS's
 /// own crate, a dynamic Rust program.
 #[test]
-fn asks_as_told() {
+fn asks_what_its_environment_says() {
     if std::env::var_os(ASKED).is_none() {
         return;
     }
@@ -139,7 +139,7 @@ fn awss_own_crate_is_served() {
         let command = [
             client.as_str(),
             "--exact",
-            "nsm::asks_as_told",
+            "nsm::asks_what_its_environment_says",
             "--nocapture",
         ];
         let said = succeeds(supervised(&stage, user, &command).env(ASKED, "yes"));
@@ -149,7 +149,7 @@ fn awss_own_crate_is_served() {
 
 /// Not a test of its own: when told so, this process is the supervisor.
 #[test]
-fn supervises_as_told() {
+fn supervises_what_its_environment_says() {
     let Some(command) = std::env::var_os(TOLD) else {
         return;
     };
@@ -174,7 +174,7 @@ fn supervised(stage: &Stage, user: User, command: &[&str]) -> Command {
     let mut supervisor = stage.command(user, &program);
     supervisor.args([
         "--exact",
-        "nsm::supervises_as_told",
+        "nsm::supervises_what_its_environment_says",
         "--nocapture",
         "--test-threads=1",
     ]);

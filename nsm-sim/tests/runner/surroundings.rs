@@ -60,7 +60,7 @@ fn a_profile_without_af_vsock_is_named_and_no_vsock_lifts_it() {
 }
 
 #[test]
-fn a_profile_without_process_vm_readv_is_no_obstacle() {
+fn a_profile_without_process_vm_readv_is_not_an_obstacle() {
     let stage = Stage::new("memory");
     stage.compile("outer_profile");
     for user in users() {

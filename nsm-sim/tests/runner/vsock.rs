@@ -103,7 +103,7 @@ fn an_enclave_calls_its_parent_and_every_byte_arrives() {
 }
 
 #[test]
-fn nobody_listening_is_a_reset_and_so_is_a_listener_of_another_world_or_cid() {
+fn no_listener_is_a_reset_and_so_is_a_listener_of_another_world_or_cid() {
     let stage = Stage::new("isolated");
     stage.compile("vsock_talk");
     for user in users() {
@@ -150,7 +150,7 @@ fn nobody_listening_is_a_reset_and_so_is_a_listener_of_another_world_or_cid() {
 }
 
 #[test]
-fn a_listener_of_another_user_is_nobody_listening() {
+fn a_listener_of_another_user_counts_as_none() {
     let stage = Stage::new("stranger");
     stage.compile("vsock_talk");
     let world: World = stage.world().parse().unwrap();

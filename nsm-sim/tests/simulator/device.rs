@@ -48,7 +48,7 @@ fn extend(nsm: &Nsm, index: u16, data: &[u8]) -> Response {
     })
 }
 
-/// The error's name, or the whole reply if it is no error.
+/// The error's name, or the whole reply if it is not an error.
 fn error(response: Response) -> String {
     match response {
         Response::Error(code) => format!("{code:?}"),
@@ -193,7 +193,7 @@ fn a_refusal_carries_its_cause_for_the_log() {
 }
 
 #[test]
-fn describe_nsm_tells_version_digest_and_locked_registers() {
+fn describe_nsm_answers_version_digest_and_locked_registers() {
     let nsm = nsm();
     let Response::DescribeNSM {
         version_major,

@@ -147,15 +147,15 @@ impl Parts {
             return Err(not_cose("it lacks tag 18"));
         };
         let Value::Array(items) = *inner else {
-            return Err(not_cose("it is no array"));
+            return Err(not_cose("it is not an array"));
         };
         let Ok([protected, unprotected, payload, signature]) = <[Value; 4]>::try_from(items) else {
-            return Err(not_cose("it has not four parts"));
+            return Err(not_cose("it does not have four parts"));
         };
         let (Value::Bytes(protected), Value::Bytes(payload), Value::Bytes(signature)) =
             (protected, payload, signature)
         else {
-            return Err(not_cose("a part is no byte string"));
+            return Err(not_cose("a part is not a byte string"));
         };
         if !matches!(&unprotected, Value::Map(entries) if entries.is_empty()) {
             return Err(not_cose("its unprotected header is not empty"));
@@ -183,7 +183,7 @@ impl Parts {
         }
         let header =
             HeaderMap::from_bytes(&self.protected).map_err(|_| ManifestError::NotCose {
-                what: "its protected header is no map",
+                what: "its protected header is not a map",
             })?;
         match header.get(&CborValue::from(1)) {
             Some(algorithm) if *algorithm == CborValue::from(ES384) => {}

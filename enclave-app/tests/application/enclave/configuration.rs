@@ -155,7 +155,7 @@ fn pins_full_key_arns_of_its_own_region() {
 }
 
 #[test]
-fn refuses_hosts_that_are_no_dns_names() {
+fn refuses_hosts_that_are_not_dns_names() {
     for host in [
         "",
         "127.0.0.1",

@@ -74,7 +74,7 @@ async fn fault(reply: impl Fn(&Received) -> Value + Send + Sync + 'static) -> An
 }
 
 #[tokio::test]
-async fn opens_an_honest_answer_however_it_says_that_there_is_no_plaintext() {
+async fn opens_an_honest_answer_in_either_form_of_an_absent_plaintext() {
     for plaintext in [None, Some(Value::Null), Some(json!(""))] {
         let (outcome, _) = against(move |request| {
             let mut body = honest(request);
@@ -308,7 +308,7 @@ async fn a_refusal_by_kms_is_final_and_keeps_its_words() {
 }
 
 #[tokio::test]
-async fn refuses_answers_that_are_no_answers() {
+async fn refuses_malformed_answers() {
     let (outcome, _) = against(|_| (200, b"<html>".to_vec())).await;
     let Err(error) = outcome else {
         panic!("accepted")

@@ -134,7 +134,7 @@ async fn a_silent_connection_is_cut_off_on_both_sides() {
 }
 
 #[tokio::test]
-async fn a_bridge_told_to_stop_lets_a_conversation_end_and_takes_no_new_one() {
+async fn a_stopping_bridge_lets_a_connection_end_and_accepts_no_new_one() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let limits = BridgeLimits {
         grace: Duration::from_secs(60),
@@ -158,7 +158,7 @@ async fn a_bridge_told_to_stop_lets_a_conversation_end_and_takes_no_new_one() {
 }
 
 #[tokio::test]
-async fn a_bridge_told_to_stop_ends_within_its_grace() {
+async fn a_stopping_bridge_ends_within_its_grace_period() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let limits = BridgeLimits {
         grace: Duration::from_millis(10),

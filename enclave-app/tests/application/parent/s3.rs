@@ -78,7 +78,7 @@ async fn every_request_is_signed_over_all_that_matters() {
 }
 
 #[tokio::test]
-async fn an_error_is_told_in_s3s_words() {
+async fn an_error_has_the_code_and_message_of_s3() {
     let s3 = S3Double::start().await;
     let client = client_of(&s3.url(), None);
     let error = client.get("images", "missing", 100).await.unwrap_err();

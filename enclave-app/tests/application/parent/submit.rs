@@ -754,7 +754,7 @@ async fn two_jobs_at_once_never_write_the_same_result() {
 }
 
 #[tokio::test]
-async fn a_queue_told_to_stop_reports_the_jobs_that_it_cut_off() {
+async fn a_stopping_queue_reports_the_jobs_that_it_cut_off() {
     let store = memory_with(&["a"]);
     let (entered, entering) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let enter = Arc::clone(&entered);
