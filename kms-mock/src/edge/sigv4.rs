@@ -327,10 +327,10 @@ pub(crate) fn uri_decode(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let digit = |i: usize| bytes.get(i).and_then(|b| char::from(*b).to_digit(16));
+        let digit = |i: usize| bytes.get(i).copied().and_then(hex_digit);
         match (byte, digit(at + 1), digit(at + 2)) {
             (b'%', Some(high), Some(low)) => {
-                out.push(u8::try_from(high * 16 + low).unwrap_or_default());
+                out.push(high << 4 | low);
                 at += 3;
             }
             _ => {
@@ -340,6 +340,16 @@ pub(crate) fn uri_decode(text: &str) -> Vec<u8> {
         }
     }
     out
+}
+
+/// The value of `0` to `9`, `a` to `f` or `A` to `F`.
+const fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
 }
 
 fn claim_from_header<'a>(value: &'a str, headers: &'a HeaderMap) -> Result<Claim<'a>, ClaimError> {
