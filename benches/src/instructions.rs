@@ -25,7 +25,7 @@ pub enum CountError {
         "no instructions are counted: `valgrind` does not start ({0}); Debian has it in the package valgrind"
     )]
     NoValgrind(#[source] io::Error),
-    /// Valgrind ran and told no total; its own words follow.
+    /// Valgrind ran and printed no total; its own output follows.
     #[error("valgrind counted nothing: {0}")]
     NoTotal(String),
 }

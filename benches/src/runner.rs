@@ -33,7 +33,7 @@ pub enum RunError {
     #[error("/dev/nsm does not open: run me under `nsm-sim run`")]
     NoDevice,
     /// The client knows no such request.
-    #[error("no request is called `{0}`")]
+    #[error("`{0}` is not a request")]
     NoSuchRequest(String),
     /// The NSM answered with an error.
     #[error("the NSM answered {0}")]

@@ -71,7 +71,7 @@ fn one_object(text: &str) -> anyhow::Result<()> {
             '}' | ']' => {
                 depth = depth
                     .checked_sub(1)
-                    .context("the output closes what it never opened")?;
+                    .context("the output closes a bracket that it did not open")?;
                 ensure!(depth > 0 || rest.is_empty(), "something follows the object");
             }
             '"' => {

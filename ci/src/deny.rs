@@ -46,7 +46,7 @@ pub(crate) const STEP: Step = Step {
         let fetched = run.succeeds(&mut fetch)?;
         ensure!(
             fetched || local.is_none(),
-            "DRYDOCK_ADVISORY_DB is no git checkout of the advisory database (branch main)"
+            "DRYDOCK_ADVISORY_DB is not a git checkout of the advisory database (branch main)"
         );
         let checks: &[&str] = if fetched {
             &["advisories", "bans", "licenses", "sources"]

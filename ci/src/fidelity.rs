@@ -101,10 +101,12 @@ fn document(root: &Path) -> anyhow::Result<String> {
         )?;
         for row in &area.rows {
             known(&data, &row.evidence)?;
-            let (file, function) = row
-                .test
-                .split_once("::")
-                .with_context(|| format!("{DATA}: `{}` is no file.rs::function", row.test))?;
+            let (file, function) = row.test.split_once("::").with_context(|| {
+                format!(
+                    "{DATA}: `{}` is not of the form file.rs::function",
+                    row.test
+                )
+            })?;
             let source = fs::read_to_string(root.join(file)).with_context(|| file.to_owned())?;
             ensure!(
                 is_test(&source, function),
@@ -148,7 +150,7 @@ fn known(data: &Data, class: &str) -> anyhow::Result<()> {
     if data.evidence.contains_key(class) {
         return Ok(());
     }
-    bail!("{DATA}: `{class}` is no class of evidence")
+    bail!("{DATA}: `{class}` is not a class of evidence")
 }
 
 /// The class of a citation: its own, or that of the longest beginning.

@@ -66,7 +66,7 @@ impl Selection {
         if let Some(unknown) = self.only.iter().chain(&self.skip).find(|name| !known(name)) {
             let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
             bail!(
-                "there is no step `{unknown}`; there are {}",
+                "`{unknown}` is not a step; the steps are {}",
                 names.join(", ")
             );
         }
@@ -209,7 +209,7 @@ impl<'a> Run<'a> {
         file.read_to_end(&mut bytes)?;
         self.log.write_all(&bytes)?;
         ensure!(status.success(), "`{}` ended with {status}", words(command));
-        String::from_utf8(bytes).with_context(|| format!("{} is no text", path.display()))
+        String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8 text", path.display()))
     }
 
     /// Runs a program to its end or to the step's, with its errors in the log.

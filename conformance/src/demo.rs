@@ -170,7 +170,7 @@ async fn analyse(lab: &Lab, parent: &mut Parent, uploaded: &Uploaded) -> anyhow:
     let outcome = parent.submit(&uploaded.objects).await?;
     if outcome.status != JobStatus::Done {
         bail!(
-            "job `{}` was not done: {}",
+            "job `{}` failed: {}",
             uploaded.objects.job,
             describe(&outcome)
         );

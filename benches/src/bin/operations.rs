@@ -111,7 +111,10 @@ fn floor(work: &str) -> Result<Infallible, String> {
 fn repeat(name: &str, runs: &str) -> Result<bool, String> {
     let operation = Operation::named(name).ok_or_else(|| {
         let names: Vec<_> = OPERATIONS.iter().map(|operation| operation.name).collect();
-        format!("no operation is called `{name}`: {}", names.join(", "))
+        format!(
+            "`{name}` is not an operation; the operations are {}",
+            names.join(", ")
+        )
     })?;
     let mut run = operation.prepared();
     for _ in 0..number(runs)? {
@@ -129,5 +132,5 @@ fn ask(name: &str, runs: &str) -> Result<bool, String> {
 
 fn number(text: &str) -> Result<u64, String> {
     text.parse()
-        .map_err(|_| format!("`{text}` is no number of runs"))
+        .map_err(|_| format!("`{text}` is not a number of runs"))
 }

@@ -29,7 +29,7 @@ pub enum ClientError {
     #[error("talking to the server under load: {0}")]
     Io(#[from] io::Error),
     /// An answer that is none, or has no length.
-    #[error("the server under load answered no HTTP that can be read: {0}")]
+    #[error("the server under load did not answer readable HTTP: {0}")]
     Form(String),
     /// A refusal where there should be none: a load of errors measures nothing.
     #[error("the server under load refused: {0}")]

@@ -85,7 +85,9 @@ impl Filled {
         let server = Server::start(&mut serve_command(kms_mock))?;
         let first = create(&server, 1, 1).await?;
         let [first] = first.as_slice() else {
-            return Err(LoadError::Wrong("CreateKey made no key".to_owned()));
+            return Err(LoadError::Wrong(
+                "CreateKey did not answer a key".to_owned(),
+            ));
         };
         let request = encrypt(first);
         let mut connection = Connection::open(server.address()).await?;

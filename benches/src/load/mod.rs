@@ -86,7 +86,7 @@ pub enum LoadError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// `kms-mock` is not there.
-    #[error("{} is not there; build it with `cargo build --release --workspace --bin kms-mock`", path.display())]
+    #[error("{} does not exist; build it with `cargo build --release --workspace --bin kms-mock`", path.display())]
     NoProgram {
         /// Where it was looked for.
         path: PathBuf,
@@ -265,8 +265,9 @@ fn kms_request(operation: &str, body: &Value) -> Vec<u8> {
 async fn call(address: SocketAddr, operation: &str, body: Value) -> Result<Value, LoadError> {
     let mut connection = Connection::open(address).await?;
     let answer = connection.ask(&kms_request(operation, &body)).await?;
-    serde_json::from_slice(answer)
-        .map_err(|error| LoadError::Wrong(format!("{operation} answered no JSON: {error}")))
+    serde_json::from_slice(answer).map_err(|error| {
+        LoadError::Wrong(format!("the answer to {operation} is not JSON: {error}"))
+    })
 }
 
 /// A member that is text.

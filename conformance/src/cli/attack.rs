@@ -24,7 +24,7 @@ const MATRIX: [Suite; 2] = [FLOW, HOSTILE];
 /// 0 only if all were.
 #[derive(Debug, Args)]
 pub struct Attack {
-    /// Only attacks whose name holds this text
+    /// Only attacks whose name contains this text
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
     /// Print one JSON object instead of text
@@ -62,7 +62,7 @@ impl Attack {
             }
             judged.extend(suite.run(&plan).await);
         }
-        anyhow::ensure!(!judged.is_empty(), "no attack fits the filter");
+        anyhow::ensure!(!judged.is_empty(), "no attack matches the filter");
         let sum = Summary::of(&judged);
         if self.json {
             out(&report::json(&judged)?);

@@ -23,7 +23,7 @@ pub struct Conformance {
     /// What to judge
     #[arg(long, value_enum, default_value_t = Target::Sim)]
     target: Target,
-    /// Only cases whose name holds this text
+    /// Only cases whose name contains this text
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
     /// Name the suites and what they are about
@@ -91,7 +91,7 @@ impl Conformance {
         }
         anyhow::ensure!(
             !judged.is_empty(),
-            "no case fits: see `drydock conformance --list`"
+            "no case matches the filter; `drydock conformance --list` names the suites"
         );
         Ok(if sum.failed == 0 {
             ExitCode::SUCCESS

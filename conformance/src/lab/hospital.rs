@@ -232,7 +232,7 @@ pub async fn read(
     );
     let (plaintext, data_key) = open(cloud, uploaded, &object).await?;
     let report: Report =
-        serde_json::from_slice(&plaintext).context("the result is no findings report")?;
+        serde_json::from_slice(&plaintext).context("the result is not a findings report")?;
     ensure!(
         report.job == uploaded.objects.job,
         "the result belongs to job {}",

@@ -439,12 +439,15 @@ impl Parent {
         self.stdin
             .write_all(line.as_bytes())
             .await
-            .context("handing the parent a job")?;
+            .context("sending the parent a job")?;
         self.stdin.flush().await?;
         match self.answers.next_line().await? {
             Some(answer) => serde_json::from_str(&answer)
                 .with_context(|| format!("the parent answered `{answer}`")),
-            None => bail!("the parent ended; it said:\n{}", self.process.last_words()),
+            None => bail!(
+                "the parent exited; its last output:\n{}",
+                self.process.last_words()
+            ),
         }
     }
 

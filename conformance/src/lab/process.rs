@@ -59,7 +59,7 @@ pub enum ProcessError {
         last_words: String,
     },
     /// It could not be waited for or signalled.
-    #[error("lost {what}: {source}")]
+    #[error("{what} could not be waited for or signalled: {source}")]
     Lost {
         /// The process.
         what: String,
@@ -72,7 +72,7 @@ fn words(last: &str) -> String {
     if last.is_empty() {
         String::new()
     } else {
-        format!("; it said:\n{last}")
+        format!("; its last output:\n{last}")
     }
 }
 

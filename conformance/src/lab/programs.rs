@@ -35,7 +35,7 @@ pub struct Programs {
 #[non_exhaustive]
 pub enum ProgramsError {
     /// The running program has no path.
-    #[error("cannot tell where this program lives: {0}")]
+    #[error("the path of this program cannot be found: {0}")]
     NoSelf(#[source] io::Error),
     /// A program is missing and there is no source tree to build it from.
     #[error(

@@ -153,7 +153,7 @@ async fn on_stage(judge: &mut Judge<'_>, stage: &mut Stage) {
         .await;
     judge
         .case(
-            "a file that is no image is refused",
+            "a file that is not an image is refused",
             "DESIGN: fail closed",
             no_image(stage),
         )

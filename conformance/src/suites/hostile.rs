@@ -63,7 +63,7 @@ const ANSWERS: &[(&str, Hostile, &str, &str, &str)] = &[
         "Decrypt",
         Hostile::ForgedCms,
         "object",
-        "a forged data key opens no image: the commitment tells",
+        "a forged data key opens no image, because of the commitment",
         "KMS §6 #2",
     ),
     (
@@ -236,7 +236,7 @@ pub(super) async fn run(plan: &Plan<'_>) -> Vec<Judged> {
     }
     judge
         .case(
-            "somebody who plays KMS and forges data keys is not even asked",
+            "an impostor of KMS that forges data keys is not sent a request",
             "KMS §6 #2, #12",
             impostor(),
         )
@@ -263,7 +263,7 @@ async fn on_tapped(judge: &mut Judge<'_>, tapped: &mut Tapped) {
     }
     judge
         .case(
-            "a data key wrapped under a foreign key stays closed for everybody",
+            "a data key wrapped under a foreign key opens for no one",
             "KMS §6 #7",
             tapped.foreign_blob(),
         )
@@ -273,7 +273,7 @@ async fn on_tapped(judge: &mut Judge<'_>, tapped: &mut Tapped) {
     }
     judge
         .case(
-            "a KMS that throttles for ever is one clear error after three attempts",
+            "a KMS that always throttles is one clear error after three attempts",
             "DESIGN: bounds",
             tapped.throttled_for_ever(),
         )
@@ -287,7 +287,7 @@ async fn on_tapped(judge: &mut Judge<'_>, tapped: &mut Tapped) {
         .await;
     judge
         .case(
-            "garbage and half-open job connections disturb nobody else's job",
+            "garbage and half-open job connections disturb no other job",
             "KMS §6 #18",
             tapped.garbage_on_the_job_port(),
         )
@@ -490,7 +490,7 @@ impl Tapped {
             ("a frame of 4 GiB", &[0xff; 4]),
             ("an empty frame", &[0; 4]),
             (
-                "a frame that is no CBOR",
+                "a frame that is not CBOR",
                 &[0, 0, 0, 5, 0xff, 0xff, 0xff, 0xff, 0xff],
             ),
             (

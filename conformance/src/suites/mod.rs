@@ -116,7 +116,7 @@ pub fn choose(names: &[String], target: Target) -> anyhow::Result<Vec<Suite>> {
         .map(|name| match ALL.iter().find(|suite| suite.name == name) {
             Some(suite) if suite.fits(target) => Ok(*suite),
             Some(_) => bail!("the suite {name} cannot be judged on a device"),
-            None => bail!("there is no suite {name}; `drydock conformance --list` names them"),
+            None => bail!("`{name}` is not a suite; `drydock conformance --list` names them"),
         })
         .collect()
 }

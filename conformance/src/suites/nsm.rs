@@ -285,7 +285,7 @@ fn module_id(target: &dyn NsmTarget) -> anyhow::Result<()> {
     ensure!(id.len() == 39, "{id} has {} characters", id.len());
     ensure!(
         instance.len() == 19 && instance.starts_with("i-"),
-        "{instance} is no instance id"
+        "{instance} is not an instance id"
     );
     if let Some(expected) = enclave.instance_id() {
         ensure!(instance == expected, "the instance is {instance}");

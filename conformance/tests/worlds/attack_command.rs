@@ -27,5 +27,5 @@ fn an_attack_that_there_is_not_is_an_error() {
         .unwrap();
     assert!(!done.status.success());
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(said.contains("no attack fits the filter"), "{said}");
+    assert!(said.contains("no attack matches the filter"), "{said}");
 }

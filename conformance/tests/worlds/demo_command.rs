@@ -134,7 +134,11 @@ fn a_taken_port_is_reported_once() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(error.lines().count(), 1, "{error}");
     assert!(error.starts_with("error: listening on "), "{error}");
-    assert_eq!(error.matches("Address already in use").count(), 1, "{error}");
+    assert_eq!(
+        error.matches("Address already in use").count(),
+        1,
+        "{error}"
+    );
 }
 
 #[test]
