@@ -4,11 +4,12 @@
 //!
 //! A call goes one way, through rooms that import only what stands before them:
 //! `threads` (memory that threads do not fight for), `model` (the service model as
-//! data), [`world`] (what things are called by), `journal` (the file behind a data
-//! directory), [`recipient`] (from inside which enclave), [`policy`] (may they),
-//! `keys` (with what), [`iam`] (who calls), [`s3`] (the object store), [`faults`],
-//! [`audit`] (what happened and why), [`kms`] (the operations), [`edge`] (HTTP, TLS,
-//! signatures, routing), [`mock`] (a running server in a test).
+//! data), `wire` (how AWS's protocols write and sign), [`world`] (what things are called
+//! by), `journal` (the file behind a data directory), [`recipient`] (from inside which
+//! enclave), [`policy`] (may they), `keys` (with what), [`iam`] (who calls), [`s3`] (the
+//! object store), [`faults`], [`audit`] (what happened and why), [`kms`] (the
+//! operations), [`edge`] (HTTP, TLS, signatures, routing), [`mock`] (a running server in
+//! a test).
 
 pub mod audit;
 pub mod edge;
@@ -23,8 +24,8 @@ pub mod policy;
 pub mod recipient;
 pub mod s3;
 mod threads;
+mod wire;
 pub mod world;
-mod xml;
 
 pub use edge::{Auth, Received};
 pub use faults::{Fault, Hostile};

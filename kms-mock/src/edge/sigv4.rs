@@ -18,6 +18,9 @@ use time::{
     format_description::well_known::Rfc2822, macros::format_description,
 };
 
+pub use crate::wire::signing::{Scope, signing_key};
+use crate::wire::uri::uri_encode;
+
 /// How far the signer's clock may be off, either way.
 pub const SKEW_MAX_MS: u64 = 15 * 60 * 1000;
 /// Longest life of a presigned URL: seven days.
@@ -85,39 +88,6 @@ impl<'a> SignedHeaders<'a> {
     /// The names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.split(';')
-    }
-}
-
-/// What a signing key is derived for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope<'a> {
-    /// `YYYYMMDD`.
-    pub date: Cow<'a, str>,
-    /// Region.
-    pub region: Cow<'a, str>,
-    /// Service, `kms`.
-    pub service: Cow<'a, str>,
-}
-
-impl Scope<'_> {
-    /// The same, to be kept.
-    #[must_use]
-    pub fn into_owned(self) -> Scope<'static> {
-        Scope {
-            date: Cow::Owned(self.date.into_owned()),
-            region: Cow::Owned(self.region.into_owned()),
-            service: Cow::Owned(self.service.into_owned()),
-        }
-    }
-}
-
-impl std::fmt::Display for Scope<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}/{}/{}/aws4_request",
-            self.date, self.region, self.service
-        )
     }
 }
 
@@ -194,20 +164,6 @@ pub fn claim(parts: &Parts) -> Result<Option<Claim<'_>>, ClaimError> {
         }
         _ => Ok(None),
     }
-}
-
-/// The key that signs everything of one scope.
-#[must_use]
-pub fn signing_key(secret: &str, scope: &Scope<'_>) -> hmac::Key {
-    let mut seed = zeroize::Zeroizing::new(Vec::with_capacity(4 + secret.len()));
-    seed.extend_from_slice(b"AWS4");
-    seed.extend_from_slice(secret.as_bytes());
-    let mut key = hmac::Key::new(hmac::HMAC_SHA256, &seed);
-    for part in [&*scope.date, &scope.region, &scope.service, "aws4_request"] {
-        let next = hmac::sign(&key, part.as_bytes());
-        key = hmac::Key::new(hmac::HMAC_SHA256, next.as_ref());
-    }
-    key
 }
 
 /// How a service puts the path into the canonical request.
@@ -302,23 +258,6 @@ pub fn format_amz_date(at: UnixMillis) -> String {
         .and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok())
         .and_then(|at| at.format(AMZ_DATE).ok())
         .unwrap_or_else(|| format!("{} ms after 1970", at.0)) // past the year 9999
-}
-
-/// Percent-encodes as AWS does: everything but unreserved characters, and
-/// slashes too unless `keep_slash`.
-pub(crate) fn uri_encode(bytes: &[u8], keep_slash: bool, out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in bytes {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte),
-            b'/' if keep_slash => out.push(byte),
-            _ => out.extend_from_slice(&[
-                b'%',
-                HEX[usize::from(byte >> 4)],
-                HEX[usize::from(byte & 15)],
-            ]),
-        }
-    }
 }
 
 /// Undoes percent-encoding; a `%` without two hex digits stays.

@@ -13,7 +13,7 @@ use rand::{Rng, RngCore};
 use zeroize::Zeroizing;
 
 use super::terms::Terms;
-use crate::edge::sigv4::{Scope, signing_key};
+use crate::wire::signing::{Scope, signing_key};
 
 /// Credentials as they are handed to a client.
 #[derive(Clone)]

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use s3s::{Body, HttpResponse, S3Error, S3ErrorCode, dto::ETag, s3_error};
 
 use super::store::StoreError;
-use crate::xml::Xml;
+use crate::wire::xml::Xml;
 
 /// Never leaves the process.
 const DETAIL: HeaderName = HeaderName::from_static("x-drydock-error-detail");

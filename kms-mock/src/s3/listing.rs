@@ -14,7 +14,7 @@ use super::{
     store::{Asked, Object},
     timestamp,
 };
-use crate::edge::sigv4::uri_encode;
+use crate::wire::uri::uri_encode;
 
 /// S3's and our largest page of a listing.
 pub(super) const PER_PAGE_MAX: i32 = 1_000;

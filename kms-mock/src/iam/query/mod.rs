@@ -16,7 +16,7 @@ mod write;
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{EntityKind, Iam, IamError, Identity};
-use crate::{world::principal::Principal, xml::Xml};
+use crate::{wire::xml::Xml, world::principal::Principal};
 
 const STS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 const IAM: &str = "https://iam.amazonaws.com/doc/2010-05-08/";

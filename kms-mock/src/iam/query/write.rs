@@ -8,7 +8,7 @@ use crate::{
         managed::{PolicyVersion, version_name},
         names::Tags,
     },
-    xml::Xml,
+    wire::xml::Xml,
 };
 
 pub(super) fn credentials(xml: &mut Xml, credentials: &Credentials) {
