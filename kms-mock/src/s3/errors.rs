@@ -6,29 +6,29 @@
 //! header of our own up to [`finished`], which writes it into the body.
 
 use bytes::Bytes;
-use http::{
-    HeaderName, HeaderValue, Method,
-    header::{ALLOW, CONTENT_TYPE},
-};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
 use s3s::{Body, HttpResponse, S3Error, S3ErrorCode, dto::ETag, s3_error};
 
-use super::store::StoreError;
 use crate::wire::xml::Xml;
 
 /// Never leaves the process.
 const DETAIL: HeaderName = HeaderName::from_static("x-drydock-error-detail");
-const DELETE_MARKER: HeaderName = HeaderName::from_static("x-amz-delete-marker");
-const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
+pub(super) const DELETE_MARKER: HeaderName = HeaderName::from_static("x-amz-delete-marker");
+pub(super) const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
 
 /// An S3 error from its code, status and message.
 pub(crate) fn fault(code: &'static str, status: u16, message: impl Into<String>) -> S3Error {
-    let code = S3ErrorCode::from_bytes(code.as_bytes()).unwrap_or(S3ErrorCode::InternalError);
+    let code = S3ErrorCode::from_bytes(code.as_bytes()).expect("any text is a code");
     let mut error = S3Error::with_message(code, message.into());
-    if let Ok(status) = http::StatusCode::from_u16(status) {
-        error.set_status_code(status);
-    }
+    let status = StatusCode::from_u16(status).expect("every status here is written in the code");
+    error.set_status_code(status);
     error
+}
+
+/// What a bucket was given none of.
+pub(crate) fn absent_of_bucket(code: &'static str, message: &'static str, bucket: &str) -> S3Error {
+    detailed(fault(code, 404, message), &[("BucketName", bucket)])
 }
 
 /// The same error with elements that say what it is about.
@@ -56,7 +56,7 @@ pub(crate) fn malformed() -> S3Error {
     s3_error!(MalformedXML, "{MALFORMED}")
 }
 
-/// NotModified, which tells the entity tag again.
+/// NotModified, which repeats the entity tag.
 pub(crate) fn not_modified(etag: &str) -> S3Error {
     let etag = ETag::Strong(etag.to_owned());
     let mut error = s3_error!(NotModified);
@@ -68,7 +68,8 @@ pub(crate) fn not_modified(etag: &str) -> S3Error {
     error
 }
 
-fn with_header(mut error: S3Error, name: HeaderName, value: &str) -> S3Error {
+/// The same error with a header of its answer.
+pub(super) fn with_header(mut error: S3Error, name: HeaderName, value: &str) -> S3Error {
     let mut headers = error.headers().cloned().unwrap_or_default();
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
@@ -81,7 +82,7 @@ fn with_header(mut error: S3Error, name: HeaderName, value: &str) -> S3Error {
 pub(crate) fn error_response(error: S3Error) -> HttpResponse {
     error.to_http_response().unwrap_or_else(|_| {
         let mut response = HttpResponse::new(Body::empty());
-        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         response
     })
 }
@@ -90,7 +91,7 @@ pub(crate) fn error_response(error: S3Error) -> HttpResponse {
 /// body.
 pub(crate) async fn finished(mut response: HttpResponse, method: &Method) -> HttpResponse {
     let details = response.headers_mut().remove(DETAIL);
-    if details.is_none() && response.status() != http::StatusCode::BAD_REQUEST {
+    if details.is_none() && response.status() != StatusCode::BAD_REQUEST {
         return response;
     }
     let details = details.unwrap_or_else(|| HeaderValue::from_static(""));
@@ -129,119 +130,4 @@ pub(crate) async fn finished(mut response: HttpResponse, method: &Method) -> Htt
         parts.headers.remove(http::header::CONTENT_LENGTH);
     }
     HttpResponse::from_parts(parts, Body::from(text))
-}
-
-impl From<StoreError> for S3Error {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::NoSuchBucket(bucket) => detailed(
-                s3_error!(NoSuchBucket, "The specified bucket does not exist"),
-                &[("BucketName", &bucket)],
-            ),
-            StoreError::NoSuchKey(key) => no_such_key(&key),
-            StoreError::Deleted(key, id) => {
-                let error = with_header(no_such_key(&key), DELETE_MARKER, "true");
-                with_header(error, VERSION_ID, id.as_str())
-            }
-            StoreError::NoSuchVersion(_, id) if !id.is_of_this_store() => {
-                invalid_argument("versionId", id.as_str(), INVALID_VERSION)
-            }
-            StoreError::NoSuchVersion(key, id) => detailed(
-                s3_error!(NoSuchVersion, "The specified version does not exist."),
-                &[("Key", &key), ("VersionId", id.as_str())],
-            ),
-            StoreError::IsDeleteMarker(id) => {
-                let error = s3_error!(
-                    MethodNotAllowed,
-                    "The specified method is not allowed against this resource."
-                );
-                let error = detailed(error, &[("Method", ""), ("ResourceType", "DeleteMarker")]);
-                let error = with_header(error, ALLOW, "DELETE");
-                let error = with_header(error, DELETE_MARKER, "true");
-                with_header(error, VERSION_ID, id.as_str())
-            }
-            StoreError::NoSuchUpload(id) => detailed(
-                s3_error!(
-                    NoSuchUpload,
-                    "The specified upload does not exist. The upload ID may be invalid, or the \
-                     upload may have been aborted or completed."
-                ),
-                &[("UploadId", &id)],
-            ),
-            StoreError::BucketNotEmpty(bucket, versioned) => {
-                let more = if versioned {
-                    ". You must delete all versions in the bucket."
-                } else {
-                    ""
-                };
-                let error = s3_error!(
-                    BucketNotEmpty,
-                    "The bucket you tried to delete is not empty{more}"
-                );
-                detailed(error, &[("BucketName", &bucket)])
-            }
-            StoreError::OwnedByYou(bucket) => detailed(
-                s3_error!(
-                    BucketAlreadyOwnedByYou,
-                    "Your previous request to create the named bucket succeeded and you already \
-                     own it."
-                ),
-                &[("BucketName", &bucket)],
-            ),
-            StoreError::OwnedByAnother(bucket) => detailed(
-                s3_error!(
-                    BucketAlreadyExists,
-                    "The requested bucket name is not available. The bucket namespace is shared \
-                     by all users of the system. Please select a different name and try again."
-                ),
-                &[("BucketName", &bucket)],
-            ),
-            StoreError::TooManyUploads => s3_error!(
-                ServiceUnavailable,
-                "Too many uploads are under way in this bucket of the simulated store; complete \
-                 or abort some."
-            ),
-            StoreError::Unwritten(why) => {
-                tracing::error!(%why, "an object was not stored");
-                s3_error!(
-                    InternalError,
-                    "We encountered an internal error. Please try again."
-                )
-            }
-            StoreError::Locked => s3_error!(
-                AccessDenied,
-                "Access Denied because object protected by object lock."
-            ),
-            StoreError::VersioningLocked => s3_error!(
-                InvalidBucketState,
-                "An Object Lock configuration is present on this bucket, so the versioning state \
-                 cannot be changed."
-            ),
-            StoreError::NotVersioned => s3_error!(
-                InvalidBucketState,
-                "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration"
-            ),
-            StoreError::Full => s3_error!(ServiceUnavailable, "The simulated store is full."),
-            StoreError::Conflict(key, condition) => {
-                let message = "The conditional request cannot succeed due to a conflicting \
-                               operation against this resource.";
-                let error = fault("ConditionalRequestConflict", 409, message);
-                detailed(error, &[("Condition", condition), ("Key", &key)])
-            }
-            StoreError::PreconditionFailed(condition) => detailed(
-                s3_error!(
-                    PreconditionFailed,
-                    "At least one of the pre-conditions you specified did not hold"
-                ),
-                &[("Condition", condition)],
-            ),
-        }
-    }
-}
-
-fn no_such_key(key: &str) -> S3Error {
-    detailed(
-        s3_error!(NoSuchKey, "The specified key does not exist."),
-        &[("Key", key)],
-    )
 }

@@ -12,14 +12,12 @@ use nsm_sim::clock::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ObjectStore,
     store::{
-        Bucket, Change, Inner, Marks, Object, Part, Settings, Upload, Version, VersionId,
-        Versioning,
+        Bucket, Buckets, Change, Marks, Object, Part, Settings, Store, Upload, Version, Versioning,
     },
-    tags::Tags,
+    values::{tags::Tags, version::VersionId},
 };
-use crate::journal::{BadRow, Batch, ReadError, Snapshot, Table, key_of, two_parts};
+use crate::journal::{BadRow, Batch, ReadError, Snapshot, State, Table, key_of, two_parts};
 
 /// By name.
 const BUCKETS: Table = Table("buckets");
@@ -60,13 +58,25 @@ const MARKS: &str = "\0marks";
 /// Place among all versions, date, and the object.
 type VersionRow<T> = (u64, u64, Option<T>);
 
-/// What changes write. `inner` is how things are before them.
-pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
-    if batch.is_ignored() {
-        return;
+impl State for Buckets {
+    type Change = Change;
+
+    fn apply(&mut self, change: Change) {
+        Self::apply(self, change);
     }
-    let mut made = inner.made;
-    for change in changes {
+
+    fn put_rows(&self, changes: &[Change], batch: &mut Batch) {
+        let mut made = self.made;
+        for change in changes {
+            made += u64::from(matches!(change, Change::VersionMade { .. }));
+            self.put_row(change, made, batch);
+        }
+    }
+}
+
+impl Buckets {
+    /// What a change writes; `made` is the place of a version that it makes.
+    fn put_row(&self, change: &Change, made: u64, batch: &mut Batch) {
         match change {
             Change::BucketMade {
                 bucket,
@@ -91,15 +101,15 @@ pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
                 batch.delete_all_of(PARTS, bucket);
             }
             Change::VersioningSet { bucket, versioning } => {
-                change_bucket(batch, inner, bucket, |row| row.versioning = *versioning);
+                self.change_bucket(batch, bucket, |row| row.versioning = *versioning);
             }
             Change::BucketTagged { bucket, tags } => {
-                change_bucket(batch, inner, bucket, |row| {
+                self.change_bucket(batch, bucket, |row| {
                     row.tags = Cow::Owned(tags.clone());
                 });
             }
             Change::BucketSetUp { bucket, settings } => {
-                change_bucket(batch, inner, bucket, |row| {
+                self.change_bucket(batch, bucket, |row| {
                     row.settings = Cow::Owned((**settings).clone());
                 });
             }
@@ -108,7 +118,6 @@ pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
                 key,
                 version,
             } => {
-                made += 1;
                 let name = version_key(bucket, key, &version.id);
                 let object = version.object.as_deref();
                 let row: VersionRow<&Object> = (made, version.modified.0, object);
@@ -152,31 +161,31 @@ pub(super) fn put(batch: &mut Batch, inner: &Inner, changes: &[Change]) {
                 batch.delete_all_of(PARTS, &format!("{bucket}\0{id}"));
             }
             Change::AllGone => {
-                for table in [BUCKETS, VERSIONS, LATER, UPLOADS, PARTS] {
-                    batch.empty(table);
+                for table in TABLES {
+                    batch.empty(*table);
                 }
             }
         }
+    }
+
+    fn change_bucket<'a>(
+        &'a self,
+        batch: &mut Batch,
+        name: &str,
+        change: impl FnOnce(&mut BucketRow<'a>),
+    ) {
+        let bucket = self
+            .bucket(name)
+            .expect("a change is of a bucket that was found");
+        let mut row = row_of(bucket);
+        change(&mut row);
+        batch.put(BUCKETS, name.as_bytes(), &row);
     }
 }
 
 fn forget_later(batch: &mut Batch, version: Vec<u8>) {
     batch.delete(LATER, [version.as_slice(), MARKS.as_bytes()].concat());
     batch.delete(LATER, version);
-}
-
-fn change_bucket<'a>(
-    batch: &mut Batch,
-    inner: &'a Inner,
-    name: &str,
-    change: impl FnOnce(&mut BucketRow<'a>),
-) {
-    let Ok(bucket) = inner.bucket(name) else {
-        return; // nothing will become of the change either
-    };
-    let mut row = row_of(bucket);
-    change(&mut row);
-    batch.put(BUCKETS, name.as_bytes(), &row);
 }
 
 fn row_of(bucket: &Bucket) -> BucketRow<'_> {
@@ -209,7 +218,7 @@ fn parts_of(name: &str) -> Result<(String, String, VersionId), BadRow> {
         .ok_or_else(|| BadRow::because("has a key that is not bucket, object key and version id"))
 }
 
-impl ObjectStore {
+impl Store {
     /// Puts everything in place that the data directory has.
     pub(crate) fn load(&self, snapshot: &Snapshot) -> Result<(), ReadError> {
         self.load_buckets(snapshot)?;
@@ -219,18 +228,18 @@ impl ObjectStore {
 
     fn load_buckets(&self, snapshot: &Snapshot) -> Result<(), ReadError> {
         snapshot.each(BUCKETS, |name, row: BucketRow<'static>| {
-            self.store.restore(Change::BucketMade {
+            self.restore(Change::BucketMade {
                 bucket: name.to_owned(),
                 account: row.account.into_owned(),
                 region: row.region.into_owned(),
                 created: UnixMillis(row.created),
                 settings: Box::new(row.settings.into_owned()),
             });
-            self.store.restore(Change::VersioningSet {
+            self.restore(Change::VersioningSet {
                 bucket: name.to_owned(),
                 versioning: row.versioning,
             });
-            self.store.restore(Change::BucketTagged {
+            self.restore(Change::BucketTagged {
                 bucket: name.to_owned(),
                 tags: row.tags.into_owned(),
             });
@@ -268,12 +277,12 @@ impl ObjectStore {
         })?;
         versions.sort_unstable_by_key(|(order, ..)| *order);
         for (order, bucket, key, version) in versions {
-            self.store.restore(Change::VersionMade {
+            self.restore(Change::VersionMade {
                 bucket,
                 key,
                 version,
             });
-            self.store.number_from(order);
+            self.number_from(order);
         }
         Ok(())
     }
@@ -281,7 +290,7 @@ impl ObjectStore {
     fn load_uploads(&self, snapshot: &Snapshot) -> Result<(), ReadError> {
         snapshot.each(UPLOADS, |name, row: Upload| {
             let (bucket, id) = two_parts(name)?;
-            self.store.restore(Change::UploadMade {
+            self.restore(Change::UploadMade {
                 bucket: bucket.to_owned(),
                 id: id.to_owned(),
                 upload: Box::new(row),
@@ -294,7 +303,7 @@ impl ObjectStore {
             let (upload, number) = name.rsplit_once('\0').ok_or_else(wrong)?;
             let (bucket, id) = two_parts(upload)?;
             let number = number.parse().map_err(|_| wrong())?;
-            self.store.restore(Change::PartMade {
+            self.restore(Change::PartMade {
                 bucket: bucket.to_owned(),
                 id: id.to_owned(),
                 number,
@@ -302,98 +311,5 @@ impl ObjectStore {
             });
             Ok(())
         })
-    }
-}
-
-/// Pieces of bytes as CBOR byte strings.
-pub(super) mod pieces {
-    use bytes::Bytes;
-    use serde::{Deserialize, Deserializer, Serializer};
-    use serde_bytes::ByteBuf;
-
-    pub(crate) fn serialize<S: Serializer>(
-        pieces: &[Bytes],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(pieces.iter().map(|piece| serde_bytes::Bytes::new(piece)))
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<Bytes>, D::Error> {
-        let pieces = Vec::<ByteBuf>::deserialize(deserializer)?.into_iter();
-        Ok(pieces.map(|piece| Bytes::from(piece.into_vec())).collect())
-    }
-}
-
-/// The same by name.
-pub(super) mod named_bytes {
-    use std::collections::BTreeMap;
-
-    use bytes::Bytes;
-    use serde::{Deserialize, Deserializer, Serializer};
-    use serde_bytes::ByteBuf;
-
-    pub(crate) fn serialize<S: Serializer>(
-        named: &BTreeMap<String, Bytes>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let named = named.iter();
-        serializer.collect_map(named.map(|(name, value)| (name, serde_bytes::Bytes::new(value))))
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<String, Bytes>, D::Error> {
-        let named = BTreeMap::<String, ByteBuf>::deserialize(deserializer)?;
-        let named = named.into_iter();
-        Ok(named
-            .map(|(name, value)| (name, Bytes::from(value.into_vec())))
-            .collect())
-    }
-}
-
-/// A time as milliseconds since 1970.
-pub(super) mod millis {
-    use nsm_sim::clock::UnixMillis;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    // serde asks with references.
-    #[allow(clippy::trivially_copy_pass_by_ref)]
-    pub(crate) fn serialize<S: Serializer>(
-        at: &UnixMillis,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(at.0)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<UnixMillis, D::Error> {
-        u64::deserialize(deserializer).map(UnixMillis)
-    }
-}
-
-/// A header's time as seconds since 1970.
-pub(super) mod seconds {
-    use s3s::dto::Timestamp;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-    use time::OffsetDateTime;
-
-    pub(crate) fn serialize<S: Serializer>(
-        at: &Option<Timestamp>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let at = at.clone().map(OffsetDateTime::from);
-        at.map(OffsetDateTime::unix_timestamp).serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Timestamp>, D::Error> {
-        let at = Option::<i64>::deserialize(deserializer)?;
-        at.map(|at| OffsetDateTime::from_unix_timestamp(at).map(Timestamp::from))
-            .transpose()
-            .map_err(D::Error::custom)
     }
 }

@@ -12,7 +12,7 @@ pub(crate) struct Page<T> {
 
 /// What is asked of a listing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct PageRequest<'a> {
     pub(crate) prefix: &'a str,
     pub(crate) delimiter: Option<&'a str>,
     /// The last key or prefix of the page before.
@@ -24,7 +24,7 @@ pub(crate) struct Asked<'a> {
 /// Fills one page from `entries`, which come in the order of their keys.
 pub(super) fn page<'k, T>(
     entries: impl Iterator<Item = (&'k str, T)>,
-    asked: &Asked<'_>,
+    asked: &PageRequest<'_>,
     after_group: &str,
 ) -> Page<T> {
     let mut page = Page {
@@ -37,11 +37,11 @@ pub(super) fn page<'k, T>(
     }
     let mut last = String::new();
     for (key, entry) in entries {
-        let rest = key.strip_prefix(asked.prefix).unwrap_or_default();
+        let rest = key.strip_prefix(asked.prefix);
         let group = asked
             .delimiter
             .filter(|delimiter| !delimiter.is_empty())
-            .and_then(|delimiter| Some(rest.find(delimiter)? + delimiter.len()))
+            .and_then(|delimiter| Some(rest?.find(delimiter)? + delimiter.len()))
             .and_then(|end| key.get(..asked.prefix.len() + end));
         // A group is given once, also when the page before ended with it.
         let given = |group: &str| {

@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 use nsm_sim::clock::UnixMillis;
 
 use super::{
-    Asked, Found, Marks, Object, Part, Settings, StoreError, Upload, Version, VersionId, Versioning,
+    error::StoreError,
+    page::PageRequest,
+    records::{Found, Marks, Object, Part, Settings, Upload, Version, Versioning},
 };
-use crate::s3::tags::Tags;
+use crate::s3::values::{tags::Tags, version::VersionId};
 
 /// What becomes of the store.
 #[derive(Clone, Debug)]
@@ -79,30 +81,32 @@ pub(crate) enum Change {
 /// ones do not fill the memory unseen.
 const ENTRY_BYTES: u64 = 256;
 
+/// All buckets of one world.
 #[derive(Debug, Default)]
-pub(in crate::s3) struct Inner {
-    pub(super) buckets: BTreeMap<String, Bucket>,
-    pub(super) bytes: u64,
+pub(crate) struct Buckets {
+    pub(crate) by_name: BTreeMap<String, Bucket>,
+    pub(crate) bytes: u64,
     /// Versions ever made: their order in the data directory.
-    pub(in crate::s3) made: u64,
+    pub(crate) made: u64,
 }
 
+/// A bucket with all that is in it.
 #[derive(Debug)]
-pub(in crate::s3) struct Bucket {
-    pub(in crate::s3) created: UnixMillis,
+pub(crate) struct Bucket {
+    pub(crate) created: UnixMillis,
     /// Owning account.
-    pub(in crate::s3) account: String,
-    pub(in crate::s3) region: String,
-    pub(in crate::s3) versioning: Versioning,
-    pub(in crate::s3) tags: Tags,
-    pub(in crate::s3) settings: Settings,
+    pub(crate) account: String,
+    pub(crate) region: String,
+    pub(crate) versioning: Versioning,
+    pub(crate) tags: Tags,
+    pub(crate) settings: Settings,
     /// Versions of each key, the newest last; never empty.
-    pub(super) keys: BTreeMap<String, Vec<Version>>,
-    pub(super) uploads: BTreeMap<String, Upload>,
+    pub(crate) keys: BTreeMap<String, Vec<Version>>,
+    pub(crate) uploads: BTreeMap<String, Upload>,
 }
 
 /// What a change adds to the bytes kept.
-pub(super) fn cost(change: &Change) -> u64 {
+pub(crate) fn cost(change: &Change) -> u64 {
     match change {
         Change::VersionMade { key, version, .. } => version_cost(key, version),
         Change::UploadMade { upload, .. } => upload_cost(upload),
@@ -111,29 +115,29 @@ pub(super) fn cost(change: &Change) -> u64 {
     }
 }
 
-pub(super) fn version_cost(key: &str, version: &Version) -> u64 {
+pub(crate) fn version_cost(key: &str, version: &Version) -> u64 {
     let object = version.object.as_ref();
     let object = object.map_or(0, |it| it.content.len() + it.description.metadata.size());
     ENTRY_BYTES + key.len() as u64 + object
 }
 
-pub(super) fn part_cost(part: &Part) -> u64 {
+pub(crate) fn part_cost(part: &Part) -> u64 {
     ENTRY_BYTES + part.content.len()
 }
 
-pub(super) fn upload_cost(upload: &Upload) -> u64 {
+pub(crate) fn upload_cost(upload: &Upload) -> u64 {
     ENTRY_BYTES + upload.key.len() as u64 + upload.description.metadata.size()
 }
 
-impl Inner {
-    pub(in crate::s3) fn bucket(&self, name: &str) -> Result<&Bucket, StoreError> {
-        let found = self.buckets.get(name);
+impl Buckets {
+    pub(crate) fn bucket(&self, name: &str) -> Result<&Bucket, StoreError> {
+        let found = self.by_name.get(name);
         found.ok_or_else(|| StoreError::NoSuchBucket(name.to_owned()))
     }
 
     /// The newest version that a PUT (or with `None` a DELETE) makes, and its id
     /// where the bucket has versions.
-    pub(super) fn new_version(
+    pub(crate) fn new_version(
         &self,
         bucket: &str,
         key: &str,
@@ -160,20 +164,20 @@ impl Inner {
     }
 
     /// The bytes of what a change replaces.
-    pub(super) fn freed_by(&self, change: &Change) -> u64 {
+    pub(crate) fn freed_by(&self, change: &Change) -> u64 {
         let freed = match change {
             Change::VersionMade {
                 bucket,
                 key,
                 version,
-            } if version.id == VersionId::Null => self.buckets.get(bucket).and_then(|it| {
+            } if version.id == VersionId::Null => self.by_name.get(bucket).and_then(|it| {
                 it.version(key, &VersionId::Null)
                     .map(|it| version_cost(key, it))
             }),
             Change::PartMade {
                 bucket, id, number, ..
             } => self
-                .buckets
+                .by_name
                 .get(bucket)
                 .and_then(|it| it.uploads.get(id)?.parts.get(number).map(part_cost)),
             _ => None,
@@ -181,7 +185,7 @@ impl Inner {
         freed.unwrap_or(0)
     }
 
-    pub(super) fn apply(&mut self, change: Change) {
+    pub(crate) fn apply(&mut self, change: Change) {
         self.bytes = self
             .bytes
             .saturating_sub(self.freed_by(&change))
@@ -204,26 +208,26 @@ impl Inner {
                     keys: BTreeMap::new(),
                     uploads: BTreeMap::new(),
                 };
-                self.buckets.insert(bucket, made);
+                self.by_name.insert(bucket, made);
             }
             Change::BucketGone { bucket } => {
-                if let Some(gone) = self.buckets.remove(&bucket) {
+                if let Some(gone) = self.by_name.remove(&bucket) {
                     let uploads = gone.uploads.values().map(whole_upload_cost);
                     self.bytes = self.bytes.saturating_sub(uploads.sum());
                 }
             }
             Change::VersioningSet { bucket, versioning } => {
-                if let Some(bucket) = self.buckets.get_mut(&bucket) {
+                if let Some(bucket) = self.by_name.get_mut(&bucket) {
                     bucket.versioning = versioning;
                 }
             }
             Change::BucketTagged { bucket, tags } => {
-                if let Some(bucket) = self.buckets.get_mut(&bucket) {
+                if let Some(bucket) = self.by_name.get_mut(&bucket) {
                     bucket.tags = tags;
                 }
             }
             Change::BucketSetUp { bucket, settings } => {
-                if let Some(bucket) = self.buckets.get_mut(&bucket) {
+                if let Some(bucket) = self.by_name.get_mut(&bucket) {
                     bucket.settings = *settings;
                 }
             }
@@ -232,7 +236,7 @@ impl Inner {
                 key,
                 version,
             } => {
-                if let Some(bucket) = self.buckets.get_mut(&bucket) {
+                if let Some(bucket) = self.by_name.get_mut(&bucket) {
                     let versions = bucket.keys.entry(key).or_default();
                     versions.retain(|it| it.id != version.id);
                     versions.push(version);
@@ -261,7 +265,7 @@ impl Inner {
                 }
             }
             Change::UploadMade { bucket, id, upload } => {
-                if let Some(bucket) = self.buckets.get_mut(&bucket) {
+                if let Some(bucket) = self.by_name.get_mut(&bucket) {
                     bucket.uploads.insert(id, *upload);
                 }
             }
@@ -271,13 +275,13 @@ impl Inner {
                 number,
                 part,
             } => {
-                let bucket = self.buckets.get_mut(&bucket);
+                let bucket = self.by_name.get_mut(&bucket);
                 if let Some(upload) = bucket.and_then(|it| it.uploads.get_mut(&id)) {
                     upload.parts.insert(number, part);
                 }
             }
             Change::UploadGone { bucket, id } => {
-                let bucket = self.buckets.get_mut(&bucket);
+                let bucket = self.by_name.get_mut(&bucket);
                 if let Some(gone) = bucket.and_then(|it| it.uploads.remove(&id)) {
                     self.bytes = self.bytes.saturating_sub(whole_upload_cost(&gone));
                 }
@@ -287,13 +291,13 @@ impl Inner {
     }
 
     fn object_mut(&mut self, bucket: &str, key: &str, id: &VersionId) -> Option<&mut Object> {
-        let versions = self.buckets.get_mut(bucket)?.keys.get_mut(key)?;
+        let versions = self.by_name.get_mut(bucket)?.keys.get_mut(key)?;
         let version = versions.iter_mut().find(|it| it.id == *id)?;
         version.object.as_mut().map(Arc::make_mut)
     }
 
-    pub(super) fn forget_version(&mut self, bucket: &str, key: &str, id: &VersionId) {
-        let Some(bucket) = self.buckets.get_mut(bucket) else {
+    pub(crate) fn forget_version(&mut self, bucket: &str, key: &str, id: &VersionId) {
+        let Some(bucket) = self.by_name.get_mut(bucket) else {
             return;
         };
         let Some(versions) = bucket.keys.get_mut(key) else {
@@ -309,17 +313,17 @@ impl Inner {
     }
 }
 
-pub(super) fn whole_upload_cost(upload: &Upload) -> u64 {
+pub(crate) fn whole_upload_cost(upload: &Upload) -> u64 {
     upload_cost(upload) + upload.parts.values().map(part_cost).sum::<u64>()
 }
 
 impl Bucket {
-    pub(super) fn version(&self, key: &str, id: &VersionId) -> Option<&Version> {
+    pub(crate) fn version(&self, key: &str, id: &VersionId) -> Option<&Version> {
         self.keys.get(key)?.iter().find(|it| it.id == *id)
     }
 
     /// The newest version, if it is an object.
-    pub(super) fn current(&self, key: &str) -> Result<(&Version, &Arc<Object>), StoreError> {
+    pub(crate) fn current(&self, key: &str) -> Result<(&Version, &Arc<Object>), StoreError> {
         let newest = self.keys.get(key).and_then(|versions| versions.last());
         let newest = newest.ok_or_else(|| StoreError::NoSuchKey(key.to_owned()))?;
         match &newest.object {
@@ -328,7 +332,7 @@ impl Bucket {
         }
     }
 
-    pub(super) fn find(&self, key: &str, id: Option<&VersionId>) -> Result<Found, StoreError> {
+    pub(crate) fn find(&self, key: &str, id: Option<&VersionId>) -> Result<Found, StoreError> {
         let (version, object) = match id {
             None => self.current(key)?,
             Some(id) => {
@@ -349,17 +353,17 @@ impl Bucket {
         })
     }
 
-    pub(super) fn upload(&self, key: &str, id: &str) -> Result<&Upload, StoreError> {
+    pub(crate) fn upload(&self, key: &str, id: &str) -> Result<&Upload, StoreError> {
         let upload = self.uploads.get(id).filter(|it| it.key == key);
         upload.ok_or_else(|| StoreError::NoSuchUpload(id.to_owned()))
     }
 
     /// Keys after the page before that begin with the prefix.
-    pub(super) fn from<'s>(
+    pub(crate) fn from<'s>(
         &'s self,
-        asked: &Asked<'s>,
+        asked: &PageRequest<'s>,
     ) -> impl Iterator<Item = (&'s str, &'s Vec<Version>)> + use<'s> {
-        let Asked { prefix, after, .. } = *asked;
+        let PageRequest { prefix, after, .. } = *asked;
         let from = if prefix > after {
             Bound::Included(prefix)
         } else {

@@ -1,11 +1,16 @@
 //! Listings, versions and the byte budget of the store.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
+use nsm_sim::clock::UnixMillis;
 
-use super::*;
-use crate::s3::{checksum::Checksums, content::Content};
+use super::{uploads::UPLOADS_PER_BUCKET_MAX, *};
+use crate::s3::values::{
+    checksum::{Checksums, Digest},
+    content::Content,
+    version::VersionId,
+};
 
 const NOW: UnixMillis = UnixMillis(0);
 
@@ -43,8 +48,13 @@ fn filled(keys: &[&str]) -> Store {
     store
 }
 
-fn asked<'a>(prefix: &'a str, delimiter: Option<&'a str>, after: &'a str, max: usize) -> Asked<'a> {
-    Asked {
+fn asked<'a>(
+    prefix: &'a str,
+    delimiter: Option<&'a str>,
+    after: &'a str,
+    max: usize,
+) -> PageRequest<'a> {
+    PageRequest {
         prefix,
         delimiter,
         after,
@@ -201,7 +211,7 @@ fn a_finished_upload_leaves_nothing_but_its_object() {
     let store = filled(&[]);
     let part = |size: usize| Part {
         content: Content::from(Bytes::from(vec![1; size])),
-        etag: String::new(),
+        md5: Digest::of(&Content::default()),
         checksums: Checksums::default(),
         modified: NOW,
     };

@@ -1,20 +1,20 @@
-//! What the store keeps: objects and their versions, uploads and their parts.
+//! What the store keeps: settings of buckets, objects and their versions, uploads
+//! and their parts.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use aws_lc_rs::digest;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use nsm_sim::clock::UnixMillis;
 use serde::{Deserialize, Serialize};
 
-use crate::s3::{
+use crate::s3::values::{
     access::{CannedAcl, Ownership, PublicAccessBlock},
-    checksum::{Algorithm, Checksums, Of},
+    checksum::{Algorithm, ChecksumType, Checksums, Digest},
     content::Content,
     cors::CorsRule,
     lock::{BucketLock, Lock},
     metadata::UserMetadata,
     tags::Tags,
+    version::VersionId,
 };
 
 /// What a client says of an object beside its bytes.
@@ -27,7 +27,7 @@ pub(crate) struct Description {
     pub(crate) content_disposition: Option<String>,
     pub(crate) content_language: Option<String>,
     pub(crate) cache_control: Option<String>,
-    #[serde(with = "crate::s3::keep::seconds")]
+    #[serde(with = "crate::s3::values::dates::seconds")]
     pub(crate) expires: Option<s3s::dto::Timestamp>,
     pub(crate) website_redirect: Option<String>,
     /// Other than STANDARD, which is not shown.
@@ -65,13 +65,6 @@ pub(crate) struct FinishedPart {
     pub(crate) number: u16,
     pub(crate) size: u64,
     pub(crate) checksums: Checksums,
-}
-
-/// `null`, or an id of this store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum VersionId {
-    Null,
-    Id(String),
 }
 
 /// A version of a key: an object, or `None` for a delete marker.
@@ -123,13 +116,13 @@ pub(crate) struct Upload {
     pub(crate) key: String,
     pub(crate) description: Description,
     pub(crate) account: String,
-    #[serde(with = "crate::s3::keep::millis")]
+    #[serde(with = "crate::s3::values::dates::millis")]
     pub(crate) initiated: UnixMillis,
     /// Whether there was an object of the key when it began.
     #[serde(default)]
     pub(crate) replaces: bool,
     /// What the client chose, or nothing: then S3 makes a CRC64NVME.
-    pub(crate) checksum: Option<(Algorithm, Of)>,
+    pub(crate) checksum: Option<(Algorithm, ChecksumType)>,
     /// Kept each for itself.
     #[serde(skip)]
     pub(crate) parts: BTreeMap<u16, Part>,
@@ -139,10 +132,10 @@ pub(crate) struct Upload {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Part {
     pub(crate) content: Content,
-    /// MD5 in hex.
-    pub(crate) etag: String,
+    #[serde(rename = "etag")]
+    pub(crate) md5: Digest,
     pub(crate) checksums: Checksums,
-    #[serde(with = "crate::s3::keep::millis")]
+    #[serde(with = "crate::s3::values::dates::millis")]
     pub(crate) modified: UnixMillis,
 }
 
@@ -170,52 +163,23 @@ impl Settings {
     }
 }
 
-impl VersionId {
-    /// A new one: 32 letters, digits, `-` and `_`, the last of which check the
-    /// others.
-    pub(super) fn fresh() -> Self {
-        let random = rand::random::<[u8; 18]>();
-        let check = Self::check_of(&random);
-        Self::Id(URL_SAFE_NO_PAD.encode([random.as_slice(), &check].concat()))
-    }
-
-    fn check_of(random: &[u8]) -> [u8; 6] {
-        let digest = digest::digest(&digest::SHA256, random);
-        let mut check = [0; 6];
-        for (to, from) in check.iter_mut().zip(digest.as_ref()) {
-            *to = *from;
-        }
-        check
-    }
-
-    /// Whether this store may ever have given it; S3 refuses other ids apart.
-    pub(crate) fn is_of_this_store(&self) -> bool {
-        let Self::Id(id) = self else { return true };
-        let bytes = URL_SAFE_NO_PAD.decode(id).unwrap_or_default();
-        let parts = bytes.split_at_checked(18);
-        parts.is_some_and(|(random, check)| check == Self::check_of(random))
-    }
-
-    /// Reads `versionId`; `None` for what can be no id of this store.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        if text == "null" {
-            return Some(Self::Null);
-        }
-        let of_alphabet = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        (text.len() == 32 && text.bytes().all(of_alphabet)).then(|| Self::Id(text.to_owned()))
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        match self {
-            Self::Null => "null",
-            Self::Id(id) => id,
-        }
-    }
-}
-
 impl Found {
     /// The version for an answer: none where the bucket never had any.
     pub(crate) fn shown_id(&self) -> Option<String> {
         self.versioned.then(|| self.id.as_str().to_owned())
+    }
+}
+
+impl Description {
+    /// S3 shows a type even if none was given.
+    pub(crate) fn shown_content_type(&self) -> Option<String> {
+        let given = self.content_type.clone();
+        Some(given.unwrap_or_else(|| "binary/octet-stream".to_owned()))
+    }
+
+    /// Listings name the class that other answers leave out.
+    pub(crate) fn listed_storage_class(&self) -> String {
+        let class = self.storage_class.as_deref();
+        class.unwrap_or(s3s::dto::StorageClass::STANDARD).to_owned()
     }
 }

@@ -16,10 +16,12 @@ use serde::{Deserialize, Serialize};
 /// Bytes in pieces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Content {
-    #[serde(with = "super::keep::pieces")]
+    #[serde(with = "pieces")]
     segments: Vec<Bytes>,
     length: u64,
 }
+
+const WITHIN_SEGMENT: &str = "a place in a segment is no further than its length, a usize";
 
 impl From<Bytes> for Content {
     fn from(bytes: Bytes) -> Self {
@@ -59,10 +61,9 @@ impl Content {
         for segment in &self.segments {
             let end = at + segment.len() as u64;
             let (from, to) = (range.start.clamp(at, end), range.end.clamp(at, end));
-            // Both lie within the segment, whose length is a usize.
-            if let (Ok(from), Ok(to)) = (usize::try_from(from - at), usize::try_from(to - at))
-                && from < to
-            {
+            if from < to {
+                let within = |it: u64| usize::try_from(it - at).expect(WITHIN_SEGMENT);
+                let (from, to) = (within(from), within(to));
                 sliced.segments.push(segment.slice(from..to));
                 sliced.length += (to - from) as u64;
             }
@@ -110,6 +111,27 @@ impl HttpBody for Pieces {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.length)
+    }
+}
+
+/// Pieces of bytes as CBOR byte strings.
+mod pieces {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_bytes::ByteBuf;
+
+    pub(super) fn serialize<S: Serializer>(
+        pieces: &[Bytes],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(pieces.iter().map(|piece| serde_bytes::Bytes::new(piece)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Bytes>, D::Error> {
+        let pieces = Vec::<ByteBuf>::deserialize(deserializer)?.into_iter();
+        Ok(pieces.map(|piece| Bytes::from(piece.into_vec())).collect())
     }
 }
 

@@ -12,10 +12,10 @@ use s3s::{
     s3_error,
 };
 
-use super::{
+use crate::s3::{
     errors::{detailed, not_modified},
     store::{Found, Object, StoreError, Upload},
-    timestamp,
+    values::dates::timestamp,
 };
 
 /// The conditions of a read.
@@ -30,7 +30,7 @@ pub(crate) struct ReadIf<'a> {
 /// The conditions of a read, from the fields of its input.
 macro_rules! read_if {
     ($input:expr) => {
-        $crate::s3::conditions::ReadIf {
+        $crate::s3::ops::conditions::ReadIf {
             matches: $input.if_match.as_ref(),
             none_match: $input.if_none_match.as_ref(),
             modified_since: $input.if_modified_since.as_ref(),
@@ -42,7 +42,7 @@ macro_rules! read_if {
 /// The conditions on the source of a copy.
 macro_rules! copy_source_if {
     ($input:expr) => {
-        $crate::s3::conditions::ReadIf {
+        $crate::s3::ops::conditions::ReadIf {
             matches: $input.copy_source_if_match.as_ref(),
             none_match: $input.copy_source_if_none_match.as_ref(),
             modified_since: $input.copy_source_if_modified_since.as_ref(),

@@ -1,38 +1,38 @@
-//! Buckets: made, found, listed, versioned, tagged, deleted.
+//! Buckets: made, found, listed, versioned, deleted.
 
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
-use s3s::{S3Error, S3Response, S3Result, dto, s3_error};
+use s3s::{S3Response, S3Result, dto, s3_error};
 
 use super::{
     Objects, Sent,
-    access::asked_acl,
-    errors::{detailed, fault, malformed},
-    listing::token_key,
-    lock::BucketLock,
-    no_content, owner,
+    access::{ownership_of_new, requested_acl},
+    listing::{bounded, token_key},
+    owner,
+};
+use crate::s3::{
+    errors::{detailed, malformed},
     store::{Settings, StoreError, Versioning},
-    tags::{Tagged, Tags},
-    timestamp,
+    values::{dates::timestamp, lock::BucketLock},
 };
 
 /// S3's first Region, whose rules are its own.
 const OLDEST: &str = "us-east-1";
-const BUCKETS_PER_PAGE_MAX: usize = 10_000;
+const BUCKETS_PER_PAGE_MAX: u16 = 10_000;
 
 impl Objects {
-    pub(super) fn create_bucket_of(
+    pub(crate) fn create_bucket(
         &self,
         input: dto::CreateBucketInput,
         sent: Sent,
     ) -> S3Result<dto::CreateBucketOutput> {
-        let ownership = Self::ownership_of_new(input.object_ownership.as_ref())?;
+        let ownership = ownership_of_new(input.object_ownership.as_ref())?;
         let locked = input.object_lock_enabled_for_bucket == Some(true);
         let settings = Settings {
             lock: locked.then(BucketLock::default),
             ownership: Some(ownership),
             ..Settings::default()
         };
-        let acl = asked_acl!(input, grant_write).of_new_bucket(&settings)?;
+        let acl = requested_acl!(input, grant_write).of_new_bucket(&settings)?;
         let settings = Settings { acl, ..settings };
         let bucket = &input.bucket;
         let asked = input.create_bucket_configuration;
@@ -55,7 +55,7 @@ impl Objects {
     }
 
     /// Where a bucket goes: only the oldest Region makes buckets elsewhere, and
-    /// it is the only one that must not be told its own name.
+    /// the only one that must not be given its own name.
     fn region_of_new<'r>(
         &'r self,
         signed: Option<&'r str>,
@@ -86,7 +86,7 @@ impl Objects {
         }
     }
 
-    pub(super) fn head_of_bucket(
+    pub(crate) fn head_bucket(
         &self,
         input: dto::HeadBucketInput,
         _: Sent,
@@ -101,7 +101,7 @@ impl Objects {
         Ok(S3Response::with_headers(output, headers))
     }
 
-    pub(super) fn location(
+    pub(crate) fn get_bucket_location(
         &self,
         input: dto::GetBucketLocationInput,
         _: Sent,
@@ -114,16 +114,13 @@ impl Objects {
         })
     }
 
-    pub(super) fn buckets(
+    pub(crate) fn list_buckets(
         &self,
         input: dto::ListBucketsInput,
         sent: Sent,
     ) -> S3Result<dto::ListBucketsOutput> {
         let prefix = input.prefix.as_deref().unwrap_or_default();
-        let max = match input.max_buckets {
-            None => BUCKETS_PER_PAGE_MAX,
-            Some(max) => usize::try_from(max).unwrap_or(0).min(BUCKETS_PER_PAGE_MAX),
-        };
+        let max = bounded(input.max_buckets, BUCKETS_PER_PAGE_MAX);
         let after = input.continuation_token.as_deref().map(token_key);
         let after = after.transpose()?.unwrap_or_default();
         let in_region = |region: &str| {
@@ -136,10 +133,10 @@ impl Objects {
         });
         let shown = left
             .by_ref()
-            .take(max)
+            .take(usize::from(max))
             .map(|(name, region, created)| dto::Bucket {
                 name: Some(name),
-                // Told where a page or a part is asked for.
+                // Shown if the request asks for a page or a Region.
                 bucket_region: (input.max_buckets.is_some() || input.bucket_region.is_some())
                     .then_some(region),
                 creation_date: Some(timestamp(created)),
@@ -155,7 +152,7 @@ impl Objects {
         })
     }
 
-    pub(super) fn remove_bucket(
+    pub(crate) fn delete_bucket(
         &self,
         input: dto::DeleteBucketInput,
         _: Sent,
@@ -164,7 +161,7 @@ impl Objects {
         Ok(dto::DeleteBucketOutput::default())
     }
 
-    pub(super) fn versioning(
+    pub(crate) fn get_bucket_versioning(
         &self,
         input: dto::GetBucketVersioningInput,
         _: Sent,
@@ -180,7 +177,7 @@ impl Objects {
         })
     }
 
-    pub(super) fn set_versioning(
+    pub(crate) fn put_bucket_versioning(
         &self,
         input: dto::PutBucketVersioningInput,
         _: Sent,
@@ -206,41 +203,4 @@ impl Objects {
         self.store.set_versioning(&input.bucket, versioning)?;
         Ok(dto::PutBucketVersioningOutput::default())
     }
-
-    pub(super) fn bucket_tags(
-        &self,
-        input: dto::GetBucketTaggingInput,
-        _: Sent,
-    ) -> S3Result<dto::GetBucketTaggingOutput> {
-        let tags = self.store.bucket_tags(&input.bucket)?;
-        if tags.is_empty() {
-            return Err(no_tags(&input.bucket));
-        }
-        let tag_set = tags.shown();
-        Ok(dto::GetBucketTaggingOutput { tag_set })
-    }
-
-    pub(super) fn tag_bucket(
-        &self,
-        input: dto::PutBucketTaggingInput,
-        _: Sent,
-    ) -> S3Result<S3Response<dto::PutBucketTaggingOutput>> {
-        let tags = Tags::read(input.tagging, Tagged::Bucket)?;
-        self.store.tag_bucket(&input.bucket, tags)?;
-        Ok(no_content(dto::PutBucketTaggingOutput::default()))
-    }
-
-    pub(super) fn untag_bucket(
-        &self,
-        input: dto::DeleteBucketTaggingInput,
-        _: Sent,
-    ) -> S3Result<S3Response<dto::DeleteBucketTaggingOutput>> {
-        self.store.tag_bucket(&input.bucket, Tags::default())?;
-        Ok(no_content(dto::DeleteBucketTaggingOutput::default()))
-    }
-}
-
-fn no_tags(bucket: &str) -> S3Error {
-    let error = fault("NoSuchTagSet", 404, "The TagSet does not exist");
-    detailed(error, &[("BucketName", bucket)])
 }

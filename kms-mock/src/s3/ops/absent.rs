@@ -1,15 +1,12 @@
-//! What no bucket here has, told as S3 tells it of a bucket that was given none.
+//! What no bucket here has, answered as S3 answers for a bucket without it.
 //!
 //! Source of truth: Amazon S3 API reference, the errors of each operation. To set
 //! any of them is refused as not implemented, so that "none" is always true.
 
 use s3s::{S3Response, S3Result, dto};
 
-use super::{
-    Objects, Sent,
-    errors::{detailed, fault},
-    no_content,
-};
+use super::{Objects, Sent, no_content};
+use crate::s3::errors::absent_of_bucket;
 
 /// Reads that find nothing and deletions that have nothing to delete.
 macro_rules! absent {
@@ -19,13 +16,12 @@ macro_rules! absent {
         forgotten { $($forget:ident: $forgot_input:ident => $forgot_output:ident;)* }
     ) => {
         impl Objects {
-            $(pub(super) fn $get(&self, input: dto::$input, _: Sent) -> S3Result<dto::$output> {
+            $(pub(crate) fn $get(&self, input: dto::$input, _: Sent) -> S3Result<dto::$output> {
                 self.store.owner(&input.bucket)?;
-                let error = fault($code, 404, $message);
-                Err(detailed(error, &[("BucketName", &input.bucket)]))
+                Err(absent_of_bucket($code, $message, &input.bucket))
             })*
 
-            $(pub(super) fn $empty(
+            $(pub(crate) fn $empty(
                 &self,
                 input: dto::$empty_input,
                 _: Sent,
@@ -34,7 +30,7 @@ macro_rules! absent {
                 Ok(dto::$empty_output::default())
             })*
 
-            $(pub(super) fn $forget(
+            $(pub(crate) fn $forget(
                 &self,
                 input: dto::$forgot_input,
                 _: Sent,
@@ -48,37 +44,37 @@ macro_rules! absent {
 
 absent! {
     refused {
-    no_policy: GetBucketPolicyInput => GetBucketPolicyOutput
+    get_bucket_policy: GetBucketPolicyInput => GetBucketPolicyOutput
         = "NoSuchBucketPolicy", "The bucket policy does not exist";
-    no_policy_status: GetBucketPolicyStatusInput => GetBucketPolicyStatusOutput
+    get_bucket_policy_status: GetBucketPolicyStatusInput => GetBucketPolicyStatusOutput
         = "NoSuchBucketPolicy", "The bucket policy does not exist";
-    no_lifecycle: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput
+    get_bucket_lifecycle_configuration: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput
         = "NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist";
-    no_website: GetBucketWebsiteInput => GetBucketWebsiteOutput
+    get_bucket_website: GetBucketWebsiteInput => GetBucketWebsiteOutput
         = "NoSuchWebsiteConfiguration",
           "The specified bucket does not have a website configuration";
-    no_replication: GetBucketReplicationInput => GetBucketReplicationOutput
+    get_bucket_replication: GetBucketReplicationInput => GetBucketReplicationOutput
         = "ReplicationConfigurationNotFoundError",
           "The replication configuration was not found";
     }
     empty {
-    no_notifications: GetBucketNotificationConfigurationInput
+    get_bucket_notification_configuration: GetBucketNotificationConfigurationInput
         => GetBucketNotificationConfigurationOutput;
-    no_acceleration: GetBucketAccelerateConfigurationInput
+    get_bucket_accelerate_configuration: GetBucketAccelerateConfigurationInput
         => GetBucketAccelerateConfigurationOutput;
-    no_logging: GetBucketLoggingInput => GetBucketLoggingOutput;
+    get_bucket_logging: GetBucketLoggingInput => GetBucketLoggingOutput;
     }
     forgotten {
-    forget_policy: DeleteBucketPolicyInput => DeleteBucketPolicyOutput;
-    forget_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput;
-    forget_website: DeleteBucketWebsiteInput => DeleteBucketWebsiteOutput;
-    forget_replication: DeleteBucketReplicationInput => DeleteBucketReplicationOutput;
+    delete_bucket_policy: DeleteBucketPolicyInput => DeleteBucketPolicyOutput;
+    delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput;
+    delete_bucket_website: DeleteBucketWebsiteInput => DeleteBucketWebsiteOutput;
+    delete_bucket_replication: DeleteBucketReplicationInput => DeleteBucketReplicationOutput;
     }
 }
 
 impl Objects {
-    /// Nobody pays here but the owner.
-    pub(super) fn payer(
+    /// Always the owner.
+    pub(crate) fn get_bucket_request_payment(
         &self,
         input: dto::GetBucketRequestPaymentInput,
         _: Sent,

@@ -1,12 +1,13 @@
 //! What is looked at before the protocol crate reads a request: headers of a
-//! presigned URL, counts, the length of the key and the form of a copy's source.
+//! presigned URL, the name of the bucket, counts, the length of the key, the form of a
+//! copy's source; and headers about which S3 is more lenient than that crate.
 //!
 //! Source of truth: Amazon S3 API reference, "Authenticating Requests: Using Query
 //! Parameters", for `x-amz-` parameters, which count as headers; refusals recorded
 //! from AWS for counts.
 
-use http::{HeaderName, HeaderValue, request::Parts};
-use s3s::{S3Result, s3_error};
+use http::{HeaderMap, HeaderName, HeaderValue, header::RANGE, request::Parts};
+use s3s::{S3Result, dto, s3_error};
 
 use super::errors::{detailed, invalid_argument};
 
@@ -62,7 +63,7 @@ pub(super) fn check_keys(parts: &Parts) -> S3Result<()> {
     }
 }
 
-/// Refuses a count that is none.
+/// Refuses what is not a count.
 pub(super) fn check_counts(parts: &Parts) -> S3Result<()> {
     let query = parts.uri.query().unwrap_or_default();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -92,4 +93,48 @@ pub(super) fn check_counts(parts: &Parts) -> S3Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses a bucket's name that S3 does not allow.
+pub(super) fn check_bucket(parts: &Parts) -> S3Result<()> {
+    let bucket = bucket_of(parts.uri.path());
+    if bucket.is_empty() || s3s::path::check_bucket_name(bucket) {
+        return Ok(());
+    }
+    let error = s3_error!(InvalidBucketName, "The specified bucket is not valid.");
+    Err(detailed(error, &[("BucketName", bucket)]))
+}
+
+/// The bucket in `/bucket/key` or `bucket/key`.
+pub(super) fn bucket_of(path: &str) -> &str {
+    let path = path.trim_start_matches('/');
+    path.split_once('/').map_or(path, |(bucket, _)| bucket)
+}
+
+/// Writes headers that S3 is lenient about as the protocol crate wants them:
+/// entity tags of conditions may lack quotes, and a range of the wrong form is
+/// ignored.
+pub(super) fn lenient_headers(headers: &mut HeaderMap) {
+    const CONDITIONS: [&str; 4] = [
+        "if-match",
+        "if-none-match",
+        "x-amz-copy-source-if-match",
+        "x-amz-copy-source-if-none-match",
+    ];
+    for name in CONDITIONS {
+        let Some(given) = headers.get(name).and_then(|it| it.to_str().ok()) else {
+            continue;
+        };
+        let bare = given.trim().trim_start_matches("W/").replace('"', "");
+        if bare != "*"
+            && let Ok(quoted) = HeaderValue::from_str(&format!("\"{bare}\""))
+        {
+            headers.insert(name, quoted);
+        }
+    }
+    let range = headers.get(RANGE).and_then(|it| it.to_str().ok());
+    let is_none = |range: &str| range == "bytes=-" || dto::Range::parse(range).is_err();
+    if range.is_some_and(is_none) {
+        headers.remove(RANGE);
+    }
 }

@@ -13,10 +13,10 @@ use s3s::{
     crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256},
     dto, s3_error,
 };
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use serde::{Deserialize, Serialize};
-
-use super::{content::Content, errors::detailed};
+use super::content::Content;
+use crate::s3::errors::detailed;
 
 /// Checksum algorithms of S3 objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub(crate) enum Algorithm {
 
 /// What a checksum of an object was made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) enum Of {
+pub(crate) enum ChecksumType {
     /// All its bytes.
     #[default]
     FullObject,
@@ -41,7 +41,7 @@ pub(crate) enum Of {
 /// The checksums of an object or a part, base64.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Checksums {
-    pub(crate) of: Of,
+    pub(crate) of: ChecksumType,
     sums: BTreeMap<Algorithm, String>,
 }
 
@@ -62,23 +62,23 @@ macro_rules! claimed {
     ($input:expr) => {
         [
             (
-                $crate::s3::checksum::Algorithm::Crc32,
+                $crate::s3::values::checksum::Algorithm::Crc32,
                 $input.checksum_crc32.take(),
             ),
             (
-                $crate::s3::checksum::Algorithm::Crc32c,
+                $crate::s3::values::checksum::Algorithm::Crc32c,
                 $input.checksum_crc32c.take(),
             ),
             (
-                $crate::s3::checksum::Algorithm::Crc64Nvme,
+                $crate::s3::values::checksum::Algorithm::Crc64Nvme,
                 $input.checksum_crc64nvme.take(),
             ),
             (
-                $crate::s3::checksum::Algorithm::Sha1,
+                $crate::s3::values::checksum::Algorithm::Sha1,
                 $input.checksum_sha1.take(),
             ),
             (
-                $crate::s3::checksum::Algorithm::Sha256,
+                $crate::s3::values::checksum::Algorithm::Sha256,
                 $input.checksum_sha256.take(),
             ),
         ]
@@ -90,11 +90,11 @@ macro_rules! show_checksums {
     ($output:expr, $checksums:expr) => {{
         let checksums = $checksums;
         let sum = |algorithm| checksums.get(algorithm);
-        $output.checksum_crc32 = sum($crate::s3::checksum::Algorithm::Crc32);
-        $output.checksum_crc32c = sum($crate::s3::checksum::Algorithm::Crc32c);
-        $output.checksum_crc64nvme = sum($crate::s3::checksum::Algorithm::Crc64Nvme);
-        $output.checksum_sha1 = sum($crate::s3::checksum::Algorithm::Sha1);
-        $output.checksum_sha256 = sum($crate::s3::checksum::Algorithm::Sha256);
+        $output.checksum_crc32 = sum($crate::s3::values::checksum::Algorithm::Crc32);
+        $output.checksum_crc32c = sum($crate::s3::values::checksum::Algorithm::Crc32c);
+        $output.checksum_crc64nvme = sum($crate::s3::values::checksum::Algorithm::Crc64Nvme);
+        $output.checksum_sha1 = sum($crate::s3::values::checksum::Algorithm::Sha1);
+        $output.checksum_sha256 = sum($crate::s3::values::checksum::Algorithm::Sha256);
     }};
 }
 
@@ -162,28 +162,28 @@ impl Algorithm {
             Self::Sha1 => sums.checksum_sha1,
             Self::Sha256 => sums.checksum_sha256,
         };
-        sum.unwrap_or_default()
+        sum.expect("a hasher was made for this algorithm")
     }
 
-    /// What S3 makes of the parts of an upload unless it is told.
-    pub(crate) fn default_of(self) -> Of {
+    /// What S3 makes of the parts of an upload that does not say.
+    pub(crate) fn default_of(self) -> ChecksumType {
         match self {
-            Self::Crc64Nvme => Of::FullObject,
-            Self::Crc32 | Self::Crc32c | Self::Sha1 | Self::Sha256 => Of::Composite,
+            Self::Crc64Nvme => ChecksumType::FullObject,
+            Self::Crc32 | Self::Crc32c | Self::Sha1 | Self::Sha256 => ChecksumType::Composite,
         }
     }
 
     /// Whether S3 offers such a checksum of a multipart object.
-    pub(crate) fn can_be(self, of: Of) -> bool {
+    pub(crate) fn can_be(self, of: ChecksumType) -> bool {
         match self {
             Self::Crc32 | Self::Crc32c => true,
-            Self::Crc64Nvme => of == Of::FullObject,
-            Self::Sha1 | Self::Sha256 => of == Of::Composite,
+            Self::Crc64Nvme => of == ChecksumType::FullObject,
+            Self::Sha1 | Self::Sha256 => of == ChecksumType::Composite,
         }
     }
 }
 
-impl Of {
+impl ChecksumType {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::FullObject => dto::ChecksumType::FULL_OBJECT,
@@ -226,32 +226,33 @@ impl Checksums {
         if sums.is_empty() {
             sums.insert(default, default.sum(content));
         }
-        let of = Of::FullObject;
+        let of = ChecksumType::FullObject;
         Ok(Self { of, sums })
     }
 
     /// The checksum of an object made of parts with these checksums.
     pub(crate) fn of_parts<'p>(
         algorithm: Algorithm,
-        of: Of,
+        of: ChecksumType,
         content: &Content,
         parts: impl ExactSizeIterator<Item = &'p Self>,
-    ) -> Self {
+    ) -> S3Result<Self> {
         let count = parts.len();
         let sum = match of {
-            Of::FullObject => algorithm.sum(content),
-            Of::Composite => {
+            ChecksumType::FullObject => algorithm.sum(content),
+            ChecksumType::Composite => {
                 let mut hasher = algorithm.hasher();
                 for part in parts {
-                    let sum = part.get(algorithm).unwrap_or_default();
-                    // Our own base64: it decodes.
-                    hasher.update(&STANDARD.decode(sum).unwrap_or_default());
+                    let sum = part.sums.get(&algorithm);
+                    let sum = sum.and_then(|it| STANDARD.decode(it).ok());
+                    // Only a damaged data directory has a part without it.
+                    hasher.update(&sum.ok_or_else(|| s3_error!(InternalError))?);
                 }
                 format!("{}-{count}", algorithm.taken(hasher))
             }
         };
         let sums = BTreeMap::from([(algorithm, sum)]);
-        Self { of, sums }
+        Ok(Self { of, sums })
     }
 
     pub(crate) fn get(&self, algorithm: Algorithm) -> Option<String> {
@@ -260,7 +261,10 @@ impl Checksums {
 
     /// The same, a composite one without the number of parts.
     pub(crate) fn without_count(&self) -> Self {
-        let bare = |sum: &String| sum.split('-').next().unwrap_or_default().to_owned();
+        let bare = |sum: &String| match sum.split_once('-') {
+            Some((bare, _)) => bare.to_owned(),
+            None => sum.clone(),
+        };
         let sums = self.sums.iter().map(|(it, sum)| (*it, bare(sum)));
         Self {
             of: self.of,
@@ -293,52 +297,77 @@ impl Checksums {
     }
 }
 
-/// The MD5 of all of `content`.
-pub(crate) fn md5(content: &Content) -> [u8; 16] {
-    let mut hasher = Md5::new();
-    for segment in content.segments() {
-        hasher.update(segment);
+/// An MD5, in hex on the wire and in rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Digest([u8; 16]);
+
+impl Digest {
+    /// The MD5 of all of `content`.
+    pub(crate) fn of(content: &Content) -> Self {
+        let mut hasher = Md5::new();
+        for segment in content.segments() {
+            hasher.update(segment);
+        }
+        Self(hasher.finalize())
     }
-    hasher.finalize()
+
+    pub(crate) fn hex(self) -> String {
+        hex::encode(self.0)
+    }
+
+    /// The entity tag of an object of parts with these MD5s: the MD5 of the MD5s and
+    /// how many there are.
+    pub(crate) fn etag_of_parts(parts: impl ExactSizeIterator<Item = Self>) -> String {
+        let count = parts.len();
+        let mut hasher = Md5::new();
+        for part in parts {
+            hasher.update(&part.0);
+        }
+        format!("{}-{count}", hex::encode(hasher.finalize()))
+    }
+
+    /// Compares a `Content-MD5` header with what arrived.
+    pub(crate) fn check(self, claimed: Option<&str>) -> S3Result<()> {
+        let Some(claimed) = claimed else {
+            return Ok(());
+        };
+        let read = STANDARD.decode(claimed).ok();
+        let read = read.and_then(|it| <[u8; 16]>::try_from(it).ok());
+        let Some(read) = read else {
+            let error = s3_error!(InvalidDigest, "The Content-MD5 you specified was invalid.");
+            return Err(detailed(error, &[("Content_MD5", claimed)]));
+        };
+        if read != self.0 {
+            let (expected, calculated) = (hex::encode(read), STANDARD.encode(self.0));
+            let error = s3_error!(
+                BadDigest,
+                "The Content-MD5 you specified did not match what we received."
+            );
+            let digests = [
+                ("ExpectedDigest", expected.as_str()),
+                ("CalculatedDigest", &calculated),
+            ];
+            return Err(detailed(error, &digests));
+        }
+        Ok(())
+    }
 }
 
-/// The entity tag of an object of parts with these MD5s: the MD5 of the MD5s and
-/// how many there are.
-pub(crate) fn etag_of_parts<'p>(etags: impl ExactSizeIterator<Item = &'p str>) -> String {
-    let count = etags.len();
-    let mut hasher = Md5::new();
-    for etag in etags {
-        hasher.update(&hex::decode(etag).unwrap_or_default()); // our own hex
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.hex())
     }
-    format!("{}-{count}", hex::encode(hasher.finalize()))
 }
 
-/// Compares a `Content-MD5` header with what arrived.
-pub(crate) fn check_md5(claimed: Option<&str>, md5: [u8; 16]) -> S3Result<()> {
-    let Some(claimed) = claimed else {
-        return Ok(());
-    };
-    let read = STANDARD
-        .decode(claimed)
-        .ok()
-        .filter(|it| it.len() == md5.len());
-    let Some(read) = read else {
-        let error = s3_error!(InvalidDigest, "The Content-MD5 you specified was invalid.");
-        return Err(detailed(error, &[("Content_MD5", claimed)]));
-    };
-    if read != md5 {
-        let (expected, calculated) = (hex::encode(read), STANDARD.encode(md5));
-        let error = s3_error!(
-            BadDigest,
-            "The Content-MD5 you specified did not match what we received."
-        );
-        let digests = [
-            ("ExpectedDigest", expected.as_str()),
-            ("CalculatedDigest", &calculated),
-        ];
-        return Err(detailed(error, &digests));
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut digest = [0; 16];
+        match hex::decode_to_slice(&text, &mut digest) {
+            Ok(()) => Ok(Self(digest)),
+            Err(_) => Err(D::Error::custom("32 hexadecimal digits are an MD5")),
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -354,7 +383,7 @@ mod tests {
     #[test]
     fn checksums_are_the_published_check_values() {
         assert_eq!(
-            hex::encode(md5(&content(b""))),
+            Digest::of(&content(b"")).hex(),
             "d41d8cd98f00b204e9800998ecf8427e"
         );
         assert_eq!(Algorithm::Crc32.sum(&content(b"hello")), "NhCmhg==");
@@ -362,6 +391,15 @@ mod tests {
             Algorithm::Crc64Nvme.sum(&content(b"123456789")),
             "rosUhgp5mIg="
         );
+    }
+
+    #[test]
+    fn a_digest_is_read_back_from_its_row_and_from_nothing_else() {
+        let digest = Digest::of(&content(b"hello"));
+        let row = serde_json::to_string(&digest).unwrap();
+        assert_eq!(row, "\"5d41402abc4b2a76b9719d911017c592\"");
+        assert_eq!(serde_json::from_str::<Digest>(&row).unwrap(), digest);
+        assert!(serde_json::from_str::<Digest>("\"5d41\"").is_err());
     }
 
     #[test]
@@ -375,7 +413,7 @@ mod tests {
                 "{algorithm:?}"
             );
         }
-        assert_eq!(md5(&whole), md5(&content(b"123456789")));
+        assert_eq!(Digest::of(&whole), Digest::of(&content(b"123456789")));
     }
 
     #[test]
@@ -385,10 +423,11 @@ mod tests {
             Checksums::of_content(&content(b"hello"), NONE_CLAIMED, Algorithm::Crc32).unwrap();
         let whole = Checksums::of_parts(
             Algorithm::Crc32,
-            Of::Composite,
+            ChecksumType::Composite,
             &content(b"hello"),
             [&part].into_iter(),
         );
+        let whole = whole.unwrap();
         assert_eq!(whole.get(Algorithm::Crc32).unwrap(), "FKTmaw==-1");
     }
 }

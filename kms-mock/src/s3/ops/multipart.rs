@@ -15,19 +15,24 @@ use s3s::{
 
 use super::{
     Objects, Sent,
-    access::asked_acl,
-    checksum::{
-        Algorithm, Checksums, Fields, NONE_CLAIMED, Of, check_md5, claimed, etag_of_parts, md5,
-        show_checksums,
-    },
+    access::requested_acl,
     conditions::{WriteIf, copy_source_if},
-    content::Content,
-    errors::{detailed, invalid_argument, malformed},
-    listing::{PER_PAGE_MAX, listing},
-    objects::{at_rest, description, refuse_unsimulated},
+    description::description,
+    encryption::{at_rest, refuse_unsimulated},
+    listing::{PER_PAGE_MAX, bounded, listing, size},
     owner,
+};
+use crate::s3::{
+    errors::{detailed, invalid_argument, malformed},
     store::{FinishedPart, Object, Part, Upload},
-    timestamp,
+    values::{
+        checksum::{
+            Algorithm, ChecksumType, Checksums, Digest, Fields, NONE_CLAIMED, claimed,
+            show_checksums,
+        },
+        content::Content,
+        dates::timestamp,
+    },
 };
 
 /// S3's smallest part, except for the last.
@@ -35,7 +40,7 @@ const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
 const PART_NUMBER_MAX: u16 = 10_000;
 
 impl Objects {
-    pub(super) fn begin_upload(
+    pub(crate) fn create_multipart_upload(
         &self,
         input: dto::CreateMultipartUploadInput,
         sent: Sent,
@@ -49,7 +54,7 @@ impl Objects {
         // By time, so that the oldest of a key is listed first.
         let id = format!("{:012x}{}", now.0, hex::encode(rand::random::<[u8; 26]>()));
         let description = description!(input, sent.metadata, now);
-        let acl = asked_acl!(input);
+        let acl = requested_acl!(input);
         let description = self.of_bucket(&input.bucket, description, acl, now)?;
         let (bucket, key) = (input.bucket, input.key);
         let upload = Upload {
@@ -73,7 +78,7 @@ impl Objects {
         })
     }
 
-    pub(super) fn upload_part_of(
+    pub(crate) fn upload_part(
         &self,
         mut input: dto::UploadPartInput,
         sent: Sent,
@@ -84,14 +89,14 @@ impl Objects {
         let upload = self
             .store
             .upload(&input.bucket, &input.key, &input.upload_id)?;
-        check_md5(input.content_md5.as_deref(), md5(&content))?;
-        let part = self.part(&upload, content, claimed)?;
-        let etag = part.etag.clone();
+        let md5 = Digest::of(&content);
+        md5.check(input.content_md5.as_deref())?;
+        let part = self.part(&upload, content, md5, claimed)?;
         let checksums = part.checksums.clone();
         self.store
             .put_part(&input.bucket, &input.key, &input.upload_id, number, part)?;
         let mut output = dto::UploadPartOutput {
-            e_tag: Some(ETag::Strong(etag)),
+            e_tag: Some(ETag::Strong(md5.hex())),
             server_side_encryption: at_rest(),
             ..Default::default()
         };
@@ -99,7 +104,7 @@ impl Objects {
         Ok(output)
     }
 
-    pub(super) fn copy_part(
+    pub(crate) fn upload_part_copy(
         &self,
         input: dto::UploadPartCopyInput,
         _: Sent,
@@ -115,9 +120,10 @@ impl Objects {
             None => whole.clone(),
             Some(text) => whole.slice(&copied_range(text, whole.len())?),
         };
-        let part = self.part(&upload, content, NONE_CLAIMED)?;
+        let md5 = Digest::of(&content);
+        let part = self.part(&upload, content, md5, NONE_CLAIMED)?;
         let mut result = dto::CopyPartResult {
-            e_tag: Some(ETag::Strong(part.etag.clone())),
+            e_tag: Some(ETag::Strong(md5.hex())),
             last_modified: Some(timestamp(part.modified)),
             ..Default::default()
         };
@@ -135,7 +141,13 @@ impl Objects {
     }
 
     /// A part with its checksum of the upload's kind.
-    fn part(&self, upload: &Upload, content: Content, claimed: Fields) -> S3Result<Part> {
+    fn part(
+        &self,
+        upload: &Upload,
+        content: Content,
+        md5: Digest,
+        claimed: Fields,
+    ) -> S3Result<Part> {
         let algorithm = upload.checksum.map(|(algorithm, _)| algorithm);
         if let Some(expected) = algorithm {
             let other = claimed
@@ -153,14 +165,14 @@ impl Objects {
         }
         let default = algorithm.unwrap_or(Algorithm::Crc64Nvme);
         Ok(Part {
-            etag: hex::encode(md5(&content)),
+            md5,
             checksums: Checksums::of_content(&content, claimed, default)?,
             modified: self.clock.now(),
             content,
         })
     }
 
-    pub(super) fn finish_upload(
+    pub(crate) fn complete_multipart_upload(
         &self,
         mut input: dto::CompleteMultipartUploadInput,
         sent: Sent,
@@ -191,9 +203,9 @@ impl Objects {
         }
         let (algorithm, of) = upload
             .checksum
-            .unwrap_or((Algorithm::Crc64Nvme, Of::FullObject));
+            .unwrap_or((Algorithm::Crc64Nvme, ChecksumType::FullObject));
         if let Some(asked) = &input.checksum_type
-            && Of::named(asked.as_str())? != of
+            && ChecksumType::named(asked.as_str())? != of
         {
             return Err(s3_error!(
                 InvalidRequest,
@@ -203,8 +215,8 @@ impl Objects {
             ));
         }
         let sums = parts.iter().map(|(_, part)| &part.checksums);
-        let checksums = Checksums::of_parts(algorithm, of, &content, sums);
-        if of == Of::FullObject && !checksums.agree(&claimed) {
+        let checksums = Checksums::of_parts(algorithm, of, &content, sums)?;
+        if of == ChecksumType::FullObject && !checksums.agree(&claimed) {
             let name = algorithm.name();
             return Err(s3_error!(
                 BadDigest,
@@ -214,7 +226,7 @@ impl Objects {
         let object = Object {
             content,
             description: upload.description.clone(),
-            etag: etag_of_parts(parts.iter().map(|(_, part)| part.etag.as_str())),
+            etag: Digest::etag_of_parts(parts.iter().map(|(_, part)| part.md5)),
             checksums,
             upload_id: Some(id.clone()),
             parts: parts
@@ -238,7 +250,7 @@ impl Objects {
         Ok(completed(&input, &sent, &object, version))
     }
 
-    pub(super) fn abort_upload(
+    pub(crate) fn abort_multipart_upload(
         &self,
         input: dto::AbortMultipartUploadInput,
         _: Sent,
@@ -248,7 +260,7 @@ impl Objects {
         Ok(dto::AbortMultipartUploadOutput::default())
     }
 
-    pub(super) fn parts_of_upload(
+    pub(crate) fn list_parts(
         &self,
         input: dto::ListPartsInput,
         _: Sent,
@@ -256,15 +268,13 @@ impl Objects {
         let upload = self
             .store
             .upload(&input.bucket, &input.key, &input.upload_id)?;
-        let after = u16::try_from(input.part_number_marker.unwrap_or(0)).unwrap_or(u16::MAX);
-        let max = input
-            .max_parts
-            .unwrap_or(PER_PAGE_MAX)
-            .clamp(0, PER_PAGE_MAX);
-        let left = upload.parts.range(after.saturating_add(1)..);
+        let after = input.part_number_marker.unwrap_or(0);
+        let max = bounded(input.max_parts, PER_PAGE_MAX);
+        let parts = upload.parts.iter();
+        let left = parts.filter(|(number, _)| i32::from(**number) > after);
         let page: Vec<dto::Part> = left
             .clone()
-            .take(usize::try_from(max).unwrap_or(0))
+            .take(usize::from(max))
             .map(|(number, part)| shown_part(*number, part, upload.checksum.is_some()))
             .collect();
         let is_truncated = left.count() > page.len();
@@ -276,9 +286,9 @@ impl Objects {
             initiator: Some(initiator(&upload.account)),
             owner: Some(owner(&upload.account)),
             is_truncated: Some(is_truncated),
-            max_parts: Some(max),
+            max_parts: Some(max.into()),
             next_part_number_marker: page.last().map_or(Some(0), |it| it.part_number),
-            part_number_marker: Some(input.part_number_marker.unwrap_or(0)),
+            part_number_marker: Some(after),
             parts: Some(page),
             storage_class: Some(dto::StorageClass::from_static("STANDARD")),
             bucket: Some(input.bucket),
@@ -288,7 +298,7 @@ impl Objects {
         })
     }
 
-    pub(super) fn uploads(
+    pub(crate) fn list_multipart_uploads(
         &self,
         input: dto::ListMultipartUploadsInput,
         _: Sent,
@@ -357,7 +367,10 @@ fn completed(
 }
 
 /// The checksum that an upload asks for its object.
-fn chosen_checksum(algorithm: Option<&str>, of: Option<&str>) -> S3Result<Option<(Algorithm, Of)>> {
+fn chosen_checksum(
+    algorithm: Option<&str>,
+    of: Option<&str>,
+) -> S3Result<Option<(Algorithm, ChecksumType)>> {
     let Some(algorithm) = algorithm else {
         return match of {
             None => Ok(None),
@@ -371,7 +384,7 @@ fn chosen_checksum(algorithm: Option<&str>, of: Option<&str>) -> S3Result<Option
     let algorithm = Algorithm::named(algorithm)?;
     let of = match of {
         None => algorithm.default_of(),
-        Some(of) => Of::named(of)?,
+        Some(of) => ChecksumType::named(of)?,
     };
     if !algorithm.can_be(of) {
         return Err(s3_error!(
@@ -407,7 +420,7 @@ fn chosen_parts<'u>(
         }
         let etag = listed.e_tag.map(ETag::into_value);
         let part = upload.parts.get(&number).filter(|part| {
-            let same = etag.as_ref().is_some_and(|etag| *etag == part.etag);
+            let same = etag.as_ref().is_some_and(|etag| *etag == part.md5.hex());
             same && part.checksums.agree(&claimed)
         });
         let part = part.ok_or_else(|| {
@@ -435,7 +448,7 @@ fn chosen_parts<'u>(
                 ("ProposedSize", size.as_str()),
                 ("MinSizeAllowed", &PART_BYTES_MIN.to_string()),
                 ("PartNumber", &number.to_string()),
-                ("ETag", &part.etag),
+                ("ETag", &part.md5.hex()),
             ];
             return Err(detailed(error, &details));
         }
@@ -492,10 +505,10 @@ fn copied_range(text: &str, length: u64) -> S3Result<std::ops::Range<u64>> {
 
 fn shown_part(number: u16, part: &Part, with_checksums: bool) -> dto::Part {
     let mut shown = dto::Part {
-        e_tag: Some(ETag::Strong(part.etag.clone())),
+        e_tag: Some(ETag::Strong(part.md5.hex())),
         last_modified: Some(timestamp(part.modified)),
         part_number: Some(i32::from(number)),
-        size: i64::try_from(part.content.len()).ok(),
+        size: Some(size(part.content.len())),
         ..Default::default()
     };
     if with_checksums {

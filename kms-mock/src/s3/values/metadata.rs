@@ -17,7 +17,7 @@ const METADATA_BYTES_MAX: usize = 2 * 1024;
 
 /// User metadata by name without `x-amz-meta-`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct UserMetadata(#[serde(with = "super::keep::named_bytes")] BTreeMap<String, Bytes>);
+pub(crate) struct UserMetadata(#[serde(with = "named_bytes")] BTreeMap<String, Bytes>);
 
 impl UserMetadata {
     /// Bytes of names and values together.
@@ -29,19 +29,14 @@ impl UserMetadata {
 
 /// Takes the user metadata off a request, values as they are.
 pub(crate) fn take_metadata(headers: &mut HeaderMap) -> S3Result<UserMetadata> {
-    let names: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with(META))
-        .cloned()
-        .collect();
+    let of_metadata = |header: &HeaderName| {
+        let name = header.as_str().strip_prefix(META)?.to_owned();
+        Some((header.clone(), name))
+    };
+    let names: Vec<(HeaderName, String)> = headers.keys().filter_map(of_metadata).collect();
     let mut metadata = BTreeMap::new();
     let mut size = 0;
-    for header in names {
-        let name = header
-            .as_str()
-            .strip_prefix(META)
-            .unwrap_or_default()
-            .to_owned();
+    for (header, name) in names {
         let mut value = Vec::new();
         for (i, part) in headers.get_all(&header).iter().enumerate() {
             if i > 0 {
@@ -84,6 +79,33 @@ pub(crate) fn metadata_headers(metadata: &UserMetadata) -> HeaderMap {
         }
     }
     headers
+}
+
+/// Bytes by name as CBOR byte strings.
+mod named_bytes {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_bytes::ByteBuf;
+
+    pub(super) fn serialize<S: Serializer>(
+        named: &BTreeMap<String, Bytes>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let named = named.iter();
+        serializer.collect_map(named.map(|(name, value)| (name, serde_bytes::Bytes::new(value))))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<String, Bytes>, D::Error> {
+        let named = BTreeMap::<String, ByteBuf>::deserialize(deserializer)?;
+        let named = named.into_iter();
+        Ok(named
+            .map(|(name, value)| (name, Bytes::from(value.into_vec())))
+            .collect())
+    }
 }
 
 #[cfg(test)]

@@ -6,25 +6,25 @@ use s3s::{
     s3_error,
 };
 
-use super::{
-    Objects, Sent,
-    errors::{detailed, invalid_argument},
-    objects::version,
-    owner,
-    store::{Asked, Object},
-    timestamp,
+use super::{Objects, Sent, owner};
+use crate::{
+    s3::{
+        errors::{detailed, invalid_argument},
+        store::PageRequest,
+        values::{dates::timestamp, version::VersionId},
+    },
+    wire::uri::uri_encode,
 };
-use crate::wire::uri::uri_encode;
 
 /// S3's and our largest page of a listing.
-pub(super) const PER_PAGE_MAX: i32 = 1_000;
+pub(super) const PER_PAGE_MAX: u16 = 1_000;
 
 /// What the listings ask alike, and how they show keys.
 pub(super) struct Listing<'a> {
     pub(super) prefix: Option<&'a str>,
     pub(super) delimiter: Option<&'a str>,
     pub(super) after: &'a str,
-    max: i32,
+    max: u16,
     /// `encoding-type=url`: XML cannot hold every key.
     url: bool,
 }
@@ -32,7 +32,7 @@ pub(super) struct Listing<'a> {
 /// The listing that the fields of an input ask for.
 macro_rules! listing {
     ($input:expr, $after:expr, $max:expr) => {
-        $crate::s3::listing::Listing::new(
+        $crate::s3::ops::listing::Listing::new(
             $input.prefix.as_deref(),
             $input.delimiter.as_deref(),
             $after,
@@ -56,8 +56,7 @@ impl<'a> Listing<'a> {
             let message = "Invalid Encoding Method specified in Request";
             return Err(invalid_argument("encoding-type", encoding, message));
         }
-        let max = max.unwrap_or(PER_PAGE_MAX);
-        if max < 0 {
+        if let Some(max) = max.filter(|it| *it < 0) {
             let message = "Argument maxKeys must be an integer between 0 and 2147483647";
             return Err(invalid_argument("maxKeys", &max.to_string(), message));
         }
@@ -65,22 +64,22 @@ impl<'a> Listing<'a> {
             prefix,
             delimiter,
             after,
-            max: max.min(PER_PAGE_MAX),
+            max: bounded(max, PER_PAGE_MAX),
             url: encoding.is_some(),
         })
     }
 
-    pub(super) fn asked(&self) -> Asked<'a> {
-        Asked {
+    pub(super) fn asked(&self) -> PageRequest<'a> {
+        PageRequest {
             prefix: self.prefix.unwrap_or_default(),
             delimiter: self.delimiter,
             after: self.after,
-            max: usize::try_from(self.max).unwrap_or(0),
+            max: usize::from(self.max),
         }
     }
 
     pub(super) fn max(&self) -> Option<i32> {
-        Some(self.max)
+        Some(self.max.into())
     }
 
     pub(super) fn shown(&self, text: &str) -> String {
@@ -89,7 +88,7 @@ impl<'a> Listing<'a> {
         }
         let mut out = Vec::new();
         uri_encode(text.as_bytes(), true, &mut out);
-        String::from_utf8(out).unwrap_or_default()
+        String::from_utf8(out).expect("what is percent-encoded is ASCII")
     }
 
     pub(super) fn shown_prefix(&self) -> Option<String> {
@@ -115,8 +114,15 @@ struct ShownPage {
     next: Option<String>,
 }
 
+impl ShownPage {
+    fn key_count(&self) -> i32 {
+        let count = self.contents.len() + self.common_prefixes.len();
+        i32::try_from(count).expect("a page has at most 1,000 keys")
+    }
+}
+
 impl Objects {
-    pub(super) fn list_v2(
+    pub(crate) fn list_objects_v2(
         &self,
         input: dto::ListObjectsV2Input,
         _: Sent,
@@ -129,7 +135,7 @@ impl Objects {
         let with_owner = input.fetch_owner == Some(true);
         let page = self.page(&input.bucket, &listing, with_owner)?;
         Ok(dto::ListObjectsV2Output {
-            key_count: i32::try_from(page.contents.len() + page.common_prefixes.len()).ok(),
+            key_count: Some(page.key_count()),
             max_keys: listing.max(),
             is_truncated: Some(page.next.is_some()),
             next_continuation_token: page.next.map(|key| hex::encode(key.as_bytes())),
@@ -145,7 +151,7 @@ impl Objects {
         })
     }
 
-    pub(super) fn list_v1(
+    pub(crate) fn list_objects(
         &self,
         input: dto::ListObjectsInput,
         _: Sent,
@@ -179,7 +185,7 @@ impl Objects {
             .iter()
             .map(|(key, (modified, object))| dto::Object {
                 key: Some(listing.shown(key)),
-                size: size(object),
+                size: Some(size(object.content.len())),
                 e_tag: Some(ETag::Strong(object.etag.clone())),
                 last_modified: Some(timestamp(*modified)),
                 storage_class: Some(object.description.listed_storage_class().into()),
@@ -195,7 +201,7 @@ impl Objects {
         })
     }
 
-    pub(super) fn list_versions(
+    pub(crate) fn list_object_versions(
         &self,
         input: dto::ListObjectVersionsInput,
         _: Sent,
@@ -206,7 +212,7 @@ impl Objects {
                 let message = "A version-id marker cannot be specified without a key marker.";
                 return Err(invalid_argument("version-id-marker", "", message));
             }
-            marker => version(marker)?,
+            marker => VersionId::asked(marker)?,
         };
         let listing = listing!(input, after, input.max_keys)?;
         let account = self.store.owner(&input.bucket)?;
@@ -238,7 +244,7 @@ impl Objects {
                     owner,
                     version_id,
                     e_tag: Some(ETag::Strong(object.etag.clone())),
-                    size: size(object),
+                    size: Some(size(object.content.len())),
                     checksum_algorithm: Some(object.checksums.algorithms()),
                     checksum_type: object.checksums.kind(),
                     storage_class: Some(object.description.listed_storage_class().into()),
@@ -265,8 +271,15 @@ impl Objects {
     }
 }
 
-pub(super) fn size(object: &Object) -> Option<i64> {
-    i64::try_from(object.content.len()).ok()
+/// A size as the protocol has it.
+pub(super) fn size(bytes: u64) -> i64 {
+    i64::try_from(bytes).expect("no content in memory is of 8 EiB")
+}
+
+/// How many at most: what is asked for, if that is not more than `max`.
+pub(super) fn bounded(asked: Option<i32>, max: u16) -> u16 {
+    let asked = asked.unwrap_or(max.into());
+    u16::try_from(asked.clamp(0, max.into())).expect("it is between 0 and a u16")
 }
 
 pub(super) fn token_key(token: &str) -> S3Result<String> {

@@ -1,4 +1,4 @@
-//! Tags of buckets and objects, and how many of which form S3 takes.
+//! Tags of buckets and objects: how many S3 takes, and of which form.
 //!
 //! Source of truth: Amazon S3 user guide, "Categorizing your objects using tags"
 //! and "Using cost allocation S3 bucket tags".
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use s3s::{S3Result, dto};
 use serde::{Deserialize, Serialize};
 
-use super::errors::{detailed, fault, invalid_argument};
+use crate::s3::errors::{detailed, fault, invalid_argument};
 
 /// Tags in the order they were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,7 @@ impl Tags {
     /// Reads the `Tagging` of a request.
     pub(crate) fn read(tagging: dto::Tagging, of: Tagged) -> S3Result<Self> {
         let pairs = tagging.tag_set.into_iter();
+        // An element that is missing is an empty one to S3: of a key refused below.
         let pairs = pairs.map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default()));
         Self::checked(pairs.collect(), of)
     }
@@ -96,7 +97,8 @@ impl Tags {
 
     /// `x-amz-tagging-count`, which is there only if there are any.
     pub(crate) fn count(&self) -> Option<i32> {
-        i32::try_from(self.0.len()).ok().filter(|count| *count > 0)
+        let count = i32::try_from(self.0.len()).expect("at most 50 tags are read");
+        Some(count).filter(|count| *count > 0)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
