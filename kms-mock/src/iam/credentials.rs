@@ -15,6 +15,11 @@ use zeroize::Zeroizing;
 use super::terms::Terms;
 use crate::wire::signing::{Scope, signing_key};
 
+/// Access keys in one world, ended and deleted ones included: they are
+/// remembered so that their use answers for what they are, and so that a
+/// deleted key does not pass for an unknown one.
+pub(super) const KEYS_MAX: usize = 100_000;
+
 /// Credentials as they are handed to a client.
 #[derive(Clone)]
 pub struct Credentials {

@@ -39,7 +39,7 @@ pub enum IamError {
         /// The ARN, or ARN and version.
         what: String,
     },
-    /// NoSuchEntity: there is no policy of this ARN that could be a boundary.
+    /// NoSuchEntity: no policy of this ARN can be a boundary.
     #[error("Scope ARN: {arn} does not exist or is not attachable.")]
     NoSuchBoundary {
         /// Its ARN.
@@ -85,7 +85,7 @@ pub enum IamError {
     /// InvalidInput: well formed, and refused all the same.
     #[error("{0}")]
     InvalidInput(&'static str),
-    /// InvalidInput: a boundary that is no policy's ARN.
+    /// InvalidInput: a boundary that is not the ARN of a policy.
     #[error("ARN {0} is not valid.")]
     InvalidBoundaryArn(String),
     /// InvalidInput, of a session InvalidParameterValue: a tag is given twice.
@@ -131,7 +131,7 @@ pub enum IamError {
         "1 validation error detected: Value null at '{0}' failed to satisfy constraint: Member must not be null"
     )]
     MissingParameter(&'static str),
-    /// ValidationError: an ARN that is none.
+    /// ValidationError: not an ARN.
     #[error("{0} is invalid")]
     InvalidArn(String),
     /// ValidationError: a path of another form than `/a/b/`.
@@ -149,7 +149,7 @@ pub enum IamError {
         /// Which limit.
         limit: &'static str,
     },
-    /// ValidationError: no user was named, and the caller is none.
+    /// ValidationError: the request names no user, and the caller is not one.
     #[error("Must specify userName when calling with non-User credentials")]
     UserNotNamed,
     /// AccessDenied.
@@ -166,7 +166,7 @@ pub enum IamError {
         /// AWS's reason, with a leading space, or nothing.
         because: String,
     },
-    /// AccessDenied: a session asks for a session of its own.
+    /// AccessDenied: a session asks for another session.
     #[error("Cannot call {operation} with session credentials")]
     SessionOfSession {
         /// `GetSessionToken` or `GetFederationToken`.

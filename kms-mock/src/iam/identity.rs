@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use nsm_sim::clock::UnixMillis;
 
 use super::{
-    AssumeRole, Document, IamError,
+    document::Document,
     entity::Role,
+    error::IamError,
     names::Tags,
-    terms::{SessionTags, Terms},
+    terms::{AssumeRole, SessionTags, Terms},
 };
 use crate::{
     policy::{
@@ -36,7 +37,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Somebody without any policies.
+    /// A caller without policies.
     pub(super) fn new(principal: Principal, unique_id: String) -> Self {
         Self {
             principal,
@@ -63,7 +64,7 @@ impl Identity {
         self.token_issued.is_some()
     }
 
-    /// What KMS is told about the caller.
+    /// The caller as KMS sees it.
     pub(super) fn caller_from(&self, source_ip: IpAddr, secure_transport: bool) -> Caller {
         Caller {
             source_ip: Some(source_ip),

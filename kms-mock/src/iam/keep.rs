@@ -5,25 +5,25 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use nsm_sim::clock::UnixMillis;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use super::{
-    Group, Iam, Role, User,
     credentials::{AccessKey, Credentials, Holder, Status},
     document::{Document, DocumentError},
-    entity::{Entity, Who},
+    entity::{Entity, EntityKind, Group, Role, User, Who},
     managed::{ManagedPolicy, PolicyVersion},
     names::Tags,
-    state::Change,
+    service::Iam,
+    state::{Change, Identities},
     terms::{SessionTags, Terms},
 };
-use crate::journal::{BadRow, Batch, ReadError, Snapshot, Table, key_of, two_parts};
+use crate::journal::{BadRow, Batch, ReadError, Snapshot, State, Table, key_of, two_parts};
 
 /// By account and name.
 const ROLES: Table = Table("roles");
@@ -126,33 +126,47 @@ enum StatusRow {
     Deleted,
 }
 
-/// What a change writes.
-pub(super) fn put(batch: &mut Batch, change: &Change) {
-    if batch.is_ignored() {
-        return;
+impl State for Identities {
+    type Change = Change;
+
+    fn put_rows(&self, changes: &[Change], batch: &mut Batch) {
+        for change in changes {
+            put_row(change, batch);
+        }
     }
+
+    fn apply(&mut self, change: Change) {
+        Self::apply(self, change);
+    }
+}
+
+/// What a change writes.
+fn put_row(change: &Change, batch: &mut Batch) {
     match change {
         Change::RolePut { account, role } => {
             let key = key_of(&[account, &role.entity.name]);
             batch.put(ROLES, key, &role_row(role));
         }
-        Change::RoleGone { account, name } => batch.delete(ROLES, key_of(&[account, name])),
         Change::UserPut { account, user } => {
-            let row = UserRow {
-                entity: entity_row(&user.entity),
-                keys: user.keys.clone(),
-                groups: user.groups.clone(),
-            };
-            batch.put(USERS, key_of(&[account, &user.entity.name]), &row);
+            let key = key_of(&[account, &user.entity.name]);
+            batch.put(USERS, key, &user_row(user));
         }
-        Change::UserGone { account, name } => batch.delete(USERS, key_of(&[account, name])),
         Change::GroupPut { account, group } => {
             let entity = entity_row(&group.entity);
             let key = key_of(&[account, &group.entity.name]);
             batch.put(GROUPS, key, &GroupRow { entity });
         }
-        Change::GroupGone { account, name } => {
-            batch.delete(GROUPS, key_of(&[account, name]));
+        Change::EntityGone {
+            account,
+            kind,
+            name,
+        } => {
+            let table = match kind {
+                EntityKind::Role => ROLES,
+                EntityKind::User => USERS,
+                EntityKind::Group => GROUPS,
+            };
+            batch.delete(table, key_of(&[account, name]));
         }
         Change::PolicyPut { account, policy } => {
             let key = key_of(&[account, &policy.arn]);
@@ -165,11 +179,7 @@ pub(super) fn put(batch: &mut Batch, change: &Change) {
             let id = key.credentials.access_key_id.as_bytes();
             batch.put(ACCESS_KEYS, id, &access_key_row(key));
         }
-        Change::AllGone => {
-            for table in [ROLES, USERS, GROUPS, POLICIES, ACCESS_KEYS] {
-                batch.empty(table);
-            }
-        }
+        Change::AllGone => TABLES.iter().for_each(|table| batch.empty(*table)),
     }
 }
 
@@ -209,6 +219,14 @@ fn role_row(role: &Role) -> RoleRow {
         trust: role.trust.text().to_owned(),
         max_session_secs: role.max_session.as_secs(),
         description: role.description.clone(),
+    }
+}
+
+fn user_row(user: &User) -> UserRow {
+    UserRow {
+        entity: entity_row(&user.entity),
+        keys: user.keys.clone(),
+        groups: user.groups.clone(),
     }
 }
 
@@ -271,131 +289,115 @@ fn bad_policy(error: DocumentError) -> BadRow {
 impl Iam {
     /// Puts everything in place that the data directory has.
     pub(crate) fn load(&self, snapshot: &Snapshot) -> Result<(), ReadError> {
-        snapshot.each(ROLES, |name, row| {
-            let (account, name) = two_parts(name)?;
-            self.restore_role(account, name, row)
-        })?;
-        snapshot.each(USERS, |name, row| {
-            let (account, name) = two_parts(name)?;
-            self.restore_user(account, name, row)
-        })?;
+        self.load_members(snapshot, ROLES, role)?;
+        self.load_members(snapshot, USERS, user)?;
         // A directory that was begun before there were groups has no table of them.
         if snapshot.has(GROUPS)? {
-            snapshot.each(GROUPS, |name, row| {
-                let (account, name) = two_parts(name)?;
-                self.restore_group(account, name, row)
-            })?;
+            self.load_members(snapshot, GROUPS, group)?;
         }
-        snapshot.each(POLICIES, |name, row| {
-            let (account, arn) = two_parts(name)?;
-            self.restore_policy(account, arn, row)
-        })?;
-        snapshot.each(ACCESS_KEYS, |id, row| self.restore_access_key(id, row))
+        self.load_members(snapshot, POLICIES, policy)?;
+        snapshot.each(ACCESS_KEYS, |id, row| {
+            let key = Arc::new(access_key(id, row)?);
+            self.restore(Change::KeyPut { key });
+            Ok(())
+        })
     }
 
-    fn restore_role(&self, account: &str, name: &str, row: RoleRow) -> Result<(), BadRow> {
-        let role = Role {
-            entity: entity(Who::role(account, name), row.entity)?,
-            trust: Document::kept_trust(&row.trust).map_err(bad_policy)?,
-            max_session: Duration::from_secs(row.max_session_secs),
-            description: row.description,
-        };
-        let account = account.to_owned();
-        self.restore(Change::RolePut { account, role });
-        Ok(())
-    }
-
-    fn restore_user(&self, account: &str, name: &str, row: UserRow) -> Result<(), BadRow> {
-        let user = User {
-            entity: entity(Who::user(account, name), row.entity)?,
-            keys: row.keys,
-            groups: row.groups,
-        };
-        let account = account.to_owned();
-        self.restore(Change::UserPut { account, user });
-        Ok(())
-    }
-
-    fn restore_group(&self, account: &str, name: &str, row: GroupRow) -> Result<(), BadRow> {
-        let group = Group {
-            entity: entity(Who::group(account, name), row.entity)?,
-        };
-        let account = account.to_owned();
-        self.restore(Change::GroupPut { account, group });
-        Ok(())
-    }
-
-    fn restore_policy(
+    /// Loads what belongs to accounts: `read` makes a change of an account, a name and
+    /// a row.
+    fn load_members<R: DeserializeOwned>(
         &self,
-        account: &str,
-        arn: &str,
-        row: ManagedPolicyRow,
-    ) -> Result<(), BadRow> {
-        let mut versions = BTreeMap::new();
-        for (number, (text, created)) in row.versions {
-            let (document, created) = (identity(&text)?, UnixMillis(created));
-            versions.insert(number, PolicyVersion { document, created });
-        }
-        let policy = ManagedPolicy {
-            arn: arn.to_owned(),
-            name: row.name,
-            path: row.path,
-            id: row.id,
-            created: UnixMillis(row.created),
-            updated: UnixMillis(row.updated),
-            description: row.description,
-            tags: Tags::restore(row.tags),
-            versions,
-            default: row.default,
-            next: row.next,
-        };
-        let account = account.to_owned();
-        self.restore(Change::PolicyPut { account, policy });
-        Ok(())
+        snapshot: &Snapshot,
+        table: Table,
+        read: impl Fn(&str, &str, R) -> Result<Change, BadRow>,
+    ) -> Result<(), ReadError> {
+        snapshot.each(table, |key, row| {
+            let (account, name) = two_parts(key)?;
+            self.restore(read(account, name, row)?);
+            Ok(())
+        })
     }
+}
 
-    fn restore_access_key(&self, id: &str, row: AccessKeyRow) -> Result<(), BadRow> {
-        let credentials = Credentials {
-            access_key_id: id.to_owned(),
-            secret_access_key: Zeroizing::new(row.secret),
-            session_token: row.token.map(Zeroizing::new),
-            expiration: row.expiration.map(UnixMillis),
-        };
-        let holder = match row.holder {
-            HolderRow::Root(account) => Holder::Root { account },
-            HolderRow::User(account, name) => Holder::User { account, name },
-            HolderRow::Session(account, role, session) => Holder::Session {
-                account,
-                role,
-                session,
-            },
-            HolderRow::Federated(account, name, by) => Holder::Federated { account, name, by },
-        };
-        let policies = row.session_policies.iter().map(|text| identity(text));
-        let terms = Terms {
-            policies: policies.collect::<Result<_, _>>()?,
-            tags: SessionTags::restore(row.session_tags, row.transitive),
-            source_identity: row.source_identity,
-        };
-        let key = AccessKey::new(credentials, holder, terms, UnixMillis(row.created));
-        let key = Arc::new(match row.status {
-            StatusRow::Active => key,
-            StatusRow::Inactive => key.with_status(Status::Inactive),
-            StatusRow::Deleted => key.with_status(Status::Deleted),
-        });
-        self.restore(Change::KeyPut { key });
-        Ok(())
-    }
+fn role(account: &str, name: &str, row: RoleRow) -> Result<Change, BadRow> {
+    let role = Role {
+        entity: entity(Who::role(account, name), row.entity)?,
+        trust: Document::kept_trust(&row.trust).map_err(bad_policy)?,
+        max_session: Duration::from_secs(row.max_session_secs),
+        description: row.description,
+    };
+    let account = account.to_owned();
+    Ok(Change::RolePut { account, role })
+}
 
-    fn restore(&self, change: Change) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.apply(change);
-        self.version
-            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-    }
+fn user(account: &str, name: &str, row: UserRow) -> Result<Change, BadRow> {
+    let user = User {
+        entity: entity(Who::user(account, name), row.entity)?,
+        keys: row.keys,
+        groups: row.groups,
+    };
+    let account = account.to_owned();
+    Ok(Change::UserPut { account, user })
+}
 
-    /// Whether a role, user or group has an inline policy of this name.
-    pub(crate) fn has_policy(&self, who: Who<'_>, policy: &str) -> bool {
-        self.policy_of(who, policy).is_ok()
+fn group(account: &str, name: &str, row: GroupRow) -> Result<Change, BadRow> {
+    let group = Group {
+        entity: entity(Who::group(account, name), row.entity)?,
+    };
+    let account = account.to_owned();
+    Ok(Change::GroupPut { account, group })
+}
+
+fn policy(account: &str, arn: &str, row: ManagedPolicyRow) -> Result<Change, BadRow> {
+    let mut versions = BTreeMap::new();
+    for (number, (text, created)) in row.versions {
+        let (document, created) = (identity(&text)?, UnixMillis(created));
+        versions.insert(number, PolicyVersion { document, created });
     }
+    let policy = ManagedPolicy {
+        arn: arn.to_owned(),
+        name: row.name,
+        path: row.path,
+        id: row.id,
+        created: UnixMillis(row.created),
+        updated: UnixMillis(row.updated),
+        description: row.description,
+        tags: Tags::restore(row.tags),
+        versions,
+        default: row.default,
+        next: row.next,
+    };
+    let account = account.to_owned();
+    Ok(Change::PolicyPut { account, policy })
+}
+
+fn access_key(id: &str, row: AccessKeyRow) -> Result<AccessKey, BadRow> {
+    let credentials = Credentials {
+        access_key_id: id.to_owned(),
+        secret_access_key: Zeroizing::new(row.secret),
+        session_token: row.token.map(Zeroizing::new),
+        expiration: row.expiration.map(UnixMillis),
+    };
+    let holder = match row.holder {
+        HolderRow::Root(account) => Holder::Root { account },
+        HolderRow::User(account, name) => Holder::User { account, name },
+        HolderRow::Session(account, role, session) => Holder::Session {
+            account,
+            role,
+            session,
+        },
+        HolderRow::Federated(account, name, by) => Holder::Federated { account, name, by },
+    };
+    let policies = row.session_policies.iter().map(|text| identity(text));
+    let terms = Terms {
+        policies: policies.collect::<Result<_, _>>()?,
+        tags: SessionTags::restore(row.session_tags, row.transitive),
+        source_identity: row.source_identity,
+    };
+    let key = AccessKey::new(credentials, holder, terms, UnixMillis(row.created));
+    Ok(match row.status {
+        StatusRow::Active => key,
+        StatusRow::Inactive => key.with_status(Status::Inactive),
+        StatusRow::Deleted => key.with_status(Status::Deleted),
+    })
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::IamError;
+use super::error::IamError;
 
 /// `[\w+=,.@-]`, `min` to `max` of them.
 pub(super) fn check_name(

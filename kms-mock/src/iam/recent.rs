@@ -1,32 +1,18 @@
-//! Who held an access key a moment ago. A thread that sees the same key again and
-//! again would else take the lock of all identities for every call, copy names
-//! and policies, and let them go.
+//! Who held an access key a moment ago. Without it, a thread that sees the same key
+//! again and again would take the lock of all identities for every call, copy names
+//! and policies, and drop them.
 //!
-//! What is remembered is good for one version of the identities: whoever changes
-//! them moves the version on before the change is acknowledged, so a call that
+//! What is remembered is good for one version of the identities: a change of them
+//! moves the version on before it is acknowledged, so a call that
 //! comes after a change never sees what was before.
 
-use std::{
-    cell::RefCell,
-    net::IpAddr,
-    ops::Deref,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{cell::RefCell, net::IpAddr, ops::Deref, sync::Arc};
 
-use super::{Iam, Identity, credentials::AccessKey};
+use super::{credentials::AccessKey, identity::Identity, service::Iam};
 use crate::policy::Caller;
 
 /// Keys that a thread remembers; a power of two.
 const PLACES: usize = 16;
-
-/// A number that no other [`Iam`] of this process has.
-pub(super) fn number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
 
 /// An identity with its ARN, written once.
 pub(crate) struct Known {
@@ -62,8 +48,7 @@ pub(crate) struct Holding {
 }
 
 struct Remembered {
-    iam: u64,
-    version: u64,
+    version: (u64, u64),
     access_key_id: String,
     /// `None` for a key that was not issued here.
     holding: Option<Holding>,
@@ -85,16 +70,15 @@ impl Iam {
     /// A key that was issued here, with who holds it now.
     pub(crate) fn holding(&self, access_key_id: &str) -> Option<Holding> {
         // Read before the identities: what is found may be newer, never older.
-        let version = self.version.load(Ordering::SeqCst);
+        let version = self.version();
         let place = access_key_id
             .bytes()
             .fold(0, |sum: usize, b| sum.wrapping_mul(31) + usize::from(b))
             % PLACES;
         KEYS.with_borrow_mut(|places| {
             let place = places.get_mut(place)?;
-            let is_it = |it: &&mut Remembered| {
-                it.version == version && it.iam == self.number && it.access_key_id == access_key_id
-            };
+            let is_it =
+                |it: &&mut Remembered| it.version == version && it.access_key_id == access_key_id;
             if let Some(known) = place.as_mut().filter(is_it) {
                 return known.holding.clone();
             }
@@ -103,7 +87,6 @@ impl Iam {
                 key,
             });
             *place = Some(Remembered {
-                iam: self.number,
                 version,
                 access_key_id: access_key_id.to_owned(),
                 holding: holding.clone(),
@@ -123,7 +106,7 @@ pub(crate) fn root(account: &str) -> Arc<Known> {
     })
 }
 
-/// What KMS is told about `identity`, calling from `source_ip`.
+/// `identity` as KMS sees it, calling from `source_ip`.
 pub(crate) fn caller(
     identity: &Arc<Known>,
     source_ip: IpAddr,

@@ -6,9 +6,30 @@
 //! are recorded. Does not model the packed size of policies and tags, whose
 //! compression AWS does not describe.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use super::{Document, IamError, names::Tags};
+use super::{document::Document, error::IamError, names::Tags};
+
+/// What AssumeRole asks for.
+#[derive(Clone, Debug)]
+pub struct AssumeRole<'a> {
+    /// ARN of the role.
+    pub role_arn: &'a str,
+    /// Name of the session, 2 to 64 of `[\w+=,.@-]`.
+    pub session_name: &'a str,
+    /// 15 minutes to the role's longest session.
+    pub duration: Duration,
+    /// A session policy, JSON.
+    pub policy: Option<&'a str>,
+    /// The external id that the trust policy may ask for.
+    pub external_id: Option<&'a str>,
+}
+
+/// Characters of a session policy, AWS's quota.
+const SESSION_POLICY_CHARACTERS_MAX: usize = 2_048;
 
 /// What was agreed on for a session.
 #[derive(Clone, Debug, Default)]
@@ -18,9 +39,9 @@ pub(crate) struct Terms {
     pub(crate) source_identity: Option<String>,
 }
 
-/// What a caller asks for a session to have, beside a policy of its own.
+/// What a caller asks for a session to have, beside an inline policy.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Asked {
+pub(crate) struct SessionOptions {
     /// Managed policies that bound it.
     pub(super) policy_arns: Vec<String>,
     pub(super) tags: Vec<(String, String)>,
@@ -39,7 +60,7 @@ pub(crate) struct SessionTags {
 impl SessionTags {
     /// The tags of a new session: those asked for, and those that the caller's
     /// session hands on.
-    pub(super) fn of(asked: &Asked, calling: &Self) -> Result<Self, IamError> {
+    pub(super) fn of(asked: &SessionOptions, calling: &Self) -> Result<Self, IamError> {
         let tags = Tags::of_session(asked.tags.clone())?;
         let mut transitive = BTreeSet::new();
         for wanted in &asked.transitive_keys {
@@ -94,16 +115,37 @@ impl SessionTags {
     }
 }
 
+pub(super) fn check_policy_length(policy: Option<&str>) -> Result<(), IamError> {
+    if policy.is_none_or(|text| text.chars().count() <= SESSION_POLICY_CHARACTERS_MAX) {
+        return Ok(());
+    }
+    Err(IamError::unfit(
+        "policy",
+        "Member must have length less than or equal to 2048",
+    ))
+}
+
+pub(super) fn check_at_least_15_minutes(duration: Duration) -> Result<(), IamError> {
+    if duration >= Duration::from_secs(900) {
+        return Ok(());
+    }
+    Err(IamError::Validation {
+        parameter: "durationSeconds",
+        value: duration.as_secs().to_string(),
+        constraint: "Member must have value greater than or equal to 900",
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn asked(tags: &[(&str, &str)], transitive: &[&str]) -> Asked {
+    fn asked(tags: &[(&str, &str)], transitive: &[&str]) -> SessionOptions {
         let tags = tags.iter().map(|(k, v)| ((*k).into(), (*v).into()));
-        Asked {
+        SessionOptions {
             tags: tags.collect(),
             transitive_keys: transitive.iter().map(|it| (*it).into()).collect(),
-            ..Asked::default()
+            ..SessionOptions::default()
         }
     }
 
@@ -147,7 +189,7 @@ mod tests {
     #[test]
     fn what_aws_refuses_of_session_tags_is_refused() {
         let none = SessionTags::default();
-        let refused = |asked: &Asked| SessionTags::of(asked, &none).unwrap_err();
+        let refused = |asked: &SessionOptions| SessionTags::of(asked, &none).unwrap_err();
         assert_eq!(
             refused(&asked(&[("a", "1")], &["b"])),
             IamError::TransitiveTagNotAsked

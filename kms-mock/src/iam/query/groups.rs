@@ -1,83 +1,67 @@
 //! IAM: groups and their members. Their policies are answered as those of users.
 
-use super::{Call, IAM, IamError, iam, write};
-use crate::iam::{Iam, Who};
+use super::{
+    call::Call,
+    entities::{listed, page_of},
+    write,
+};
+use crate::iam::{
+    entity::{Group, Who},
+    error::IamError,
+    service::Iam,
+};
 
-/// Whether an action is about groups alone.
-pub(super) fn knows(action: &str) -> bool {
-    matches!(
-        action,
-        "CreateGroup"
-            | "GetGroup"
-            | "ListGroups"
-            | "DeleteGroup"
-            | "AddUserToGroup"
-            | "RemoveUserFromGroup"
-            | "ListGroupsForUser"
-    )
-}
-
-pub(super) fn answer(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
-    let (iam, form, account) = (call.iam, call.form, call.account());
-    Ok(match call.action() {
-        "CreateGroup" => {
-            let path = form.get("Path").unwrap_or("/");
-            let name = form.need("GroupName", "groupName")?;
-            call.authorize(&Who::group(account, name).arn(path))?;
-            let group = iam.create_group(account, path, name)?;
-            call.result(IAM, |xml| {
-                xml.element("Group", |xml| write::group_member(xml, &group));
-            })
-        }
-        "GetGroup" => {
-            let group = iam.group(account, group_name(call)?)?;
-            let members = iam.members(account, &group.entity.name);
-            let (page, marker) = call.page(members, |it| &it.entity.name)?;
-            call.result(IAM, |xml| {
-                xml.element("Group", |xml| write::group_member(xml, &group));
-                write::list(xml, "Users", &page, marker.as_deref(), write::user_member);
-            })
-        }
-        "ListGroups" => {
-            let path_prefix = form.get("PathPrefix").unwrap_or("/");
-            call.authorize(&format!("arn:aws:iam::{account}:group{path_prefix}"))?;
-            listed(call, iam.groups(account, path_prefix))?
-        }
-        "ListGroupsForUser" => {
-            let user = form.need("UserName", "userName")?;
-            iam::authorize_entity(call, Who::user(account, user))?;
-            listed(call, iam.groups_of(account, user)?)?
-        }
-        "DeleteGroup" => {
-            iam.delete_group(account, group_name(call)?)?;
-            call.done()
-        }
-        "AddUserToGroup" => member(call, Iam::add_to_group)?,
-        // RemoveUserFromGroup, by `knows`.
-        _ => member(call, Iam::remove_from_group)?,
-    })
-}
-
-fn listed(call: &Call<'_>, groups: Vec<super::super::Group>) -> Result<Vec<u8>, IamError> {
-    let (page, marker) = call.page(groups, |it| &it.entity.name)?;
-    Ok(call.result(IAM, |xml| {
-        write::list(xml, "Groups", &page, marker.as_deref(), write::group_member);
+pub(super) fn create(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
+    let (account, path) = (call.account(), call.form.path());
+    let name = call.form.need("GroupName", "groupName")?;
+    call.authorize(&Who::group(account, name).arn(path))?;
+    let group = call.iam.create_group(account, path, name)?;
+    Ok(call.result(|xml| {
+        xml.element("Group", |xml| write::group_member(xml, &group));
     }))
 }
 
-fn member(
-    call: &Call<'_>,
-    change: impl FnOnce(&Iam, &str, &str, &str) -> Result<(), IamError>,
-) -> Result<Vec<u8>, IamError> {
-    let group = group_name(call)?;
+pub(super) fn get(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
+    let account = call.account();
+    let group = call.iam.group(account, call.named()?.name)?;
+    let members = call.iam.members(account, &group.entity.name);
+    let (page, marker) = call.page(members, |it| &it.entity.name)?;
+    Ok(call.result(|xml| {
+        xml.element("Group", |xml| write::group_member(xml, &group));
+        write::list(xml, "Users", &page, marker.as_deref(), write::user_member);
+    }))
+}
+
+pub(super) fn list(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
+    listed::<Group>(call, "Groups", write::group_member)
+}
+
+pub(super) fn list_of_user(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
     let user = call.form.need("UserName", "userName")?;
-    change(call.iam, call.account(), group, user)?;
+    call.authorize_entity(Who::user(call.account(), user))?;
+    let groups = call.iam.groups_of(call.account(), user)?;
+    page_of(call, "Groups", groups, write::group_member)
+}
+
+pub(super) fn delete(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
+    call.iam.delete_group(call.account(), call.named()?.name)?;
     Ok(call.done())
 }
 
-/// The group that the form names, if the caller may do this to it.
-fn group_name<'a>(call: &Call<'a>) -> Result<&'a str, IamError> {
-    let name = call.form.need("GroupName", "groupName")?;
-    iam::authorize_entity(call, Who::group(call.account(), name))?;
-    Ok(name)
+pub(super) fn add_user(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
+    change_member(call, Iam::add_to_group)
+}
+
+pub(super) fn remove_user(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
+    change_member(call, Iam::remove_from_group)
+}
+
+fn change_member(
+    call: &Call<'_>,
+    change: impl FnOnce(&Iam, &str, &str, &str) -> Result<(), IamError>,
+) -> Result<Vec<u8>, IamError> {
+    let group = call.named()?.name;
+    let user = call.form.need("UserName", "userName")?;
+    change(call.iam, call.account(), group, user)?;
+    Ok(call.done())
 }

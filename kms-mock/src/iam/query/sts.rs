@@ -2,103 +2,106 @@
 
 use std::time::Duration;
 
-use super::{Call, IamError, STS, write};
+use super::{call::Call, write};
 use crate::{
-    iam::{AssumeRole, terms::Asked},
+    iam::{
+        error::IamError,
+        terms::{AssumeRole, SessionOptions},
+    },
     world::principal::Principal,
 };
 
-/// Whether an action is one of STS's.
-pub(super) fn knows(action: &str) -> bool {
-    matches!(
-        action,
-        "AssumeRole"
-            | "GetCallerIdentity"
-            | "GetSessionToken"
-            | "GetFederationToken"
-            | "GetAccessKeyInfo"
-    )
+pub(super) fn caller_identity(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
+    Ok(call.result(|xml| {
+        xml.text("Arn", &call.caller.principal.arn());
+        xml.text("UserId", &call.caller.unique_id);
+        xml.text("Account", call.account());
+    }))
 }
 
-pub(super) fn answer(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
+pub(super) fn session_token(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
+    not_federated(call)?;
+    let duration = call.form.seconds("DurationSeconds", "durationSeconds")?;
+    let credentials = call.iam.session_token(call.caller, duration)?;
+    Ok(call.result(|xml| write::credentials(xml, &credentials)))
+}
+
+pub(super) fn federation_token(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
+    not_federated(call)?;
     let form = call.form;
-    let asks_who = call.action() == "GetCallerIdentity";
-    if matches!(call.caller.principal, Principal::FederatedUser { .. }) && !asks_who {
-        let operation = "AWS STS";
-        return Err(IamError::SessionOfSession { operation });
+    let federated = call.iam.federation_token(
+        call.caller,
+        form.need("Name", "name")?,
+        form.get("Policy"),
+        &asked(call),
+        form.seconds("DurationSeconds", "durationSeconds")?,
+    )?;
+    Ok(call.result(|xml| {
+        write::credentials(xml, &federated.credentials);
+        xml.element("FederatedUser", |xml| {
+            xml.text("FederatedUserId", &federated.id);
+            xml.text("Arn", &federated.arn);
+        });
+        if federated.is_bare {
+            xml.text("PackedPolicySize", "0");
+        }
+    }))
+}
+
+pub(super) fn access_key_info(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
+    not_federated(call)?;
+    let id = call.form.need("AccessKeyId", "accessKeyId")?;
+    call.authorize("*")?;
+    let key = call.iam.key(id);
+    let is_account = id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit());
+    // A stranger's key acts for the account that is asked.
+    let account = match &key {
+        Some(key) => key.holder.account(),
+        None if is_account => id,
+        None => call.account(),
+    };
+    Ok(call.result(|xml| xml.text("Account", account)))
+}
+
+pub(super) fn assume_role(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
+    not_federated(call)?;
+    let form = call.form;
+    let duration = form.seconds("DurationSeconds", "durationSeconds")?;
+    let request = AssumeRole {
+        role_arn: form.need("RoleArn", "roleArn")?,
+        session_name: form.need("RoleSessionName", "roleSessionName")?,
+        duration: duration.unwrap_or(Duration::from_secs(3_600)),
+        policy: form.get("Policy"),
+        external_id: form.get("ExternalId"),
+    };
+    let asked = asked(call);
+    let session = call.iam.assume_role_with(call.caller, &request, &asked)?;
+    Ok(call.result(|xml| {
+        xml.element("AssumedRoleUser", |xml| {
+            xml.text("AssumedRoleId", &session.assumed_role_id);
+            xml.text("Arn", &session.arn);
+        });
+        write::credentials(xml, &session.credentials);
+        if let Some(source_identity) = &session.source_identity {
+            xml.text("SourceIdentity", source_identity);
+        }
+    }))
+}
+
+/// A federated user may ask STS who it is, and nothing more.
+fn not_federated(call: &Call<'_>) -> Result<(), IamError> {
+    match call.caller.principal {
+        Principal::FederatedUser { .. } => {
+            let operation = "AWS STS";
+            Err(IamError::SessionOfSession { operation })
+        }
+        _ => Ok(()),
     }
-    Ok(match call.action() {
-        "GetCallerIdentity" => call.result(STS, |xml| {
-            xml.text("Arn", &call.caller.principal.arn());
-            xml.text("UserId", &call.caller.unique_id);
-            xml.text("Account", call.account());
-        }),
-        "GetSessionToken" => {
-            let duration = form.seconds("DurationSeconds", "durationSeconds")?;
-            let credentials = call.iam.session_token(call.caller, duration)?;
-            call.result(STS, |xml| write::credentials(xml, &credentials))
-        }
-        "GetFederationToken" => {
-            let federated = call.iam.federation_token(
-                call.caller,
-                form.need("Name", "name")?,
-                form.get("Policy"),
-                &asked(call),
-                form.seconds("DurationSeconds", "durationSeconds")?,
-            )?;
-            call.result(STS, |xml| {
-                write::credentials(xml, &federated.credentials);
-                xml.element("FederatedUser", |xml| {
-                    xml.text("FederatedUserId", &federated.id);
-                    xml.text("Arn", &federated.arn);
-                });
-                if federated.is_bare {
-                    xml.text("PackedPolicySize", "0");
-                }
-            })
-        }
-        "GetAccessKeyInfo" => {
-            let id = form.need("AccessKeyId", "accessKeyId")?;
-            call.authorize("*")?;
-            let key = call.iam.key(id);
-            let is_account = id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit());
-            // A stranger's key acts for the account that is asked.
-            let account = match &key {
-                Some(key) => key.holder.account(),
-                None if is_account => id,
-                None => call.account(),
-            };
-            call.result(STS, |xml| xml.text("Account", account))
-        }
-        // AssumeRole, by `knows`.
-        _ => {
-            let duration = form.seconds("DurationSeconds", "durationSeconds")?;
-            let request = AssumeRole {
-                role_arn: form.need("RoleArn", "roleArn")?,
-                session_name: form.need("RoleSessionName", "roleSessionName")?,
-                duration: duration.unwrap_or(Duration::from_secs(3_600)),
-                policy: form.get("Policy"),
-                external_id: form.get("ExternalId"),
-            };
-            let asked = asked(call);
-            let session = call.iam.assume_role_with(call.caller, &request, &asked)?;
-            call.result(STS, |xml| {
-                xml.element("AssumedRoleUser", |xml| {
-                    xml.text("AssumedRoleId", &session.assumed_role_id);
-                    xml.text("Arn", &session.arn);
-                });
-                write::credentials(xml, &session.credentials);
-                if let Some(source_identity) = &session.source_identity {
-                    xml.text("SourceIdentity", source_identity);
-                }
-            })
-        }
-    })
 }
 
-fn asked(call: &Call<'_>) -> Asked {
+fn asked(call: &Call<'_>) -> SessionOptions {
     let form = call.form;
-    Asked {
+    SessionOptions {
         policy_arns: form.members("PolicyArns", ".arn"),
         tags: form.tags(),
         transitive_keys: form.members("TransitiveTagKeys", ""),

@@ -4,9 +4,13 @@ use nsm_sim::clock::UnixMillis;
 
 use crate::{
     iam::{
-        Credentials, Document, Entity, Group, Iam, Identity, ManagedPolicy, Role, User,
-        managed::{PolicyVersion, version_name},
+        credentials::Credentials,
+        document::Document,
+        entity::{Entity, Group, Role, User},
+        identity::Identity,
+        managed::{ManagedPolicy, PolicyVersion, version_name},
         names::Tags,
+        service::Iam,
     },
     wire::xml::Xml,
 };
@@ -119,7 +123,7 @@ fn entity(xml: &mut Xml, entity: &Entity, (name, id): (&str, &str)) {
     xml.text("CreateDate", &seconds(entity.created));
 }
 
-/// A policy alone: with its description, and with its tags also if there are none.
+/// A policy alone: with its description, and with its tags even if it has none.
 pub(super) fn policy(xml: &mut Xml, iam: &Iam, account: &str, policy: &ManagedPolicy) {
     policy_member(xml, iam, account, policy);
     if let Some(description) = &policy.description {

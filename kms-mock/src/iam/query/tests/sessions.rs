@@ -10,7 +10,7 @@ fn role(iam: &Iam, name: &str, actions: &str, condition: &str) {
     let trust = format!(
         r#"{{"Version":"2012-10-17","Statement":{{"Effect":"Allow","Principal":{{"AWS":"*"}},"Action":{actions},"Condition":{condition}}}}}"#
     );
-    iam.create_role(ACCOUNT, &super::super::super::NewRole::named(name, &trust))
+    iam.create_role(ACCOUNT, &crate::iam::NewRole::named(name, &trust))
         .unwrap();
     let all = r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
     iam.put_role_policy(ACCOUNT, name, "all", all).unwrap();

@@ -1,6 +1,6 @@
-//! Sessions of users and of the root user: GetSessionToken, which is the caller
-//! again, and GetFederationToken, which is somebody with a name of its own and
-//! at most the caller's permissions.
+//! Sessions of users and of the root user: GetSessionToken, whose session is the caller,
+//! and GetFederationToken, whose session is a federated user with another name and at
+//! most the caller's permissions.
 //!
 //! Source of truth: AWS STS API reference, "GetSessionToken" and
 //! "GetFederationToken"; IAM user guide, "Permissions for GetFederationToken".
@@ -8,33 +8,38 @@
 
 use std::time::Duration;
 
-use super::{
-    Credentials, Iam, IamError, Identity,
-    credentials::Holder,
-    names::check_name,
-    session::{check_at_least_15_minutes, check_policy_length},
-    terms::{Asked, SessionTags, Terms},
+use crate::{
+    iam::{
+        credentials::{Credentials, Holder},
+        error::IamError,
+        identity::Identity,
+        names::check_name,
+        service::Iam,
+        terms::{
+            SessionOptions, SessionTags, Terms, check_at_least_15_minutes, check_policy_length,
+        },
+    },
+    world::principal::{Principal, name_of},
 };
-use crate::world::principal::{Principal, name_of};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What GetFederationToken answers.
 #[derive(Clone, Debug)]
-pub(super) struct Federated {
-    pub(super) credentials: Credentials,
+pub(crate) struct Federated {
+    pub(crate) credentials: Credentials,
     /// `123456789012:Bob`.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// ARN of the federated user.
-    pub(super) arn: String,
+    pub(crate) arn: String,
     /// Whether it has policies or tags.
-    pub(super) is_bare: bool,
+    pub(crate) is_bare: bool,
 }
 
 impl Iam {
     /// Temporary credentials of the calling user or root user: GetSessionToken,
     /// which asks no policy.
-    pub(super) fn session_token(
+    pub(crate) fn session_token(
         &self,
         caller: &Identity,
         duration: Option<Duration>,
@@ -50,12 +55,12 @@ impl Iam {
 
     /// A federated user for a caller with long-term credentials:
     /// GetFederationToken with its authorization.
-    pub(super) fn federation_token(
+    pub(crate) fn federation_token(
         &self,
         caller: &Identity,
         name: &str,
         policy: Option<&str>,
-        asked: &Asked,
+        asked: &SessionOptions,
         duration: Option<Duration>,
     ) -> Result<Federated, IamError> {
         check_name("name", name, 2, 32)?;

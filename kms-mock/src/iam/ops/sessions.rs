@@ -1,4 +1,4 @@
-//! Sessions of roles, and who holds a key now.
+//! Sessions of roles.
 //!
 //! Source of truth: AWS STS API reference, "AssumeRole"; IAM user guide, "Policy
 //! evaluation logic". Unknown and chosen: a session that inherits tags or a source
@@ -9,33 +9,23 @@ use std::{sync::Arc, time::Duration};
 
 use nsm_sim::clock::UnixMillis;
 
-use super::{
-    Document, Iam, IamError, Identity,
-    boundary::boundary_of,
-    credentials::{AccessKey, Credentials, Holder, Status, temporary},
-    entity::{Entity, Role, Who},
-    managed::document_of,
-    names::check_name,
-    state::{Change, State},
-    terms::{Asked, SessionTags, Terms},
-    users::KEYS_MAX,
+use crate::{
+    iam::{
+        credentials::{AccessKey, Credentials, Holder, KEYS_MAX, temporary},
+        document::Document,
+        entity::{Role, Who},
+        error::IamError,
+        identity::Identity,
+        names::check_name,
+        service::Iam,
+        state::Change,
+        terms::{
+            AssumeRole, SessionOptions, SessionTags, Terms, check_at_least_15_minutes,
+            check_policy_length,
+        },
+    },
+    world::principal::Principal,
 };
-use crate::world::principal::Principal;
-
-/// What AssumeRole asks for.
-#[derive(Clone, Debug)]
-pub struct AssumeRole<'a> {
-    /// ARN of the role.
-    pub role_arn: &'a str,
-    /// Name of the session, 2 to 64 of `[\w+=,.@-]`.
-    pub session_name: &'a str,
-    /// 15 minutes to the role's longest session.
-    pub duration: Duration,
-    /// A session policy, JSON.
-    pub policy: Option<&'a str>,
-    /// The external id that the trust policy may ask for.
-    pub external_id: Option<&'a str>,
-}
 
 /// A session that AssumeRole made.
 #[derive(Clone, Debug)]
@@ -46,14 +36,12 @@ pub struct Session {
     pub assumed_role_id: String,
     /// ARN of the session.
     pub arn: String,
-    /// Whoever is behind the session, if that was asked for or is inherited.
+    /// The source identity, if one was asked for or is inherited.
     pub source_identity: Option<String>,
 }
 
 /// Managed policies that one session can be given, AWS's quota.
 const SESSION_POLICIES_MAX: usize = 10;
-/// Characters of a session policy, AWS's quota.
-const SESSION_POLICY_CHARACTERS_MAX: usize = 2_048;
 
 impl Iam {
     /// A session of a role for a caller: AssumeRole with its authorization.
@@ -66,15 +54,15 @@ impl Iam {
         caller: &Identity,
         request: &AssumeRole<'_>,
     ) -> Result<Session, IamError> {
-        self.assume_role_with(caller, request, &Asked::default())
+        self.assume_role_with(caller, request, &SessionOptions::default())
     }
 
     /// The same with what else a session can be asked to have.
-    pub(super) fn assume_role_with(
+    pub(crate) fn assume_role_with(
         &self,
         caller: &Identity,
         request: &AssumeRole<'_>,
-        asked: &Asked,
+        asked: &SessionOptions,
     ) -> Result<Session, IamError> {
         check_name("roleSessionName", request.session_name, 2, 64)?;
         check_arn(request.role_arn)?;
@@ -141,7 +129,7 @@ impl Iam {
         let mut policies = Vec::new();
         policies.extend(policy.map(Document::identity).transpose()?);
         for arn in arns {
-            let document = document_of(&self.read(), account, arn);
+            let document = self.read().document(account, arn);
             let what = arn.clone();
             policies.push(document.ok_or(IamError::NotAttachable { what })?);
         }
@@ -195,19 +183,20 @@ impl Iam {
         duration: Duration,
         terms: Terms,
     ) -> Result<Credentials, IamError> {
-        let lives_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let lives_ms = u64::try_from(duration.as_millis()).expect("no session outlives 36 hours");
         let expiration = UnixMillis(self.now().0.saturating_add(lives_ms));
         let credentials = self.with_rng(|rng| temporary(expiration, rng));
         let key = AccessKey::new(credentials.clone(), holder, terms, self.now());
-        let mut state = self.write();
-        if state.keys() >= KEYS_MAX {
-            return Err(IamError::LimitExceeded {
-                quota: "SessionsPerWorld",
-                max: KEYS_MAX,
-            });
-        }
-        Self::commit(&mut state, [Change::KeyPut { key: Arc::new(key) }])?;
-        Ok(credentials)
+        self.change(|identities, changes| {
+            if identities.key_count() >= KEYS_MAX {
+                return Err(IamError::LimitExceeded {
+                    quota: "SessionsPerWorld",
+                    max: KEYS_MAX,
+                });
+            }
+            changes.push(Change::KeyPut { key: Arc::new(key) });
+            Ok(credentials)
+        })
     }
 
     fn role_by_arn(&self, arn: &str) -> Option<(String, Role)> {
@@ -215,111 +204,6 @@ impl Iam {
         let role = self.role(account, path_name.rsplit('/').next()?).ok()?;
         (role.entity.arn == arn).then(|| (account.to_owned(), role))
     }
-
-    /// A key that was issued here, whether or not it can still be used.
-    pub(crate) fn key(&self, access_key_id: &str) -> Option<Arc<AccessKey>> {
-        self.read().key(access_key_id).cloned()
-    }
-
-    /// Who holds `key` now, with the policies as they are now; `None` if the
-    /// user or role is gone, or the key deleted or inactive.
-    pub(crate) fn identity(&self, key: &AccessKey) -> Option<Identity> {
-        match key.status {
-            Status::Active => {}
-            Status::Inactive | Status::Deleted => return None,
-        }
-        let state = self.read();
-        let identity = match &key.holder {
-            Holder::Root { account } => Identity::root(account),
-            Holder::User { account, name } => user(&state, account, name)?,
-            Holder::Session {
-                account,
-                role,
-                session,
-            } => role_session(&state, account, role, session)?,
-            Holder::Federated { account, name, by } => {
-                federated(&state, account, name, by.as_deref())?
-            }
-        };
-        Some(Identity {
-            terms: key.terms.clone(),
-            token_issued: key.credentials.session_token.as_ref().map(|_| key.created),
-            ..identity
-        })
-    }
-}
-
-/// A user with its own policies and those of its groups.
-fn user(state: &State, account: &str, name: &str) -> Option<Identity> {
-    let user = state.user(account, name)?;
-    let entity = &user.entity;
-    let principal = Principal::User {
-        account: account.to_owned(),
-        path_name: path_name(&entity.path, name),
-    };
-    let mut all: Vec<Document> = documents(state, account, entity).collect();
-    for group in &user.groups {
-        // A group with members is not deleted: without it, a Deny may be missing.
-        let group = &state.group(account, group)?.entity;
-        all.extend(documents(state, account, group));
-    }
-    Some(Identity {
-        documents: all,
-        boundary: boundary_of(state, account, entity)?,
-        own_tags: entity.tags.clone(),
-        ..Identity::new(principal, entity.id.clone())
-    })
-}
-
-fn role_session(state: &State, account: &str, role: &str, session: &str) -> Option<Identity> {
-    let entity = &state.role(account, role)?.entity;
-    let principal = Principal::AssumedRole {
-        account: account.to_owned(),
-        role_path_name: path_name(&entity.path, role),
-        session: session.to_owned(),
-    };
-    Some(Identity {
-        documents: documents(state, account, entity).collect(),
-        boundary: boundary_of(state, account, entity)?,
-        own_tags: entity.tags.clone(),
-        ..Identity::new(principal, format!("{}:{session}", entity.id))
-    })
-}
-
-/// A federated user has the policies of the user who asked for it.
-fn federated(state: &State, account: &str, name: &str, by: Option<&str>) -> Option<Identity> {
-    let issuer = match by {
-        Some(name) => user(state, account, name)?,
-        None => Identity::root(account),
-    };
-    let by = match &issuer.principal {
-        Principal::User { path_name, .. } => Some(path_name.clone()),
-        _ => None,
-    };
-    let principal = Principal::FederatedUser {
-        account: account.to_owned(),
-        name: name.to_owned(),
-        by,
-    };
-    Some(Identity {
-        principal,
-        unique_id: format!("{account}:{name}"),
-        ..issuer
-    })
-}
-
-/// The inline and attached policies of a role, user or group.
-fn documents(state: &State, account: &str, entity: &Entity) -> impl Iterator<Item = Document> {
-    let inline = entity.inline.values().cloned();
-    let attached = entity
-        .attached
-        .iter()
-        .filter_map(move |arn| document_of(state, account, arn));
-    inline.chain(attached)
-}
-
-fn path_name(path: &str, name: &str) -> String {
-    format!("{}{name}", path.trim_start_matches('/'))
 }
 
 /// Six parts, of which partition, service and resource are not empty.
@@ -340,25 +224,4 @@ fn check_arn(arn: &str) -> Result<(), IamError> {
         }
         _ => Err(IamError::InvalidArn(arn.chars().take(2_048).collect())),
     }
-}
-
-pub(super) fn check_policy_length(policy: Option<&str>) -> Result<(), IamError> {
-    if policy.is_none_or(|text| text.chars().count() <= SESSION_POLICY_CHARACTERS_MAX) {
-        return Ok(());
-    }
-    Err(IamError::unfit(
-        "policy",
-        "Member must have length less than or equal to 2048",
-    ))
-}
-
-pub(super) fn check_at_least_15_minutes(duration: Duration) -> Result<(), IamError> {
-    if duration >= Duration::from_secs(900) {
-        return Ok(());
-    }
-    Err(IamError::Validation {
-        parameter: "durationSeconds",
-        value: duration.as_secs().to_string(),
-        constraint: "Member must have value greater than or equal to 900",
-    })
 }

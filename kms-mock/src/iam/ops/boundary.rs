@@ -3,14 +3,13 @@
 //!
 //! Source of truth: AWS IAM user guide, "Permissions boundaries for IAM
 //! entities"; the texts of refusals are recorded. What a boundary means is
-//! decided by [`crate::policy::decide`]. Unknown and chosen: to take a boundary
-//! away where there is none is no error.
+//! decided by [`crate::policy::decide`]. Unknown and chosen: deleting a
+//! boundary that does not exist succeeds.
 
-use super::{
-    Document, Iam, IamError,
+use crate::iam::{
     entity::{Entity, EntityKind, Who},
-    managed::document_of,
-    state::State,
+    error::IamError,
+    service::Iam,
 };
 
 impl Iam {
@@ -56,19 +55,6 @@ impl Iam {
             }),
             EntityKind::Group => Err(IamError::InvalidInput("A group has no boundary.")),
         }
-    }
-}
-
-/// What an entity is bounded by now: `Some(None)` for one that has no boundary,
-/// `None` when its boundary cannot be found, so that nobody takes that for none.
-pub(super) fn boundary_of(
-    state: &State,
-    account: &str,
-    entity: &Entity,
-) -> Option<Option<Document>> {
-    match &entity.boundary {
-        None => Some(None),
-        Some(arn) => document_of(state, account, arn).map(Some),
     }
 }
 
