@@ -6,20 +6,13 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{
     error::Unwritten,
-    row::{Batch, Row},
+    row::{Batch, Noted},
     writer::Writer,
 };
 
 /// The way of every change. A clone is the same journal.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Journal(Option<Arc<Writer>>);
-
-/// What changes too often for each change to be written. Its row is asked for once
-/// a second and at a clean stop.
-pub(crate) trait Noted: Send + Sync {
-    /// The row as it is now, which then counts as written.
-    fn take_row(&self) -> Option<Row>;
-}
 
 impl Journal {
     /// Keeps nothing.

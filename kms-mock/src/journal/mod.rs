@@ -86,9 +86,9 @@ mod writer;
 
 pub use self::error::{DataDirError, Unwritten};
 pub(crate) use self::{
-    change::{Journal, Noted},
-    kept::{Kept, State},
-    row::{BadRow, Batch, Row, SecretBytes, Table, WORLD, encode, key_of, two_parts},
+    change::Journal,
+    kept::{Changing, Held, Kept, State, Unchanged},
+    row::{BadRow, Batch, Noted, Row, SecretBytes, Table, WORLD, encode, key_of, two_parts},
     snapshot::{ReadError, Snapshot},
     world::{SEED_FILE, StartRows, World, note_seed_file},
 };

@@ -42,6 +42,13 @@ pub(crate) enum Row {
     DeletePrefix(Table, Vec<u8>),
 }
 
+/// What changes too often for each change to be written. Its row is asked for once
+/// a second and at a clean stop.
+pub(crate) trait Noted: Send + Sync {
+    /// The row as it is now, which then counts as written.
+    fn take_row(&self) -> Option<Row>;
+}
+
 /// The rows that one change writes.
 #[derive(Default)]
 pub(crate) struct Batch {

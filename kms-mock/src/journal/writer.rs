@@ -1,5 +1,5 @@
 //! The one thread that writes: it takes the changes that wait, puts them into one
-//! transaction, and tells each caller when that is synced.
+//! transaction, and answers each caller when that is synced.
 //!
 //! The more callers wait, the more share an fsync: callers that arrive during a
 //! commit are the next one's. After an error of the disk the file is opened anew
@@ -19,10 +19,9 @@ use std::{
 use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use super::{
-    change::Noted,
     directory::{self, Opened},
     error::Unwritten,
-    row::{Row, SEQUENCE, Table, WORLD, decode, encode},
+    row::{Noted, Row, SEQUENCE, Table, WORLD, decode, encode},
 };
 
 /// Changes that may wait; each is a caller of its own, who waits with it.

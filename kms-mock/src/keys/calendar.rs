@@ -47,7 +47,7 @@ impl Store {
     }
 
     /// The key whose material a blob's handle names, with its record at `now`: the
-    /// related key of `region`, or else the key itself.
+    /// related key of `region` if there is one, otherwise the key itself.
     pub(crate) fn key_of_blob(
         &self,
         handle: &Handle,

@@ -14,19 +14,18 @@ use serde_bytes::ByteBuf;
 use zeroize::Zeroizing;
 
 use super::{
+    alias::Alias,
     custom_store::{Backing, CONNECTION_ERRORS, Connection, CustomKeyStore, StoreKind},
-    import::{Import, Material, Standing},
-    key::{
-        Automatic, Generation, Key, KeyState, LastUse, Record, Rotation, no_aliases, shared_tags,
-        shared_text,
-    },
-    material::SymmetricMaterial,
+    imported::{Import, Material, Standing, materials_in_use, secret_in_use},
+    key::{Key, id_of},
+    material::{Generation, SymmetricMaterial},
+    multi_region::Family,
+    record::{Automatic, KeyState, Record, Rotation, no_aliases, shared_tags, shared_text},
     secret::Secret,
-    store::Alias,
     xks::Proxy,
 };
 use crate::{
-    journal::{BadRow, Batch, SecretBytes, Table, WORLD, key_of},
+    journal::{BadRow, Batch, Noted, Row, SecretBytes, Table, WORLD, encode, key_of},
     model::spec::{KeySpec, KeyUsage, Origin, RotationType},
     policy::{Constraint, GRANT_OPERATIONS, Grant, Policy},
 };
@@ -218,7 +217,7 @@ impl<'a> KeyRow<'a> {
     pub(crate) fn restore(
         self,
         arn: &Arc<str>,
-        family: Option<Arc<crate::keys::multi_region::Family>>,
+        family: Option<Arc<Family>>,
         policy: impl FnOnce(Option<&str>) -> Result<Arc<Policy>, BadRow>,
     ) -> Result<Key, BadRow> {
         let spec = match &self.spec {
@@ -233,7 +232,7 @@ impl<'a> KeyRow<'a> {
             None => Origin::AwsKms,
             Some(name) => Origin::parse(name).ok_or_else(|| unknown("origin", name))?,
         };
-        let id = arn.rsplit('/').next().unwrap_or_default();
+        let id = id_of(arn);
         let material = |secret: &SecretBytes| {
             let secret = <[u8; 32]>::try_from(secret.0.as_slice())
                 .map(Zeroizing::new)
@@ -266,7 +265,7 @@ impl<'a> KeyRow<'a> {
             })
             .transpose()?;
         let materials: Arc<[Generation]> = match &imports {
-            Some(imports) => crate::keys::import::materials_in_use(imports),
+            Some(imports) => materials_in_use(imports),
             None => self
                 .generations
                 .iter()
@@ -279,7 +278,7 @@ impl<'a> KeyRow<'a> {
                 .collect::<Result<_, BadRow>>()?,
         };
         let secret = match (&imports, self.private) {
-            (Some(imports), _) => crate::keys::import::secret_in_use(imports),
+            (Some(imports), _) => secret_in_use(imports),
             (None, None) => None,
             (None, Some(private)) => Some(secret(&private, self.public)?),
         };
@@ -405,6 +404,11 @@ fn unknown(what: &str, name: &str) -> BadRow {
     BadRow::because(format!("names the {what} {name}, which does not exist"))
 }
 
+/// Writes which of the related keys is the primary one.
+pub(crate) fn put_primary(batch: &mut Batch, family: &Family, primary: &str) {
+    batch.put(FAMILIES, family.name.as_bytes(), &primary);
+}
+
 /// A grant; its key and id are the row's key.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct GrantRow {
@@ -480,9 +484,15 @@ impl GrantRow {
 /// A key's last use: operation, time, request id.
 pub(crate) type UseRow = (String, u64, String);
 
-pub(crate) fn use_row(last: &LastUse) -> UseRow {
-    let operation = last.operation.to_owned();
-    (operation, last.at.0, last.request_id.to_string())
+impl Noted for Key {
+    fn take_row(&self) -> Option<Row> {
+        let last = self.take_use()?;
+        let operation = last.operation.to_owned();
+        let row: UseRow = (operation, last.at.0, last.request_id.to_string());
+        let arn = self.arn.as_bytes().to_vec();
+        // The key may have been deleted since it was used.
+        Some(Row::PutBeside(USES, arn, encode(&row), KEYS))
+    }
 }
 
 /// An alias: target, created, updated.

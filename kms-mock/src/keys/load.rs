@@ -13,15 +13,17 @@ use nsm_sim::clock::UnixMillis;
 use zeroize::Zeroizing;
 
 use super::{
-    custom_store::CustomKeyStores,
-    import::TokenKey,
+    custom_stores::CustomKeyStores,
     keep::{
         self, ALIASES, AliasRow, FAMILIES, GRANTS, GrantRow, IMPORT_TOKENS, KEY_STORES, KEYS,
         KeyRow, KeyStoreRow, USES, UseRow,
     },
-    key::{Key, KeyState, LastUse},
+    key::Key,
     multi_region::Family,
+    record::KeyState,
     store::Store,
+    uses::LastUse,
+    wrapping::TokenKey,
 };
 use crate::{
     journal::{BadRow, ReadError, SecretBytes, Snapshot, two_parts},
@@ -53,7 +55,7 @@ pub(crate) fn load(
     })?;
     snapshot.each(GRANTS, |name, row: GrantRow| {
         let (arn, id) = two_parts(name)?;
-        known(store, arn)?.restore_grant(row.restore(id)?);
+        known(store, arn)?.place_grant(Arc::new(row.restore(id)?));
         Ok(())
     })?;
     snapshot.each(USES, |arn, row: UseRow| {

@@ -10,16 +10,18 @@
 //!
 //! Does not model the older headers, and cannot open AWS's blobs.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
     digest, hkdf, hmac,
 };
+use nsm_sim::clock::UnixMillis;
 use smallvec::SmallVec;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
+    model::spec::RotationType,
     policy::EncryptionContext,
     recipient::cms::{header_bytes, push_header},
 };
@@ -46,6 +48,14 @@ pub(crate) struct SymmetricMaterial {
     prk: Zeroizing<[u8; 32]>,
     /// For the data directory; encryption needs `prk` alone.
     secret: Zeroizing<[u8; 32]>,
+}
+
+/// Key material with how it came to be current.
+#[derive(Clone, Debug)]
+pub(crate) struct Generation {
+    pub(crate) material: Arc<SymmetricMaterial>,
+    /// `None` for the first.
+    pub(crate) rotated: Option<(UnixMillis, RotationType)>,
 }
 
 impl fmt::Debug for SymmetricMaterial {
@@ -103,7 +113,8 @@ impl SymmetricMaterial {
         }
     }
 
-    /// What tells a handle from all others of this emulator; `None` for AWS's.
+    /// The part of a handle that no other handle of this emulator has; `None` for a
+    /// handle of AWS's.
     pub(crate) fn unique_part(handle: &Handle) -> Option<[u8; 16]> {
         let unique = handle.strip_prefix(HANDLE_MARK.as_slice())?;
         unique.try_into().ok()
@@ -164,8 +175,8 @@ impl SymmetricMaterial {
     }
 }
 
-/// `KeyMaterialId` and handle of what `unique` tells from all other material of
-/// the key `key_id`.
+/// `KeyMaterialId` and handle of the material of the key `key_id` that alone has
+/// `unique`.
 pub(crate) fn identify(key_id: &str, unique: &[u8]) -> (String, Handle) {
     let mut hash = digest::Context::new(&digest::SHA256);
     hash.update(b"drydock key material id ");

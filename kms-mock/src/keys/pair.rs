@@ -143,41 +143,23 @@ pub(crate) struct Curve {
 
 impl Curve {
     pub(crate) fn of(spec: KeySpec) -> Option<Self> {
-        let curve = |signing, oid, scalar_bytes, first_byte| {
-            Some(Self {
-                signing,
-                oid,
-                scalar_bytes,
-                first_byte,
-            })
+        const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+        const P384: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x22";
+        const P521: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x23";
+        const P256K1: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x0a";
+        let (signing, oid, scalar_bytes, first_byte) = match spec {
+            KeySpec::EccNistP256 => (&ECDSA_P256_SHA256_ASN1_SIGNING, P256, 32, 0xff),
+            KeySpec::EccNistP384 => (&ECDSA_P384_SHA384_ASN1_SIGNING, P384, 48, 0xff),
+            KeySpec::EccNistP521 => (&ECDSA_P521_SHA512_ASN1_SIGNING, P521, 66, 0x01),
+            KeySpec::EccSecgP256k1 => (&ECDSA_P256K1_SHA256_ASN1_SIGNING, P256K1, 32, 0xff),
+            _ => return None,
         };
-        match spec {
-            KeySpec::EccNistP256 => curve(
-                &ECDSA_P256_SHA256_ASN1_SIGNING,
-                b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07",
-                32,
-                0xff,
-            ),
-            KeySpec::EccNistP384 => curve(
-                &ECDSA_P384_SHA384_ASN1_SIGNING,
-                b"\x06\x05\x2b\x81\x04\x00\x22",
-                48,
-                0xff,
-            ),
-            KeySpec::EccNistP521 => curve(
-                &ECDSA_P521_SHA512_ASN1_SIGNING,
-                b"\x06\x05\x2b\x81\x04\x00\x23",
-                66,
-                0x01,
-            ),
-            KeySpec::EccSecgP256k1 => curve(
-                &ECDSA_P256K1_SHA256_ASN1_SIGNING,
-                b"\x06\x05\x2b\x81\x04\x00\x0a",
-                32,
-                0xff,
-            ),
-            _ => None,
-        }
+        Some(Self {
+            signing,
+            oid,
+            scalar_bytes,
+            first_byte,
+        })
     }
 }
 

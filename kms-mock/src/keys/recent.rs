@@ -1,9 +1,9 @@
 //! Keys that a thread has just used. Calls come in runs for the same few keys, and
-//! each would else take the lock of a shard and of the key's record, and count
+//! each would otherwise take the lock of a shard and of the key's record, and count
 //! references that every other thread counts as well: between two cores that is
 //! most of what finding a key costs.
 //!
-//! What is remembered is good for one version of the key: whoever changes it moves
+//! What is remembered is good for one version of the key: a change moves
 //! the version on before the change is acknowledged, so a call that comes after a
 //! change never sees what was before. A deleted key is not found by it, though its
 //! memory is freed only when another key takes its place.
@@ -12,10 +12,7 @@ use std::{cell::RefCell, sync::Arc};
 
 use nsm_sim::clock::UnixMillis;
 
-use super::{
-    key::{Key, Record},
-    store::spread,
-};
+use super::{key::Key, record::Record, shards::place_of};
 
 /// Keys that a thread remembers by either name; a power of two.
 const PLACES: usize = 16;
@@ -30,7 +27,7 @@ pub(crate) struct Known {
     version: u64,
 }
 
-/// What tells the material of a blob.
+/// The part of a blob's handle that no other material has.
 pub(super) type Unique = [u8; 16];
 
 struct Remembered<N> {
@@ -122,5 +119,5 @@ fn put<N>(
 }
 
 fn place<Q: std::hash::Hash + ?Sized>(name: &Q) -> usize {
-    usize::try_from(spread(name) % PLACES as u64).unwrap_or(0)
+    place_of(name, PLACES)
 }

@@ -2,14 +2,14 @@
 //! nobody but a writer of its own shard. With a data directory a change is on
 //! disk before it is here; see `crate::journal`.
 //!
-//! Source of truth: none of AWS's; its answers are in `api`. Does not model
-//! eventual consistency: a change is seen by the next call.
+//! Source of truth: none of AWS's; its answers are in `kms`. What the calendar does
+//! to a key that is looked at stands in `calendar`. Does not model eventual
+//! consistency: a change is seen by the next call.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    hash::{Hash, Hasher},
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -17,28 +17,26 @@ use std::{
 use nsm_sim::clock::UnixMillis;
 
 use super::{
+    alias::Alias,
+    deletions::Deletions,
     keep,
-    key::{Due, Key, KeyState, Record, days_after},
+    key::Key,
     material::{Handle, SymmetricMaterial},
-    multi_region::Family,
-    recent::{self, Known},
+    record::Record,
+    shards::{SHARDS, Shards, read, shard_of, write},
+    uses::LastUse,
 };
 use crate::{
-    journal::{Batch, Journal, Unwritten},
-    policy::Policy,
-    world::entropy::Entropy,
+    journal::{Batch, Changing, Held, Journal, Unwritten},
+    policy::{Grant, Policy},
+    world::arn::alias_arn,
 };
-
-/// Enough that sixteen busy connections rarely meet in one.
-const SHARDS: usize = 64;
-/// When a deletion is tried again that could not be written.
-const RETRY_MS: u64 = 1000;
 
 /// All keys and aliases of all accounts and Regions.
 #[derive(Debug)]
 pub(crate) struct Store {
-    /// Tells it from every other store of this process.
-    number: u64,
+    /// Another one for every store of this process.
+    pub(super) number: u64,
     keys: Shards<Arc<str>, Arc<Key>>,
     aliases: Shards<Arc<str>, Alias>,
     /// The key that each generation of material belongs to, by what is unique of
@@ -47,25 +45,14 @@ pub(crate) struct Store {
     /// ARNs in order, for lists.
     key_index: RwLock<BTreeSet<Arc<str>>>,
     alias_index: RwLock<BTreeSet<Arc<str>>>,
-    /// Keys that wait for their deletion, soonest first.
-    deletions: Mutex<BTreeSet<(UnixMillis, Arc<str>)>>,
-    /// The soonest deletion in unix milliseconds, so that a call that has none
-    /// to care for need not ask for the lock.
-    next_deletion: AtomicU64,
-    /// Held while an alias and the keys it leaves and joins are changed: an
-    /// alias's own one of as many as there are shards.
+    /// Keys that wait for their deletion.
+    pub(super) deletions: Deletions,
+    /// Held while an alias and the keys it leaves and joins are changed, each for
+    /// all aliases of one shard.
     alias_changes: Vec<Mutex<()>>,
     journal: Journal,
     /// The default policy of each account, shared by its keys.
     default_policies: RwLock<BTreeMap<String, Arc<Policy>>>,
-}
-
-/// An alias.
-#[derive(Clone, Debug)]
-pub(crate) struct Alias {
-    pub(crate) target: Arc<str>,
-    pub(crate) created: UnixMillis,
-    pub(crate) updated: UnixMillis,
 }
 
 impl Store {
@@ -79,8 +66,7 @@ impl Store {
             handles: Shards::new(),
             key_index: RwLock::default(),
             alias_index: RwLock::default(),
-            deletions: Mutex::default(),
-            next_deletion: AtomicU64::new(u64::MAX),
+            deletions: Deletions::default(),
             alias_changes: (0..SHARDS).map(|_| Mutex::default()).collect(),
             journal,
             default_policies: RwLock::default(),
@@ -102,7 +88,7 @@ impl Store {
             |batch| {
                 keep::put_key(batch, key, &key.record());
                 if let Some(family) = &key.family {
-                    put_primary(batch, family, &family.members().primary);
+                    keep::put_primary(batch, family, &family.members().primary);
                 }
                 for (arn, alias) in aliases {
                     keep::put_alias(batch, arn, alias);
@@ -126,12 +112,9 @@ impl Store {
 
     /// The same for one of many: lists know them after [`Store::list_restored`].
     pub(crate) fn restore(&self, key: &Arc<Key>) {
-        let record = key.record();
-        let materials = record.materials.iter().map(|g| g.material.handle);
-        for handle in materials.chain(record.imports().iter().map(|i| i.handle)) {
+        for handle in handles_of(&key.record()) {
             self.know_handle(handle, key);
         }
-        key.enter(&self.journal);
         self.keys.insert(Arc::clone(&key.arn), Arc::clone(key));
     }
 
@@ -147,116 +130,55 @@ impl Store {
         self.keys.get(arn)
     }
 
-    /// The key of an ARN with its record at `now`.
-    pub(crate) fn key(
+    /// Changes a key's record unless `change` refuses or it cannot be written.
+    pub(crate) fn change<T, E: From<Unwritten>>(
         &self,
-        arn: &str,
-        now: UnixMillis,
-        entropy: &Entropy,
-    ) -> Result<Option<Arc<Known>>, Unwritten> {
-        if let Some(known) = recent::by_arn(self.number, arn, now) {
-            return Ok(Some(known));
-        }
-        let Some(key) = self.keys.get(arn) else {
-            return Ok(None);
-        };
-        let known = self.as_of(key, now, entropy)?;
-        if let Some(known) = &known {
-            recent::remember(self.number, known);
-        }
-        Ok(known)
+        key: &Key,
+        change: impl FnOnce(&mut Record) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.change_all(key, &[], |record, _, _| change(record), |_| {})
     }
 
-    /// The key whose material a blob's handle names, with its record at `now`: the
-    /// related key of `region`, or else the key itself.
-    pub(crate) fn key_of_blob(
+    /// Changes a key together with `others` (each named once) and with whatever
+    /// else `change` writes: all of it or nothing. `publish` runs while the keys
+    /// are still held.
+    pub(crate) fn change_all<T, E: From<Unwritten>>(
         &self,
-        handle: &Handle,
-        region: &str,
-        now: UnixMillis,
-        entropy: &Entropy,
-    ) -> Result<Option<Arc<Known>>, Unwritten> {
-        let Some(unique) = SymmetricMaterial::unique_part(handle) else {
-            return Ok(None);
-        };
-        if let Some(known) = recent::by_material(self.number, unique, now) {
-            return Ok(Some(known));
-        }
-        let Some(mut key) = self.handles.get(&unique) else {
-            return Ok(None);
-        };
-        if key.region() != region
-            && let Some(family) = &key.family
-            && let Some(arn) = family.members().in_region(region)
-            && let Some(related) = self.keys.get(&**arn)
-        {
-            key = related;
-        }
-        let known = self.as_of(key, now, entropy)?;
-        if let Some(known) = &known {
-            recent::remember_material(self.number, unique, known);
-        }
-        Ok(known)
-    }
-
-    /// A key with its record at `now`, unless its deletion was due by then.
-    fn as_of(
-        &self,
-        key: Arc<Key>,
-        now: UnixMillis,
-        entropy: &Entropy,
-    ) -> Result<Option<Arc<Known>>, Unwritten> {
-        // What the calendar does to a primary key reaches its replicas.
-        if let Some(family) = &key.family
-            && !family.is_primary(&key.arn)
-            && let Some(primary) = self.keys.get(&family.members().primary)
-        {
-            self.settle(&primary, now, entropy)?;
-        }
-        if !self.settle(&key, now, entropy)? {
-            return Ok(None);
-        }
-        Ok(Some(Known::of(key)))
-    }
-
-    /// Lets the calendar act on a key; whether there still is one. What it does
-    /// is written before anybody sees it, so that no blob is ever made with
-    /// material that a restart forgets.
-    fn settle(
-        &self,
-        key: &Arc<Key>,
-        now: UnixMillis,
-        entropy: &Entropy,
-    ) -> Result<bool, Unwritten> {
-        while !key.is_gone()
-            && let Some(due) = key.due(&key.record(), now)
-        {
-            let done = match due {
-                Due::Upkeep => key.change(|record| {
-                    record.keep_up(now);
-                    Ok(())
-                }),
-                Due::Rotation => self
-                    .change_family(
-                        key,
-                        |record| Ok(record.rotate_by_calendar(key.id(), now, entropy)),
-                        |handles: &Vec<Handle>| {
-                            for handle in handles {
-                                self.know_handle(*handle, key);
-                            }
-                        },
-                    )
-                    .map(drop),
-                Due::Deletion => self.remove(key, now),
-            };
-            match done {
-                Ok(()) => {}
-                // Somebody else saw that it was to be deleted.
-                Err(Unwritten::Gone { .. }) => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(!key.is_gone())
+        key: &Key,
+        others: &[&Key],
+        change: impl FnOnce(&mut Record, &mut [Record], &mut Batch) -> Result<T, E>,
+        publish: impl FnOnce(&T),
+    ) -> Result<T, E> {
+        let keys: Vec<&Key> = std::iter::once(key).chain(others.iter().copied()).collect();
+        self.journal.change(
+            |batch| {
+                let held = hold(&keys, batch);
+                key.must_be_there()?;
+                let mut records: Vec<Record> = held.iter().map(|it| Record::clone(it)).collect();
+                let (record, rest) = records
+                    .split_first_mut()
+                    .expect("the first of the keys is always there");
+                // What `change` writes comes after the keys, so that it can undo
+                // their rows.
+                let mut later = batch.another();
+                let answer = change(record, rest, &mut later)?;
+                for (key, record) in keys.iter().zip(&records) {
+                    if !key.is_gone() {
+                        keep::put_key(batch, key, record);
+                    }
+                }
+                batch.append(later);
+                Ok((held, records, answer))
+            },
+            |(held, records, answer)| {
+                let shown = held.into_iter().zip(records);
+                let _held: Vec<Held<'_>> = shown
+                    .map(|(held, record)| held.publish(|seen| *seen = Arc::new(record)))
+                    .collect();
+                publish(&answer);
+                answer
+            },
+        )
     }
 
     /// Changes a primary key, and lets its replicas follow, all at once.
@@ -268,8 +190,7 @@ impl Store {
     ) -> Result<T, E> {
         let replicas = self.relatives(primary);
         let others: Vec<&Key> = replicas.iter().map(|key| &**key).collect();
-        let changed = Key::change_all(
-            &self.journal,
+        let changed = self.change_all(
             primary,
             &others,
             |record, replicas, _| {
@@ -284,7 +205,7 @@ impl Store {
         // One that was made while this waited.
         for late in self.relatives(primary) {
             if !replicas.iter().any(|replica| replica.arn == late.arn) {
-                late.change(|record| {
+                self.change(&late, |record| {
                     record.follow(&primary.record());
                     Ok::<_, E>(())
                 })?;
@@ -318,106 +239,55 @@ impl Store {
         self.handles.get(&SymmetricMaterial::unique_part(handle)?)
     }
 
-    /// Remembers when a key is to be deleted. A deletion that was cancelled
-    /// since is found out when its date comes.
-    pub(crate) fn plan_deletion(&self, at: UnixMillis, arn: &Arc<str>) {
-        let mut deletions = self
-            .deletions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        deletions.insert((at, Arc::clone(arn)));
-        self.next_deletion.fetch_min(at.0, Ordering::SeqCst);
-    }
-
-    /// Deletes the keys whose date has come.
-    pub(crate) fn sweep(&self, now: UnixMillis, entropy: &Entropy) {
-        if now.0 < self.next_deletion.load(Ordering::SeqCst) {
-            return;
-        }
-        let mut due = Vec::new();
-        {
-            let mut deletions = self
-                .deletions
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            while let Some(first) = deletions.first()
-                && first.0 <= now
-            {
-                due.extend(deletions.pop_first().map(|(_, arn)| arn));
-            }
-            let next = deletions.first().map_or(u64::MAX, |(at, _)| at.0);
-            self.next_deletion.store(next, Ordering::SeqCst);
-        }
-        for arn in due {
-            // Looking at a key lets the calendar act.
-            if let Err(error) = self.key(&arn, now, entropy) {
-                tracing::warn!(%error, %arn, "deleting a key");
-                // Whoever asks for the key itself is told; nobody else need be.
-                self.plan_deletion(UnixMillis(now.0.saturating_add(RETRY_MS)), &arn);
-            }
-        }
-    }
-
-    /// Deletes a key whose date has come, with all that belongs to it.
-    fn remove(&self, key: &Arc<Key>, now: UnixMillis) -> Result<(), Unwritten> {
-        let relatives = self.relatives(key);
-        let others: Vec<&Key> = relatives.iter().map(|key| &**key).collect();
-        let removed = Key::change_all(
-            &self.journal,
+    pub(crate) fn add_grant(&self, key: &Key, grant: &Arc<Grant>) -> Result<(), Unwritten> {
+        self.change_grants(
             key,
-            &others,
-            |record, relatives, batch| {
-                let KeyState::PendingDeletion { at, .. } = record.state else {
-                    return Ok(None); // it was cancelled
-                };
-                if now < at {
-                    return Ok(None);
-                }
-                batch.delete(keep::KEYS, key.arn.as_bytes());
-                batch.delete(keep::USES, key.arn.as_bytes());
-                batch.delete_all_of(keep::GRANTS, &key.arn);
-                for name in record.aliases.iter() {
-                    let arn = crate::world::arn::alias_arn(key.region(), key.account(), name);
-                    batch.delete(keep::ALIASES, arn);
-                }
-                if relatives.is_empty()
-                    && let Some(family) = &key.family
-                {
-                    batch.delete(keep::FAMILIES, family.name.as_bytes());
-                }
-                // A primary key that waits for its replicas begins its own window.
-                let mut planned = None;
-                if let [primary] = relatives
-                    && let KeyState::PendingReplicaDeletion { window_days } = primary.state
-                {
-                    let at = days_after(at, window_days);
-                    primary.state = KeyState::PendingDeletion { at, window_days };
-                    planned = Some(at);
-                }
-                Ok::<_, Unwritten>(Some((record.clone(), planned)))
+            |batch| keep::put_grant(batch, key, grant),
+            || key.place_grant(Arc::clone(grant)),
+        )
+    }
+
+    /// That it was not there is no error.
+    pub(crate) fn remove_grant(&self, key: &Key, id: &str) -> Result<(), Unwritten> {
+        self.change_grants(
+            key,
+            |batch| batch.delete(keep::GRANTS, keep::grant_key(key, id)),
+            || key.forget_grant(id),
+        )
+    }
+
+    fn change_grants(
+        &self,
+        key: &Key,
+        write: impl FnOnce(&mut Batch),
+        publish: impl FnOnce(),
+    ) -> Result<(), Unwritten> {
+        self.journal.change(
+            |batch| {
+                let held = key.hold_unchanged(batch);
+                key.must_be_there()?;
+                write(batch);
+                Ok(held)
             },
-            |removed| {
-                if let Some((record, _)) = removed {
-                    key.end();
-                    self.forget(key, record, &relatives);
-                }
-            },
-        )?;
-        if let (Some((_, Some(at))), [primary]) = (removed, relatives.as_slice()) {
-            self.plan_deletion(at, &primary.arn);
+            |_held| publish(),
+        )
+    }
+
+    /// Notes a use of a key, which is written with the next ones that are due.
+    pub(crate) fn note_use(&self, key: &Arc<Key>, last: LastUse) {
+        if key.note_use(last, self.journal.is_kept()) {
+            self.journal.note(Arc::<Key>::clone(key));
         }
-        Ok(())
     }
 
     /// Takes a key out of memory.
-    fn forget(&self, key: &Key, record: &Record, relatives: &[Arc<Key>]) {
+    pub(super) fn forget(&self, key: &Key, record: &Record, relatives: &[Arc<Key>]) {
         self.keys.remove(&*key.arn);
         write(&self.key_index).remove(&key.arn);
         if let Some(family) = &key.family {
             family.remove_replica(&key.arn);
         }
-        let materials = record.materials.iter().map(|g| g.material.handle);
-        for handle in materials.chain(record.imports().iter().map(|i| i.handle)) {
+        for handle in handles_of(record) {
             match (relatives.first(), SymmetricMaterial::unique_part(&handle)) {
                 (Some(relative), _) => self.know_handle(handle, relative),
                 (None, Some(unique)) => self.handles.remove(&unique),
@@ -425,7 +295,7 @@ impl Store {
             }
         }
         for name in record.aliases.iter() {
-            let arn = crate::world::arn::alias_arn(key.region(), key.account(), name);
+            let arn = alias_arn(key.region(), key.account(), name);
             self.aliases.remove(arn.as_str());
             write(&self.alias_index).remove(arn.as_str());
         }
@@ -439,12 +309,13 @@ impl Store {
         self.handles.clear();
         write(&self.key_index).clear();
         write(&self.alias_index).clear();
-        let mut deletions = self
-            .deletions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        deletions.clear();
-        self.next_deletion.store(u64::MAX, Ordering::SeqCst);
+        self.deletions.clear();
+    }
+
+    /// Remembers when a key is to be deleted. A deletion that was cancelled
+    /// since is found out when its date comes.
+    pub(crate) fn plan_deletion(&self, at: UnixMillis, arn: &Arc<str>) {
+        self.deletions.plan(at, arn);
     }
 
     /// ARNs of keys that start with `prefix` and come after `after`, in order.
@@ -505,9 +376,23 @@ impl Store {
     }
 }
 
-/// Writes which of the related keys is the primary one.
-pub(crate) fn put_primary(batch: &mut Batch, family: &Family, primary: &str) {
-    batch.put(keep::FAMILIES, family.name.as_bytes(), &primary);
+/// Holds all of them in the order of their names, so that two changes never wait
+/// for each other; the answer is in the order of `keys`.
+fn hold<'k>(keys: &[&'k Key], change: &Batch) -> Vec<Changing<'k, Arc<Record>>> {
+    let mut named: Vec<(usize, &Key)> = keys.iter().copied().enumerate().collect();
+    named.sort_by(|(_, a), (_, b)| a.arn.cmp(&b.arn));
+    let mut held: Vec<_> = named
+        .into_iter()
+        .map(|(at, key)| (at, key.hold(change)))
+        .collect();
+    held.sort_by_key(|(at, _)| *at);
+    held.into_iter().map(|(_, held)| held).collect()
+}
+
+/// What blobs may call the key by.
+fn handles_of(record: &Record) -> impl Iterator<Item = Handle> + '_ {
+    let materials = record.materials.iter().map(|it| it.material.handle);
+    materials.chain(record.imports().iter().map(|it| it.handle))
 }
 
 fn page(
@@ -527,101 +412,4 @@ fn page(
         .take(limit)
         .cloned()
         .collect()
-}
-
-#[derive(Debug)]
-struct Shards<K, V> {
-    shards: Vec<RwLock<HashMap<K, V>>>,
-}
-
-impl<K: Hash + Eq, V: Clone> Shards<K, V> {
-    fn new() -> Self {
-        Self {
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-        }
-    }
-
-    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &RwLock<HashMap<K, V>> {
-        // There are SHARDS shards.
-        &self.shards[shard_of(key)]
-    }
-
-    fn each(&self, mut look: impl FnMut(&V)) {
-        for shard in &self.shards {
-            read(shard).values().for_each(&mut look);
-        }
-    }
-
-    fn get<Q>(&self, key: &Q) -> Option<V>
-    where
-        K: std::borrow::Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        read(self.shard(key)).get(key).cloned()
-    }
-
-    fn insert(&self, key: K, value: V) {
-        write(self.shard(&key)).insert(key, value);
-    }
-
-    fn remove<Q>(&self, key: &Q)
-    where
-        K: std::borrow::Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        write(self.shard(key)).remove(key);
-    }
-
-    fn clear(&self) {
-        for shard in &self.shards {
-            write(shard).clear();
-        }
-    }
-}
-
-/// Below SHARDS.
-fn shard_of<Q: Hash + ?Sized>(key: &Q) -> usize {
-    usize::try_from(spread(key) % SHARDS as u64).unwrap_or(0)
-}
-
-/// A number that names seldom share.
-pub(super) fn spread<Q: Hash + ?Sized>(key: &Q) -> u64 {
-    let mut spread = Spread::default();
-    key.hash(&mut spread);
-    spread.finish()
-}
-
-/// Chooses a shard. Quick, and open to whoever wants all names in one shard: that
-/// costs waiting, no more. The maps inside hash as the standard library does.
-#[derive(Default)]
-struct Spread(u64);
-
-impl Spread {
-    /// Odd, with its bits in no order: the golden ratio's.
-    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
-}
-
-impl Hasher for Spread {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            for (to, from) in word.iter_mut().zip(chunk) {
-                *to = *from;
-            }
-            let mixed = (self.0 ^ u64::from_le_bytes(word)).wrapping_mul(Self::MIX);
-            self.0 = mixed.rotate_left(23);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-}
-
-fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
 }

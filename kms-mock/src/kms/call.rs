@@ -22,10 +22,7 @@ use super::{
 };
 use crate::{
     keys::{
-        custom_store::CustomKeyStores,
-        key::{Key, Record},
-        material::Handle,
-        recent::Known,
+        custom_stores::CustomKeyStores, key::Key, material::Handle, recent::Known, record::Record,
         store::Store,
     },
     model::operation::{Operation, Row},

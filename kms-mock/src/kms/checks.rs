@@ -11,9 +11,10 @@ use super::{
 };
 use crate::{
     keys::{
-        key::{KeyState, Record},
         material::Handle,
+        record::{KeyState, Record},
         secret::{Secret, Works},
+        store::Store,
     },
     model::{
         operation::{Check, State, States, WhenDisabled},
@@ -178,9 +179,10 @@ impl Found {
     /// Changes the key's record unless `change` refuses.
     pub(crate) fn change<T>(
         &self,
+        store: &Store,
         change: impl FnOnce(&mut Record) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        self.key.change(change)
+        store.change(&self.key, change)
     }
 
     pub(crate) fn in_state(&self, state: BadState) -> Failure {

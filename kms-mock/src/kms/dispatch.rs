@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     audit::{AuditRecord, Common, Details, Rare},
-    keys::key::LastUse,
+    keys::uses::LastUse,
     model::operation::Operation,
     recipient::Recipient,
 };
@@ -96,12 +96,13 @@ impl Kms {
             && let Some(operation) = operation.filter(|it| it.row().is_tracked)
         {
             for known in &trail.keys {
-                known.key.note_use(LastUse {
+                let last = LastUse {
                     operation: operation.name(),
                     at: trail.now,
                     request_id: call.request_id,
                     number,
-                });
+                };
+                self.store.note_use(&known.key, last);
             }
         }
         let recipient = trail.recipient.clone();

@@ -9,7 +9,8 @@ use super::call::{CallContext, timestamp};
 use crate::{
     keys::{
         custom_store::{Connection, StoreKind},
-        key::{Key, KeyState, Record},
+        key::Key,
+        record::{KeyState, Record},
     },
     world::arn::region_of,
 };

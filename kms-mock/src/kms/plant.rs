@@ -11,10 +11,11 @@ use super::service::Kms;
 use crate::{
     journal::{SEED_FILE, Unwritten, WORLD},
     keys::{
+        alias::Alias,
         keep,
-        key::{Automatic, Generation, Key, KeyState, NewKey},
-        material::SymmetricMaterial,
-        store::Alias,
+        key::{Key, NewKey},
+        material::{Generation, SymmetricMaterial},
+        record::{Automatic, KeyState},
     },
     model::spec::{KeySpec, KeyUsage, Origin},
     policy::Policy,

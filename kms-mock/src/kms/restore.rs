@@ -3,14 +3,10 @@
 use super::service::Kms;
 use crate::{
     journal::{ReadError, Snapshot},
-    keys::{self, store::Store},
+    keys,
 };
 
 impl Kms {
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
-    }
-
     /// Puts everything in place.
     pub(crate) fn load(&self, snapshot: &Snapshot) -> Result<(), ReadError> {
         if let Some(key) = keys::load::load(snapshot, &self.store, &self.key_stores)? {

@@ -15,9 +15,9 @@ use crate::{
     audit::AuditLog,
     journal::Journal,
     keys::{
-        custom_store::CustomKeyStores,
-        import::TokenKey,
+        custom_stores::CustomKeyStores,
         store::Store,
+        wrapping::TokenKey,
         xks::{XksClient, XksSettings},
     },
     policy::Caller,

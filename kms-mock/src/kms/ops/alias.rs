@@ -9,11 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::{
-    keys::{
-        keep,
-        key::{Key, Record},
-        store::Alias,
-    },
+    keys::{alias::Alias, keep, key::Key, record::Record},
     kms::{
         call::{Answer, CallContext, Found, answer, nothing, timestamp},
         checks::Asked,
@@ -65,8 +61,7 @@ pub(crate) fn create(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
         created: call.now,
         updated: call.now,
     };
-    Key::change_all(
-        call.store().journal(),
+    call.store().change_all(
         &found.key,
         &[],
         |record, _, batch| {
@@ -120,8 +115,7 @@ pub(crate) fn update(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
         .map(|old| &*old.key)
         .filter(|old| old.arn != new.key.arn)
         .collect();
-    Key::change_all(
-        call.store().journal(),
+    call.store().change_all(
         &new.key,
         &left,
         |record, left, batch| {
@@ -151,8 +145,7 @@ pub(crate) fn delete(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     let _one_at_a_time = call.store().hold_aliases(&[&*arn]);
     let journal = call.store().journal();
     match old {
-        Some(old) => Key::change_all(
-            journal,
+        Some(old) => call.store().change_all(
             &old.key,
             &[],
             |record, _, batch| {

@@ -217,10 +217,13 @@ fn grant(call: &CallContext<'_>, found: &Found, wanted: Grant) -> Result<String,
         return Err(Failure::LimitExceeded(Limit::GrantsOfKey));
     }
     let id = hex::encode(call.entropy().array::<32>());
-    found.key.add_grant(&Arc::new(Grant {
-        id: id.clone(),
-        ..wanted
-    }))?;
+    call.store().add_grant(
+        &found.key,
+        &Arc::new(Grant {
+            id: id.clone(),
+            ..wanted
+        }),
+    )?;
     Ok(id)
 }
 
@@ -359,7 +362,7 @@ pub(crate) fn revoke(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
         ..Facts::default()
     };
     call.authorize(&found, facts)?;
-    remove(&found, &grant_id, dry_run)
+    remove(call, &found, &grant_id, dry_run)
 }
 
 pub(crate) fn retire(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
@@ -391,10 +394,10 @@ pub(crate) fn retire(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     if !by_grant {
         call.authorize(&found, Facts::default())?;
     }
-    remove(&found, &grant_id, dry_run)
+    remove(call, &found, &grant_id, dry_run)
 }
 
-fn remove(found: &Found, grant_id: &str, dry_run: bool) -> Answer {
+fn remove(call: &CallContext<'_>, found: &Found, grant_id: &str, dry_run: bool) -> Answer {
     if found.key.grant(grant_id).is_none() {
         return Err(Failure::NotFound(NotFound::Grant {
             id: grant_id.to_owned(),
@@ -403,6 +406,6 @@ fn remove(found: &Found, grant_id: &str, dry_run: bool) -> Answer {
     if dry_run {
         return Err(Failure::DryRun);
     }
-    found.key.remove_grant(grant_id)?;
+    call.store().remove_grant(&found.key, grant_id)?;
     nothing()
 }

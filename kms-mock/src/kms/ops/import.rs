@@ -21,11 +21,11 @@ use zeroize::Zeroizing;
 
 use crate::{
     keys::{
-        import::{
-            Arrival, IMPORT_BYTES_MAX, ImportRefused, TokenError, TokenKey, Wrapping, WrappingSpec,
-        },
+        import::{Arrival, ImportRefused},
         keep,
-        key::{Key, days_after},
+        key::Key,
+        record::days_after,
+        wrapping::{IMPORT_BYTES_MAX, TokenError, TokenKey, Wrapping, WrappingSpec},
     },
     kms::{
         call::{Answer, CallContext, Found, answer, timestamp},
@@ -228,8 +228,7 @@ fn take(
     let (id, handle) = (arrival.id.clone(), arrival.handle);
     let relatives = call.store().relatives(&found.key);
     let others: Vec<&Key> = relatives.iter().map(|key| &**key).collect();
-    Key::change_all(
-        call.store().journal(),
+    call.store().change_all(
         &found.key,
         &others,
         |record, relatives, _| {
@@ -291,7 +290,7 @@ pub(crate) fn delete(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     if material_id.is_some() && !found.key.spec.is_symmetric_encryption() {
         return Err(Failure::Invalid(Invalid::ForSymmetricImports));
     }
-    let forgotten = found.change(|record| {
+    let forgotten = found.change(call.store(), |record| {
         let forgotten = record.forget_import(material_id.as_deref());
         match (forgotten, &material_id) {
             (None, Some(id)) => Err(Failure::NotFound(NotFound::Material { id: id.clone() })),
@@ -335,7 +334,7 @@ fn token_key<'a>(call: &CallContext<'a>) -> Result<&'a TokenKey, Failure> {
         return Ok(key);
     }
     let token_key = &call.kms.token_key;
-    let _made = call.store().journal().change(
+    call.store().journal().change(
         |batch| {
             let making = &call.kms.token_key_making;
             let alone = making.lock().unwrap_or_else(PoisonError::into_inner);

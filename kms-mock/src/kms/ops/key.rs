@@ -11,9 +11,10 @@ use serde_json::json;
 use super::{custom_key_store, key_policy, tag};
 use crate::{
     keys::{
-        key::{Key, KeyState, NewKey, days_after},
+        key::{Key, NewKey},
         multi_region::Family,
         recent::Known,
+        record::{KeyState, days_after},
     },
     kms::{
         call::{Answer, CallContext, Found, answer, nothing, timestamp},
@@ -245,7 +246,7 @@ pub(crate) fn disable(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
 
 fn set_state(call: &mut CallContext<'_>, body: Object<'_>, state: KeyState) -> Answer {
     let found = find_for_management(call, body)?;
-    found.change(|record| {
+    found.change(call.store(), |record| {
         call.check_record(&found, record, &Asked::default())?;
         record.state = state;
         Ok(())
@@ -278,7 +279,7 @@ pub(crate) fn schedule_deletion(call: &mut CallContext<'_>, body: Object<'_>) ->
     } else {
         KeyState::PendingDeletion { at, window_days }
     };
-    found.change(|record| {
+    found.change(call.store(), |record| {
         call.check_record(&found, record, &Asked::default())?;
         record.state = state;
         Ok(())
@@ -297,7 +298,7 @@ pub(crate) fn schedule_deletion(call: &mut CallContext<'_>, body: Object<'_>) ->
 
 pub(crate) fn cancel_deletion(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     let found = find_for_management(call, body)?;
-    found.change(|record| {
+    found.change(call.store(), |record| {
         call.check_record(&found, record, &Asked::default())?;
         let lacks_material = found.key.origin == Origin::External
             && (record.current_import().is_none() || record.lacks_imports());
@@ -320,7 +321,7 @@ pub(crate) fn update_description(call: &mut CallContext<'_>, body: Object<'_>) -
     })?;
     let found = call.find(&key_id)?;
     call.authorize(&found, Facts::default())?;
-    found.change(|record| {
+    found.change(call.store(), |record| {
         call.check_record(&found, record, &Asked::default())?;
         record.description = description.as_str().into();
         Ok(())

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::{
-    keys::key::Record,
+    keys::record::Record,
     kms::{
         call::{Answer, CallContext, Found, after_in, answer, nothing},
         error::{BadPolicy, Failure, Invalid, Limit, NotFound},
@@ -67,7 +67,7 @@ pub(crate) fn put(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     };
     call.authorize(&found, facts)?;
     let policy = parse(&text)?;
-    found.change(|record| {
+    found.change(call.store(), |record| {
         record.policy = policy;
         if bypass {
             return Ok(());

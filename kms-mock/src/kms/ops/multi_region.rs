@@ -17,10 +17,10 @@ use super::{key_policy, tag};
 use crate::{
     keys::{
         keep,
-        key::{Key, KeyState, NewKey},
+        key::{Key, NewKey},
         multi_region::Family,
         recent::Known,
-        store::put_primary,
+        record::KeyState,
     },
     kms::{
         call::{Answer, CallContext, Found, answer, nothing},
@@ -94,8 +94,7 @@ pub(crate) fn replicate(call: &mut CallContext<'_>, body: Object<'_>) -> Answer 
         tags: tags.clone(),
     };
     // The primary key is held, so that no rotation is missed.
-    let replica = Key::change_all(
-        call.store().journal(),
+    let replica = call.store().change_all(
         &found.key,
         &[],
         |primary, _, batch| {
@@ -174,8 +173,7 @@ pub(crate) fn update_primary(call: &mut CallContext<'_>, body: Object<'_>) -> An
     for member in [&found, &replica] {
         call.check(member, &Asked::default())?;
     }
-    Key::change_all(
-        call.store().journal(),
+    call.store().change_all(
         &found.key,
         &[&replica.key],
         |primary, replicas, batch| {
@@ -189,7 +187,7 @@ pub(crate) fn update_primary(call: &mut CallContext<'_>, body: Object<'_>) -> An
                     record.state = KeyState::Updating { since: call.now };
                 }
             }
-            put_primary(batch, &family, &replica.key.arn);
+            keep::put_primary(batch, &family, &replica.key.arn);
             Ok(())
         },
         |()| {

@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 
 use crate::{
     keys::{
-        import::Import,
-        key::{Automatic, Generation, Key, Record},
+        imported::Import,
+        key::Key,
+        material::Generation,
+        record::{Automatic, Record},
     },
     kms::{
         call::{Answer, CallContext, Found, after_in, answer, nothing, timestamp},
@@ -130,8 +132,7 @@ fn rotate_to_import(
 ) -> Result<(), Failure> {
     let replicas = call.store().relatives(&found.key);
     let others: Vec<&Key> = replicas.iter().map(|key| &**key).collect();
-    Key::change_all(
-        call.store().journal(),
+    call.store().change_all(
         &found.key,
         &others,
         |record, replicas, _| {

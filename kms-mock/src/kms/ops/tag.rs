@@ -82,7 +82,7 @@ pub(crate) fn tag(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
         },
     )?;
     call.check(&found, &Asked::default())?;
-    found.change(|record| {
+    found.change(call.store(), |record| {
         let mut all = (*record.tags).clone();
         all.extend(tags.clone());
         if all.len() > TAGS_MAX {
@@ -112,7 +112,7 @@ pub(crate) fn untag(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
             ..Facts::default()
         },
     )?;
-    found.change(|record| {
+    found.change(call.store(), |record| {
         let mut all = (*record.tags).clone();
         all.retain(|key, _| !keys.contains(key));
         record.tags = Arc::new(all);

@@ -19,7 +19,7 @@ use super::{
     xks_proxy::XksProxy,
     *,
 };
-use crate::keys::import::tests::wrap;
+use crate::keys::wrapping::tests::wrap;
 
 #[rustfmt::skip]
 const OPERATIONS: [(&str, &str); 56] = [

@@ -1,7 +1,7 @@
 //! Imported key material from outside.
 
 use super::*;
-use crate::keys::import::tests::wrap;
+use crate::keys::wrapping::tests::wrap;
 
 const DAY: Duration = Duration::from_secs(86_400);
 

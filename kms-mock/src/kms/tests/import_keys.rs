@@ -15,7 +15,7 @@ use super::{
     *,
 };
 use crate::{
-    keys::{import::tests::wrap, pair::NewPair},
+    keys::{pair::NewPair, wrapping::tests::wrap},
     model::spec::KeySpec,
     recipient::cms::element,
     world::entropy::Entropy,

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{
-    keys::key::{Key, KeyState},
+    keys::{key::Key, record::KeyState},
     model::{
         operation::{Check, Operation, Row, State, WhenDisabled},
         spec::{Algorithm, EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, SigningAlgorithm},
