@@ -17,7 +17,7 @@ use crate::{
         custom_store::{Connection, StoreKind},
         key::Key,
         material::{Blob, Maker, SymmetricMaterial},
-        xks::{Errand, NOT_CONNECTED, Proxy, ProxyError, Sealed},
+        xks::{NOT_CONNECTED, Proxy, ProxyCall, ProxyError, Sealed},
     },
     policy::EncryptionContext,
 };
@@ -58,9 +58,9 @@ impl Symmetric<'_> {
         let Some((proxy, id)) = self.proxy(call)? else {
             return Ok(inner);
         };
-        let errand = errand(call, call.operation().name(), Some(&self.found.key));
+        let proxy_call = proxy_call(call, call.operation().name(), Some(&self.found.key));
         let sealed = proxy
-            .encrypt(&id, &inner, &authenticated(context), errand)
+            .encrypt(&id, &inner, &authenticated(context), proxy_call)
             .map_err(failed_in_use)?;
         seal(&sealed.to_bytes().ok_or(Failure::Internal)?)
     }
@@ -75,10 +75,10 @@ impl Symmetric<'_> {
         let Some((proxy, id)) = self.proxy(call)? else {
             return Ok(opened);
         };
-        let errand = errand(call, call.operation().name(), Some(&self.found.key));
+        let proxy_call = proxy_call(call, call.operation().name(), Some(&self.found.key));
         let sealed = Sealed::parse(&opened).ok_or(Failure::Internal)?;
         let inner = proxy
-            .decrypt(&id, &sealed, &authenticated(context), errand)
+            .decrypt(&id, &sealed, &authenticated(context), proxy_call)
             .map_err(failed_in_use)?;
         let strange = || failed_in_use(ProxyError::Strange);
         let blob = Blob::parse(&inner).map_err(|_| strange())?;
@@ -112,12 +112,12 @@ impl Symmetric<'_> {
 }
 
 /// What a proxy learns about the call that it works for.
-pub(crate) fn errand<'a>(
+pub(crate) fn proxy_call<'a>(
     call: &'a CallContext<'_>,
     operation: &'a str,
     key: Option<&'a Key>,
-) -> Errand<'a> {
-    Errand {
+) -> ProxyCall<'a> {
+    ProxyCall {
         client: &call.kms.xks,
         region: call.region(),
         now: call.now,

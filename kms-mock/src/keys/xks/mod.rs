@@ -57,9 +57,9 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// For whom, when and how a request is made.
+/// The call that makes a request to a proxy necessary, and how the proxy is reached.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Errand<'a> {
+pub(crate) struct ProxyCall<'a> {
     pub(crate) client: &'a XksClient,
     pub(crate) region: &'a str,
     pub(crate) now: UnixMillis,
@@ -137,11 +137,11 @@ impl Sealed {
 
 impl Proxy {
     /// `GetHealthStatus`.
-    pub(crate) fn health(&self, errand: Errand<'_>) -> Result<(), ProxyError> {
+    pub(crate) fn health(&self, call: ProxyCall<'_>) -> Result<(), ProxyError> {
         let body = json!({ "requestMetadata": {
-            "kmsRequestId": errand.request_id, "kmsOperation": errand.operation,
+            "kmsRequestId": call.request_id, "kmsOperation": call.operation,
         }});
-        let answer = self.ask("/health", &body, errand)?;
+        let answer = self.ask("/health", &body, call)?;
         let has_text = |holder: &Value, name: &str| holder[name].is_string();
         let is_complete = answer["xksProxyFleetSize"].is_u64()
             && ["xksProxyVendor", "xksProxyModel", "ekmVendor"]
@@ -166,9 +166,9 @@ impl Proxy {
     }
 
     /// `GetKeyMetadata`.
-    pub(crate) fn key(&self, id: &str, errand: Errand<'_>) -> Result<ExternalKey, ProxyError> {
-        let body = json!({ "requestMetadata": metadata(errand) });
-        let answer = self.ask(&format!("/keys/{id}/metadata"), &body, errand)?;
+    pub(crate) fn key(&self, id: &str, call: ProxyCall<'_>) -> Result<ExternalKey, ProxyError> {
+        let body = json!({ "requestMetadata": metadata(call) });
+        let answer = self.ask(&format!("/keys/{id}/metadata"), &body, call)?;
         let text = |name: &str| answer[name].as_str().map(str::to_owned);
         let usage = answer["keyUsage"].as_array();
         let usage = usage.filter(|list| list.len() <= USAGES_MAX).map(|list| {
@@ -191,16 +191,16 @@ impl Proxy {
         id: &str,
         plaintext: &[u8],
         aad: &[u8],
-        errand: Errand<'_>,
+        call: ProxyCall<'_>,
     ) -> Result<Sealed, ProxyError> {
         let body = json!({
-            "requestMetadata": metadata(errand),
+            "requestMetadata": metadata(call),
             "additionalAuthenticatedData": BASE64.encode(aad),
             "plaintext": BASE64.encode(plaintext),
             "encryptionAlgorithm": "AES_GCM",
             "ciphertextDataIntegrityValueAlgorithm": "SHA_256",
         });
-        let answer = self.ask(&format!("/keys/{id}/encrypt"), &body, errand)?;
+        let answer = self.ask(&format!("/keys/{id}/encrypt"), &body, call)?;
         let part = |name: &str| bytes_of(&answer[name]).ok_or(ProxyError::BadResponse);
         let sealed = Sealed {
             iv: part("initializationVector")?,
@@ -228,10 +228,10 @@ impl Proxy {
         id: &str,
         sealed: &Sealed,
         aad: &[u8],
-        errand: Errand<'_>,
+        call: ProxyCall<'_>,
     ) -> Result<Vec<u8>, ProxyError> {
         let mut body = json!({
-            "requestMetadata": metadata(errand),
+            "requestMetadata": metadata(call),
             "additionalAuthenticatedData": BASE64.encode(aad),
             "encryptionAlgorithm": "AES_GCM",
             "initializationVector": BASE64.encode(&sealed.iv),
@@ -241,17 +241,17 @@ impl Proxy {
         if !sealed.metadata.is_empty() {
             body["ciphertextMetadata"] = BASE64.encode(&sealed.metadata).into();
         }
-        let answer = self.ask(&format!("/keys/{id}/decrypt"), &body, errand)?;
+        let answer = self.ask(&format!("/keys/{id}/decrypt"), &body, call)?;
         bytes_of(&answer["plaintext"]).ok_or(ProxyError::BadResponse)
     }
 
-    fn ask(&self, path: &str, body: &Value, errand: Errand<'_>) -> Result<Value, ProxyError> {
+    fn ask(&self, path: &str, body: &Value, call: ProxyCall<'_>) -> Result<Value, ProxyError> {
         let endpoint = Endpoint::parse(&self.endpoint).ok_or(ProxyError::Unreachable)?;
         let authority = endpoint.authority();
         let path = format!("{}{path}", self.path);
         let body = body.to_string();
-        let date = amz_date(errand.now);
-        let authorization = self.sign(&authority, &path, &body, &date, errand.region);
+        let date = amz_date(call.now).ok_or(ProxyError::Unreachable)?;
+        let authorization = self.sign(&authority, &path, &body, &date, call.region);
         let request = Request::builder()
             .method(Method::POST)
             .uri(path)
@@ -261,8 +261,8 @@ impl Proxy {
             .header(header::AUTHORIZATION, authorization)
             .body(Full::new(Bytes::from(body)))
             .map_err(|_| ProxyError::Unreachable)?;
-        let (status, answer) = exchange(errand.client, &endpoint, request)?;
-        let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+        let (status, answer) = exchange(call.client, &endpoint, request)?;
+        let answer: Value = serde_json::from_slice(&answer).map_err(|_| ProxyError::BadResponse)?;
         if status == StatusCode::OK {
             return Ok(answer);
         }
@@ -278,7 +278,9 @@ impl Proxy {
             "POST\n{path}\n\ncontent-type:application/json\nhost:{host}\nx-amz-date:{date}\n\n{SIGNED}\n{}",
             sha256(body)
         );
-        let day = date.get(..8).unwrap_or_default();
+        let (day, _) = date
+            .split_once('T')
+            .expect("`amz_date` writes a T between day and time");
         let scope = format!("{day}/{region}/{SERVICE}/aws4_request");
         let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(&canonical));
         let secret = Zeroizing::new(format!("AWS4{}", *self.secret_access_key));
@@ -295,13 +297,13 @@ impl Proxy {
     }
 }
 
-fn metadata(errand: Errand<'_>) -> Value {
+fn metadata(call: ProxyCall<'_>) -> Value {
     let mut metadata = json!({
-        "awsPrincipalArn": errand.principal_arn,
-        "kmsOperation": errand.operation,
-        "kmsRequestId": errand.request_id,
+        "awsPrincipalArn": call.principal_arn,
+        "kmsOperation": call.operation,
+        "kmsRequestId": call.request_id,
     });
-    if let Some(arn) = errand.key_arn {
+    if let Some(arn) = call.key_arn {
         metadata["kmsKeyArn"] = arn.into();
     }
     metadata
@@ -311,10 +313,11 @@ fn bytes_of(value: &Value) -> Option<Vec<u8>> {
     BASE64.decode(value.as_str()?).ok()
 }
 
-fn amz_date(at: UnixMillis) -> String {
-    let seconds = i64::try_from(at.0 / 1000).unwrap_or_default();
-    let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    format!(
+/// `None` after the year 9999, which the format has no digits for.
+fn amz_date(at: UnixMillis) -> Option<String> {
+    let seconds = i64::try_from(at.0 / 1000).ok()?;
+    let at = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+    Some(format!(
         "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
         at.year(),
         u8::from(at.month()),
@@ -322,7 +325,7 @@ fn amz_date(at: UnixMillis) -> String {
         at.hour(),
         at.minute(),
         at.second()
-    )
+    ))
 }
 
 #[cfg(test)]

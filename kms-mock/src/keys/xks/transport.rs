@@ -64,10 +64,10 @@ impl Default for XksSettings {
 /// A root that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum XksRootError {
-    /// No PEM, or none with a certificate in it.
-    #[error("there is no certificate in it")]
+    /// The text is not PEM, or has no certificate in it.
+    #[error("it holds no certificate (PEM expected)")]
     NoCertificate,
-    /// rustls does not take it for a root.
+    /// rustls refuses a certificate as a root.
     #[error("{0}")]
     NoRoot(#[from] rustls::Error),
 }
@@ -76,7 +76,7 @@ impl XksSettings {
     /// Trusts the certificates of `pem` too.
     ///
     /// # Errors
-    /// [`XksRootError`] if there is none, or one that is no root.
+    /// [`XksRootError`] without a certificate, or with one that is not a root.
     pub fn add_root_pem(&mut self, pem: &str) -> Result<(), XksRootError> {
         let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
         let roots = roots

@@ -26,7 +26,7 @@ use crate::{
         error::{Failure, Invalid, StoreFault, Unsupported},
         fields::{Fields, Pattern, Text, length},
         json::Object,
-        sealing::{errand, failed_in_use},
+        sealing::{failed_in_use, proxy_call},
     },
     model::spec::{KeySpec, Origin},
     policy::Facts,
@@ -278,7 +278,7 @@ fn must_be_free(
 }
 
 fn check_proxy(call: &CallContext<'_>, proxy: &Proxy) -> Result<(), ProxyError> {
-    proxy.health(errand(call, call.operation().name(), None))
+    proxy.health(proxy_call(call, call.operation().name(), None))
 }
 
 /// A proxy that a store cannot be made for.
@@ -623,7 +623,7 @@ pub(crate) fn place(
                     return Err(Failure::KeyStore(StoreFault::XksKeyInUse));
                 }
             }
-            match proxy.key(key_id, errand(call, "CreateKey", None)) {
+            match proxy.key(key_id, proxy_call(call, "CreateKey", None)) {
                 Ok(key) if key.is_usable() => Ok(backing(Some(key_id))),
                 Ok(_) => Err(Failure::KeyStore(StoreFault::XksKeyConfiguration)),
                 Err(error) => Err(failed_at_key(error)),
