@@ -35,7 +35,8 @@ pub enum Unwritten {
 pub enum DataDirError {
     /// It cannot be made, read or written.
     #[error(
-        "the data directory {}: {cause}; give --data-dir a directory that this user may write", dir.display()
+        "the data directory {} cannot be used: {cause}; give --data-dir a directory that this user \
+         may write", dir.display()
     )]
     Unusable {
         /// The directory.
@@ -54,8 +55,8 @@ pub enum DataDirError {
     },
     /// There are files in it, and none is ours.
     #[error(
-        "the directory {} has files of something else ({found}) and no kms-mock data; nothing was \
-         changed, give --data-dir an empty or new directory", dir.display()
+        "the directory {} holds files that are not kms-mock's ({found}); nothing was changed, give \
+         --data-dir an empty or new directory", dir.display()
     )]
     Foreign {
         /// The directory.
@@ -73,8 +74,8 @@ pub enum DataDirError {
     },
     /// A newer kms-mock wrote it.
     #[error(
-        "{} has layout {found}, this kms-mock knows {SCHEMA} and older; nothing was changed, start \
-         it with the kms-mock that wrote it or a newer one", file.display()
+        "{} has layout {found}, and this kms-mock reads {SCHEMA} and older; nothing was changed, \
+         start the kms-mock that wrote it or a newer one", file.display()
     )]
     Newer {
         /// The file.
@@ -84,8 +85,8 @@ pub enum DataDirError {
     },
     /// It cannot be read any more.
     #[error(
-        "{} is damaged: {what}; nothing was changed, put a copy of the directory back that was \
-         made while no server ran, or move it away to start anew", file.display()
+        "{} is damaged: {what}; nothing was changed, restore a backup of the \
+         directory that was made while no server ran, or start with an empty --data-dir", file.display()
     )]
     Damaged {
         /// The file.

@@ -172,3 +172,62 @@ fn of_row(table: Table, key: &[u8], error: &BadRow) -> ReadError {
     let key = String::from_utf8_lossy(key).replace('\0', ", ");
     format!("the row {key} of the table {} {error}", table.0).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, sync::Mutex};
+
+    use redb::{Database, ReadableDatabase, backends::InMemoryBackend};
+
+    use super::*;
+    use crate::journal::row::{encode, key_of};
+
+    const NAMES: Table = Table("names");
+
+    /// The database stays open while its snapshot is read.
+    fn snapshot(rows: &[(Vec<u8>, &[u8])]) -> (Database, Snapshot) {
+        let database = Database::builder()
+            .create_with_backend(InMemoryBackend::new())
+            .unwrap();
+        let transaction = database.begin_write().unwrap();
+        {
+            let mut names = transaction.open_table(NAMES.definition()).unwrap();
+            for (key, row) in rows {
+                names.insert(key.as_slice(), *row).unwrap();
+            }
+        }
+        transaction.commit().unwrap();
+        let reading = database.begin_read().unwrap();
+        (database, Snapshot::new(reading, "world.redb".into()))
+    }
+
+    #[test]
+    fn a_bad_row_is_named_with_its_table_and_the_next_step() {
+        let (_database, snapshot) = snapshot(&[(key_of(&["one", "two"]), b"\xff")]);
+        let each = |snapshot: &Snapshot| snapshot.each(NAMES, |_, _: String| Ok(()));
+        let in_threads =
+            |snapshot: &Snapshot| snapshot.each_in_threads(NAMES, &|_: &str, _: String| Ok(()));
+        for refused in [snapshot.load(each), snapshot.load(in_threads)] {
+            let text = refused.unwrap_err().to_string();
+            for part in ["the row one, two of the table names", "restore a backup"] {
+                assert!(text.contains(part), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn threads_look_at_every_row_once() {
+        let row = encode(&"row");
+        let rows: Vec<_> = (0..2 * ROWS_AT_ONCE + 1)
+            .map(|n| (n.to_string().into_bytes(), row.as_slice()))
+            .collect();
+        let (_database, snapshot) = snapshot(&rows);
+        let seen = Mutex::new(BTreeSet::new());
+        let look = |name: &str, _: String| {
+            assert!(seen.lock().unwrap().insert(name.to_owned()), "{name}");
+            Ok(())
+        };
+        snapshot.each_in_threads(NAMES, &look).unwrap();
+        assert_eq!(seen.into_inner().unwrap().len(), rows.len());
+    }
+}

@@ -260,7 +260,7 @@ fn a_full_disk_refuses_changes_until_there_is_room_again() {
 }
 
 #[test]
-fn changes_that_go_on_without_waiting_are_written_all_at_once_or_not_at_all() {
+fn deferred_changes_are_written_all_at_once_or_not_at_all() {
     const CHANGES: usize = 300;
     let seed: u64 = rand::random();
     println!("seed {seed}");
@@ -292,7 +292,7 @@ fn changes_that_go_on_without_waiting_are_written_all_at_once_or_not_at_all() {
 }
 
 #[test]
-fn changes_that_nobody_waited_for_are_told_of_when_they_fail() {
+fn a_failure_of_deferred_changes_is_reported_when_they_are_synced() {
     let disk = Disk::default();
     let writer = start(&disk);
     writer.defer();

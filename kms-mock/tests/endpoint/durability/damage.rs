@@ -79,7 +79,10 @@ fn a_damaged_file_ends_in_an_error_and_stays_as_it_is() {
             matches!(refused, DataDirError::Damaged { .. }),
             "{what}: {refused}"
         );
-        assert!(refused.to_string().contains("put a copy"), "{refused}");
+        assert!(
+            refused.to_string().contains("restore a backup"),
+            "{refused}"
+        );
     };
     refuses(b"", "empty");
     refuses(&whole[..5], "five bytes");
