@@ -95,7 +95,7 @@ mod tests {
             ("CreateKey", "RSA_2048", false),
             ("MakeKey", r#"{"KeySpec":"RSA_2048"}"#, false),
         ] {
-            let may = parsed(operation, body, ParsedCall::may_make_rsa_key);
+            let may = parsed(operation, body, |call| call.may_make_rsa_key());
             assert_eq!(may, expected, "{operation} {body}");
         }
     }
@@ -109,7 +109,7 @@ mod tests {
             ("Encrypt", r#"{"Recipient":{}}"#, false),
             ("Decrypt", "\"Recipient\"", false),
         ] {
-            let attested = parsed(operation, body, ParsedCall::is_attested);
+            let attested = parsed(operation, body, |call| call.is_attested());
             assert_eq!(attested, expected, "{operation} {body}");
         }
     }
