@@ -5,5 +5,6 @@
 //! authorization reference. Nothing here decides anything: the evaluator, the
 //! prover and the operations read it.
 
+pub(crate) mod condition_key;
 pub(crate) mod operation;
 pub(crate) mod spec;

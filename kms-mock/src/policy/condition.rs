@@ -1,30 +1,24 @@
-//! Conditions: operators, set operators, `IfExists`, and what a missing key
-//! means.
+//! Conditions: one operator with one key and its values, held against what a
+//! request presents.
 //!
-//! Source of truth: ground truth KMS §3 (all operators and the missing-key
-//! rules); IAM user guide, "Condition operators" and "Conditions with multiple
-//! context keys or values". Operator names are matched without regard to case
-//! (unknown whether KMS does; policies in the wild mix `StringLike` and
-//! `stringLike`).
+//! Source of truth: ground truth KMS §3; IAM user guide, "Conditions with multiple
+//! context keys or values". Where a request's values come from is the evaluator's
+//! matter.
 //!
 //! Unknown and chosen strictly: a multi-valued key under an operator without a
 //! set operator is satisfied when any value is; an operand that is not of the
 //! operator's type never matches.
 
-use std::{
-    borrow::Cow,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{borrow::Cow, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use time::{OffsetDateTime, PrimitiveDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    decision::{Because, ConditionTrace},
-    request::{ConditionKey, Request},
-    template::{Case, Template, Variables},
+    operator::{Operator, Test},
+    template::{Case, Template, Variables, glob},
+    value::{Network, parse_bool, parse_date, parse_number},
 };
+use crate::model::condition_key::ConditionKey;
 
 /// One operator with one key and its values, as a policy states it.
 #[derive(Clone, Debug)]
@@ -36,134 +30,34 @@ pub(crate) struct Condition {
     value_texts: Arc<[Arc<str>]>,
 }
 
-/// An operator in all its parts: `ForAnyValue:StringNotEqualsIfExists`.
-#[derive(Clone, Debug)]
-pub(crate) struct Operator {
-    text: Arc<str>,
-    quantifier: Quantifier,
-    test: Test,
-    negated: bool,
-    if_exists: bool,
-}
-
+/// Why a condition holds or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Quantifier {
-    Single,
-    ForAnyValue,
-    ForAllValues,
+#[non_exhaustive]
+pub enum Because {
+    /// A value matches.
+    Matches,
+    /// No value matches, and one should.
+    Differs,
+    /// A value matches, and none should.
+    Listed,
+    /// No value matches, as wanted.
+    NoneListed,
+    /// The request does not have the key.
+    KeyAbsent,
+    /// The request has the key (`Null`).
+    KeyPresent,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Test {
-    Text(Case),
-    Pattern,
-    Arn,
-    Number(Comparison),
-    Date(Comparison),
-    Bool,
-    Binary,
-    Address,
-    Null,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparison {
-    Equal,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
-
-impl Operator {
-    /// `None` when there is no such operator.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let lower = text.to_ascii_lowercase();
-        let (quantifier, name) = if let Some(name) = lower.strip_prefix("foranyvalue:") {
-            (Quantifier::ForAnyValue, name)
-        } else if let Some(name) = lower.strip_prefix("forallvalues:") {
-            (Quantifier::ForAllValues, name)
-        } else {
-            (Quantifier::Single, lower.as_str())
-        };
-        let (name, if_exists) = match name.strip_suffix("ifexists") {
-            Some(name) => (name, true),
-            None => (name, false),
-        };
-        let (test, negated) = match name {
-            "stringequals" => (Test::Text(Case::Sensitive), false),
-            "stringnotequals" => (Test::Text(Case::Sensitive), true),
-            "stringequalsignorecase" => (Test::Text(Case::Insensitive), false),
-            "stringnotequalsignorecase" => (Test::Text(Case::Insensitive), true),
-            "stringlike" => (Test::Pattern, false),
-            "stringnotlike" => (Test::Pattern, true),
-            // ArnEquals and ArnLike behave identically.
-            "arnequals" | "arnlike" => (Test::Arn, false),
-            "arnnotequals" | "arnnotlike" => (Test::Arn, true),
-            "numericequals" => (Test::Number(Comparison::Equal), false),
-            "numericnotequals" => (Test::Number(Comparison::Equal), true),
-            "numericlessthan" => (Test::Number(Comparison::Less), false),
-            "numericlessthanequals" => (Test::Number(Comparison::LessOrEqual), false),
-            "numericgreaterthan" => (Test::Number(Comparison::Greater), false),
-            "numericgreaterthanequals" => (Test::Number(Comparison::GreaterOrEqual), false),
-            "dateequals" => (Test::Date(Comparison::Equal), false),
-            "datenotequals" => (Test::Date(Comparison::Equal), true),
-            "datelessthan" => (Test::Date(Comparison::Less), false),
-            "datelessthanequals" => (Test::Date(Comparison::LessOrEqual), false),
-            "dategreaterthan" => (Test::Date(Comparison::Greater), false),
-            "dategreaterthanequals" => (Test::Date(Comparison::GreaterOrEqual), false),
-            "bool" => (Test::Bool, false),
-            "binaryequals" => (Test::Binary, false),
-            "ipaddress" => (Test::Address, false),
-            "notipaddress" => (Test::Address, true),
-            "null" if !if_exists && quantifier == Quantifier::Single => (Test::Null, false),
-            _ => return None,
-        };
-        Some(Self {
-            text: text.into(),
-            quantifier,
-            test,
-            negated,
-            if_exists,
-        })
-    }
-}
-
-impl Operator {
-    /// As written in the policy.
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// What is done with one presented value and one of the policy's.
-    pub(super) fn test(&self) -> Test {
-        self.test
-    }
-
-    /// Whether the name has a `Not` in it.
-    pub(super) fn is_negated(&self) -> bool {
-        self.negated
-    }
-
-    /// Whether the operator asks of a list that some value be right, rather
-    /// than all.
-    pub(super) fn is_existential(&self) -> bool {
-        match self.quantifier {
-            Quantifier::Single => !self.negated,
-            Quantifier::ForAnyValue => true,
-            Quantifier::ForAllValues => false,
+impl Because {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Matches => "a presented value matches",
+            Self::Differs => "no presented value matches",
+            Self::Listed => "a presented value is listed",
+            Self::NoneListed => "no presented value is listed",
+            Self::KeyAbsent => "the request does not have this key",
+            Self::KeyPresent => "the request has this key",
         }
-    }
-
-    /// Whether a request without the key satisfies the operator.
-    pub(super) fn holds_for_absent_keys(&self) -> bool {
-        self.test != Test::Null
-            && (self.if_exists
-                || match self.quantifier {
-                    Quantifier::Single => self.negated,
-                    Quantifier::ForAnyValue => false,
-                    Quantifier::ForAllValues => true,
-                })
     }
 }
 
@@ -188,7 +82,7 @@ impl Condition {
     }
 
     /// The condition key as the policy writes it.
-    pub(super) fn key_text(&self) -> &str {
+    pub(super) fn key_text(&self) -> &Arc<str> {
         &self.key_text
     }
 
@@ -202,82 +96,50 @@ impl Condition {
         &self.values
     }
 
-    /// Whether the request satisfies the condition, and why.
-    pub(crate) fn evaluate(&self, request: &Request<'_>, in_key_policy: bool) -> ConditionTrace {
-        let presented = request.values(&self.key, in_key_policy);
-        let variables = |name: &str| request.variable(name, in_key_policy);
-        let (satisfied, because) = self.judge(presented.as_deref(), &variables);
-        ConditionTrace {
-            operator: Arc::clone(&self.operator.text),
-            key: Arc::clone(&self.key_text),
-            expected: Arc::clone(&self.value_texts),
-            presented: presented
-                .map(|values| values.into_iter().map(Cow::into_owned).collect::<Vec<_>>()),
-            satisfied,
-            because,
-            attestation: self.key.is_attestation(),
-        }
+    /// The values of the policy, as it writes them.
+    pub(super) fn operand_texts(&self) -> &Arc<[Arc<str>]> {
+        &self.value_texts
     }
 
-    fn judge(
+    /// Whether what a request presents satisfies the condition, and why; `None`
+    /// when it does not have the key.
+    pub(super) fn judge(
         &self,
         presented: Option<&[Cow<'_, str>]>,
         variables: Variables<'_>,
     ) -> (bool, Because) {
         let operator = &self.operator;
-        if operator.test == Test::Null {
-            let absent = presented.is_none();
-            let satisfied = self.values.iter().any(|value| {
-                value
-                    .plain(variables)
-                    .and_then(|v| parse_bool(&v))
-                    .is_some_and(|v| v == absent)
-            });
-            return (
-                satisfied,
-                if absent {
-                    Because::KeyAbsent
-                } else {
-                    Because::KeyPresent
-                },
-            );
+        if operator.test() == Test::Null {
+            let is_absent = presented.is_none();
+            let operand = |value: &Template| value.plain(variables).and_then(|v| parse_bool(&v));
+            let is_satisfied = self.values.iter().any(|v| operand(v) == Some(is_absent));
+            let because = if is_absent {
+                Because::KeyAbsent
+            } else {
+                Because::KeyPresent
+            };
+            return (is_satisfied, because);
         }
         let Some(presented) = presented else {
-            let satisfied = operator.if_exists
-                || match operator.quantifier {
-                    Quantifier::Single => operator.negated,
-                    Quantifier::ForAnyValue => false,
-                    Quantifier::ForAllValues => true,
-                };
-            return (satisfied, Because::KeyAbsent);
+            return (operator.holds_for_absent_keys(), Because::KeyAbsent);
         };
-        let found = |value: &Cow<'_, str>| {
+        let is_satisfied = operator.holds_for(presented, |value| {
             self.values
                 .iter()
                 .any(|expected| self.matches(value, expected, variables))
+        });
+        let because = match (is_satisfied, operator.is_negated()) {
+            (true, false) => Because::Matches,
+            (false, false) => Because::Differs,
+            (true, true) => Because::NoneListed,
+            (false, true) => Because::Listed,
         };
-        let satisfied = match operator.quantifier {
-            Quantifier::Single => presented.iter().any(found) != operator.negated,
-            Quantifier::ForAnyValue => presented.iter().any(|v| found(v) != operator.negated),
-            Quantifier::ForAllValues => presented.iter().all(|v| found(v) != operator.negated),
-        };
-        let because = if satisfied == operator.negated {
-            if operator.negated {
-                Because::NoneListed
-            } else {
-                Because::Differs
-            }
-        } else if operator.negated {
-            Because::Listed
-        } else {
-            Because::Matches
-        };
-        (satisfied, because)
+        (is_satisfied, because)
     }
 
     fn matches(&self, presented: &str, expected: &Template, variables: Variables<'_>) -> bool {
         let plain = || expected.plain(variables);
-        match self.operator.test {
+        match self.operator.test() {
             Test::Text(Case::Sensitive) => plain().is_some_and(|v| v == presented),
             Test::Text(Case::Insensitive) => plain().is_some_and(|v| same_letters(&v, presented)),
             Test::Pattern => expected.fits(presented, Case::Sensitive, variables),
@@ -310,18 +172,6 @@ impl Condition {
     }
 }
 
-impl Comparison {
-    fn holds(self, have_to_want: std::cmp::Ordering) -> bool {
-        match self {
-            Self::Equal => have_to_want.is_eq(),
-            Self::Less => have_to_want.is_lt(),
-            Self::LessOrEqual => have_to_want.is_le(),
-            Self::Greater => have_to_want.is_gt(),
-            Self::GreaterOrEqual => have_to_want.is_ge(),
-        }
-    }
-}
-
 fn same_letters(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b) || (!a.is_ascii() && a.to_lowercase() == b.to_lowercase())
 }
@@ -340,112 +190,7 @@ fn arn_fits(expected: &Template, presented: &str, variables: Variables<'_>) -> b
         && want
             .iter()
             .zip(&have)
-            .all(|(w, h)| super::template::glob(w, h, Case::Sensitive))
-}
-
-pub(super) fn parse_bool(text: &str) -> Option<bool> {
-    if text.eq_ignore_ascii_case("true") {
-        Some(true)
-    } else if text.eq_ignore_ascii_case("false") {
-        Some(false)
-    } else {
-        None
-    }
-}
-
-pub(super) fn parse_number(text: &str) -> Option<f64> {
-    text.parse::<f64>().ok().filter(|value| value.is_finite())
-}
-
-/// An instant in nanoseconds since 1970: an ISO 8601 date, a date and time with
-/// or without seconds and offset, or seconds since the epoch.
-pub(super) fn parse_date(text: &str) -> Option<i128> {
-    use time::macros::format_description;
-    if let Ok(secs) = text.parse::<i64>() {
-        return Some(i128::from(secs) * 1_000_000_000);
-    }
-    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
-        return Some(at.unix_timestamp_nanos());
-    }
-    let local = text.strip_suffix('Z').unwrap_or(text);
-    if let Ok(day) = time::Date::parse(local, format_description!("[year]-[month]-[day]")) {
-        return Some(day.midnight().assume_utc().unix_timestamp_nanos());
-    }
-    let minutes = format_description!("[year]-[month]-[day]T[hour]:[minute]");
-    let seconds = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
-    PrimitiveDateTime::parse(local, minutes)
-        .or_else(|_| PrimitiveDateTime::parse(local, seconds))
-        .ok()
-        .map(|at| at.assume_utc().unix_timestamp_nanos())
-}
-
-/// An address block, `203.0.113.0/24` or a single address.
-pub(super) struct Network {
-    bits: u128,
-    length: u32,
-    is_v4: bool,
-}
-
-impl Network {
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (address, length) = match text.split_once('/') {
-            Some((address, length)) => (address, Some(length)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let (bits, is_v4) = bits_of(address);
-        let width = if is_v4 { 32 } else { 128 };
-        let length = match length {
-            Some(length) => length.parse().ok().filter(|l| *l <= width)?,
-            None => width,
-        };
-        Some(Self {
-            bits,
-            length,
-            is_v4,
-        })
-    }
-
-    /// The first address of the block and, unless the block reaches the end of
-    /// its family, the first after it.
-    pub(super) fn edges(&self) -> (IpAddr, Option<IpAddr>) {
-        let width = if self.is_v4 { 32 } else { 128 };
-        let shift = width - self.length;
-        let low = self.bits.checked_shr(shift).unwrap_or(0).checked_shl(shift);
-        let low = low.unwrap_or(0);
-        let size = 1u128.checked_shl(shift);
-        let address = |bits: u128| {
-            if self.is_v4 {
-                u32::try_from(bits)
-                    .ok()
-                    .map(|bits| Ipv4Addr::from_bits(bits).into())
-            } else {
-                Some(Ipv6Addr::from_bits(bits).into())
-            }
-        };
-        let first = address(low).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let after = size
-            .and_then(|size| low.checked_add(size))
-            .and_then(address);
-        (first, after)
-    }
-
-    fn holds(&self, address: IpAddr) -> bool {
-        let (bits, is_v4) = bits_of(address);
-        if is_v4 != self.is_v4 {
-            return false;
-        }
-        let width = if is_v4 { 32 } else { 128 };
-        let shift = width - self.length;
-        shift == 128 || (bits >> shift) == (self.bits >> shift)
-    }
-}
-
-fn bits_of(address: IpAddr) -> (u128, bool) {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => (u128::from(v4.to_bits()), true),
-        IpAddr::V6(v6) => (v6.to_bits(), false),
-    }
+            .all(|(w, h)| glob(w, h, Case::Sensitive))
 }
 
 #[cfg(test)]
@@ -672,20 +417,6 @@ mod tests {
                 *wanted,
                 "{operator} {expected:?} on {presented:?}"
             );
-        }
-    }
-
-    #[test]
-    fn what_is_no_operator_is_refused() {
-        for text in [
-            "",
-            "String",
-            "NullIfExists",
-            "ForAnyValue:Null",
-            "ForSomeValue:Bool",
-            "BinaryNotEquals",
-        ] {
-            assert!(Operator::parse(text).is_none(), "{text}");
         }
     }
 }

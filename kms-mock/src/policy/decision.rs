@@ -10,7 +10,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
-use super::{document::Effect, own::OwnPolicy};
+use super::{condition::Because, document::Effect, own::OwnPolicy};
+use crate::model::condition_key::{ConditionKey, Filled};
 
 /// The answer to a [`Request`](super::Request), with its reasons.
 #[derive(Clone, Debug)]
@@ -180,37 +181,6 @@ pub struct ConditionTrace {
     pub attestation: bool,
 }
 
-/// Why a condition holds or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Because {
-    /// A value matches.
-    Matches,
-    /// No value matches, and one should.
-    Differs,
-    /// A value matches, and none should.
-    Listed,
-    /// No value matches, as wanted.
-    NoneListed,
-    /// The request does not have the key.
-    KeyAbsent,
-    /// The request has the key (`Null`).
-    KeyPresent,
-}
-
-impl Because {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Matches => "a presented value matches",
-            Self::Differs => "no presented value matches",
-            Self::Listed => "a presented value is listed",
-            Self::NoneListed => "no presented value is listed",
-            Self::KeyAbsent => "the request does not have this key",
-            Self::KeyPresent => "the request has this key",
-        }
-    }
-}
-
 /// What became of a grant.
 #[derive(Clone, Debug)]
 pub struct GrantTrace {
@@ -342,7 +312,8 @@ impl Decision {
 
     /// What a person should know about the decision, most telling first: the
     /// enclave runs in debug mode, an expected value cannot ever match, another
-    /// statement makes an attestation condition irrelevant.
+    /// statement makes an attestation condition irrelevant, a refused call lacks a
+    /// key that AWS alone can present.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
@@ -386,6 +357,13 @@ impl Decision {
         }
         if self.is_allowed() {
             self.remark_bypassed_conditions(&mut remarks);
+        } else {
+            for condition in conditions().filter(|c| c.because == Because::KeyAbsent) {
+                let key = ConditionKey::parse(&condition.key);
+                if let Some(Filled::ByAws(why)) = key.row().map(|row| row.filled) {
+                    remarks.push(format!("{} is absent: {why}", condition.key));
+                }
+            }
         }
         remarks.dedup();
         remarks

@@ -22,19 +22,22 @@
 //! first), that a grant is limited by boundary and session policies, whomever it
 //! is for, and that `NotPrincipal` with Allow names nobody directly.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use smallvec::SmallVec;
 
 use super::{
+    condition::Condition,
     decision::{
-        AllowedBy, Decision, Denial, GrantTrace, GrantVerdict, Outcome, PolicySource, PolicyTrace,
-        StatementTrace, Verdict,
+        AllowedBy, ConditionTrace, Decision, Denial, GrantTrace, GrantVerdict, Outcome,
+        PolicySource, PolicyTrace, StatementTrace, Verdict,
     },
-    document::{Effect, Naming, Policy, Statement},
+    document::{Effect, Policy, Statement},
     grant::Grant,
     own::OwnPolicy,
+    principals::Naming,
     request::Request,
+    template::{Case, Variables},
 };
 use crate::world::principal::Principal;
 
@@ -228,12 +231,12 @@ fn trace_statement(
         return without_conditions(Verdict::OtherAction);
     }
     let in_key_policy = source == PolicySource::Resource;
-    let variables = |name: &str| request.variable(name, in_key_policy);
+    let variables: Variables<'_> = &|key| request.variable(key, in_key_policy);
     let arn = request.resource.arn();
     let listed = resources
         .items
         .iter()
-        .any(|item| item.fits(arn, super::template::Case::Sensitive, &variables));
+        .any(|item| item.fits(arn, Case::Sensitive, variables));
     if listed == resources.negated {
         return without_conditions(Verdict::OtherResource);
     }
@@ -254,6 +257,24 @@ fn trace_statement(
     StatementTrace {
         verdict,
         conditions,
+    }
+}
+
+impl Condition {
+    /// Whether the request satisfies the condition, and why.
+    pub(super) fn evaluate(&self, request: &Request<'_>, in_key_policy: bool) -> ConditionTrace {
+        let presented = request.values(self.key(), in_key_policy);
+        let variables: Variables<'_> = &|key| request.variable(key, in_key_policy);
+        let (satisfied, because) = self.judge(presented.as_deref(), variables);
+        ConditionTrace {
+            operator: Arc::clone(self.operator().text()),
+            key: Arc::clone(self.key_text()),
+            expected: Arc::clone(self.operand_texts()),
+            presented: presented.map(|values| values.into_iter().map(Cow::into_owned).collect()),
+            satisfied,
+            because,
+            attestation: self.key().is_attestation(),
+        }
     }
 }
 

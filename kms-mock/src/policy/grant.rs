@@ -9,8 +9,9 @@ use nsm_sim::clock::UnixMillis;
 
 use super::{
     decision::GrantVerdict,
-    document::{Naming, PrincipalEntry},
-    request::{EncryptionContext, Request},
+    facts::EncryptionContext,
+    principals::{Naming, PrincipalEntry},
+    request::Request,
 };
 use crate::world::principal::Principal;
 

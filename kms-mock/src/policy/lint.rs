@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 
 use super::{
     Policy,
-    condition::{Condition, Test},
-    document::{Effect, PrincipalEntry, Statement},
-    request::ConditionKey,
+    condition::Condition,
+    document::{Effect, Statement},
+    operator::Test,
+    principals::PrincipalEntry,
     template::Case,
 };
+use crate::model::condition_key::ConditionKey;
 
 /// The operations with a `Recipient`. `GenerateRandom` needs no key.
 const ATTESTED: [&str; 5] = [
@@ -177,7 +179,7 @@ fn lint_condition(
 ) {
     let key = condition.key_text();
     let operator = condition.operator();
-    if let ConditionKey::Named(name) = condition.key() {
+    if let ConditionKey::Unknown(name) = condition.key() {
         if name.starts_with("kms:recipientattestation") {
             let always = match operator.test() {
                 Test::Null => "it is always absent: Null is always true",
@@ -296,7 +298,7 @@ fn lint_statement(statement: &Statement, say: &mut dyn FnMut(LintKind, String)) 
                 )
             });
             if !says_image && !covered(&ATTESTED).is_empty() {
-                let keys: Vec<&str> = attestation.iter().map(|c| c.key_text()).collect();
+                let keys: Vec<&str> = attestation.iter().map(|c| &**c.key_text()).collect();
                 say(
                     LintKind::ImageNotPinned,
                     format!(

@@ -14,30 +14,36 @@ mod condition;
 mod decision;
 mod document;
 mod evaluate;
+mod facts;
 mod grant;
 #[cfg(test)]
 mod iam_rs;
 mod json;
 mod lint;
+mod operator;
 #[cfg(test)]
 mod oracle;
 mod own;
+mod principals;
 pub mod prove;
 mod question;
 mod request;
 mod template;
 #[cfg(test)]
 mod tests;
+mod value;
 
 pub use caller::Caller;
+pub use condition::Because;
 pub use decision::{
-    AllowedBy, Because, ConditionTrace, Decision, Denial, GrantTrace, GrantVerdict, Named, Outcome,
+    AllowedBy, ConditionTrace, Decision, Denial, GrantTrace, GrantVerdict, Named, Outcome,
     PolicySource, PolicyTrace, StatementTrace, Verdict,
 };
 pub use document::{KEY_POLICY_BYTES_MAX, Policy, PolicyError, PolicyKind};
 pub use evaluate::decide;
+pub use facts::{EncryptionContext, Facts, KeyFacts, NewKeyFacts, Resource};
 pub use grant::{Constraint, GRANT_OPERATIONS, Grant, is_grant_principal};
 pub use lint::{Lint, LintKind, lint};
 pub use prove::prove;
 pub use question::{Question, QuestionError, QuestionFacts, QuestionKey, Recipient};
-pub use request::{EncryptionContext, Facts, KeyFacts, Request, Resource};
+pub use request::Request;

@@ -19,7 +19,9 @@ use super::{
     Decision, EncryptionContext, Facts, GRANT_OPERATIONS, Grant, KeyFacts, Policy, PolicyError,
     PolicyKind, Request, Resource, caller::Caller, decide,
 };
-use crate::{recipient::VerifiedDocument, world::principal::Principal};
+use crate::{
+    model::condition_key::ConditionKey, recipient::VerifiedDocument, world::principal::Principal,
+};
 
 /// The session of a role when a question names none.
 const SESSION_DEFAULT: &str = "session";
@@ -356,6 +358,13 @@ fn parse_time(text: &str) -> Result<UnixMillis, QuestionError> {
         })
 }
 
+fn put(map: &mut BTreeMap<String, String>, name: &str, value: Option<String>) {
+    match value {
+        Some(value) => map.insert(name.to_owned(), value),
+        None => map.remove(name),
+    };
+}
+
 impl Question {
     /// A bare question: nothing but who wants what from which key.
     #[must_use]
@@ -371,6 +380,97 @@ impl Question {
             boundary: None,
             session_policies: Vec::new(),
         }
+    }
+
+    /// Gives the request these values of a condition key, or none. A key that the
+    /// form of a question has no member for stands in it by name, with one value.
+    pub(super) fn present(&mut self, key: &ConditionKey, values: Option<Vec<String>>) {
+        use ConditionKey as K;
+        let mut first = values.iter().flatten().next().cloned();
+        let is_true = first.as_deref().map(|text| text == "true");
+        let (facts, of_key) = (&mut self.facts, &mut self.key);
+        match key {
+            K::ImageSha384 => self.present_register(0, first),
+            K::Pcr(index) | K::NitroTpmPcr(index) => self.present_register(*index, first),
+
+            K::EncryptionContext(name) => {
+                let context = facts.encryption_context.get_or_insert_default();
+                put(context, name, first);
+            }
+            K::EncryptionAlgorithm => facts.encryption_algorithm = first,
+            K::SigningAlgorithm => facts.signing_algorithm = first,
+            K::MessageType => facts.message_type = first,
+            K::MacAlgorithm => facts.mac_algorithm = first,
+            K::KeyAgreementAlgorithm => facts.key_agreement_algorithm = first,
+            K::DataKeyPairSpec => facts.data_key_pair_spec = first,
+            K::ReplicaRegion => facts.replica_region = first,
+            K::PolicyName => facts.policy_name = first,
+            K::BypassPolicyLockoutSafetyCheck => {
+                facts.bypass_policy_lockout_safety_check = is_true;
+            }
+            K::RequestAlias => facts.request_alias = first,
+            K::ReEncryptOnSameKey => facts.re_encrypt_on_same_key = is_true,
+            K::GrantOperations => facts.grant_operations = values,
+            K::GrantConstraintType => facts.grant_constraint_type = first,
+            K::GranteePrincipal => facts.grantee_principal = first,
+            K::RetiringPrincipal => facts.retiring_principal = first,
+            K::GrantIsForAwsResource => facts.grant_is_for_aws_resource = is_true,
+            K::ScheduleKeyDeletionPendingWindowInDays => {
+                let days = first.and_then(|text| text.parse().ok());
+                facts.schedule_key_deletion_pending_window_in_days = days;
+            }
+
+            K::KeySpec => of_key.spec = first.unwrap_or_default(),
+            K::KeyUsage => of_key.usage = first.unwrap_or_default(),
+            K::KeyOrigin => of_key.origin = first.unwrap_or_default(),
+            K::MultiRegion => {
+                of_key.multi_region_type = is_true.and_then(|it| it.then(|| "PRIMARY".to_owned()));
+            }
+            K::MultiRegionKeyType => of_key.multi_region_type = first,
+            K::ResourceAliases => of_key.aliases = values.unwrap_or_default(),
+            K::ResourceTag(name) => put(&mut of_key.tags, name, first),
+
+            K::PrincipalTag(name) => put(&mut facts.principal_tags, name, first),
+            K::SourceIp => facts.source_ip = first.and_then(|text| text.parse().ok()),
+            K::SecureTransport => facts.secure_transport = is_true,
+            K::UserAgent => facts.user_agent = first,
+            K::RequestedRegion => facts.requested_region = first,
+            K::CurrentTime | K::EpochTime => {
+                let now = first.take().and_then(|text| parse_time(&text).ok());
+                self.now = now.unwrap_or(self.now);
+            }
+
+            K::EncryptionContextKeys
+            | K::WrappingAlgorithm
+            | K::WrappingKeySpec
+            | K::ExpirationModel
+            | K::PrimaryRegion
+            | K::RotationPeriodInDays
+            | K::RequestTag(_)
+            | K::TagKeys
+            | K::CallerAccount
+            | K::PrincipalArn
+            | K::PrincipalAccount
+            | K::PrincipalType
+            | K::PrincipalIsAwsService
+            | K::UserName
+            | K::ResourceAccount
+            | K::UserId
+            | K::SourceIdentity
+            | K::TokenIssueTime
+            | K::MultiFactorAuthPresent
+            | K::ViaAwsService
+            | K::ByName(_)
+            | K::Unknown(_) => put(&mut facts.condition_keys, &key.name().to_lowercase(), first),
+        }
+    }
+
+    fn present_register(&mut self, index: u8, digits: Option<String>) {
+        let recipient = self.recipient.get_or_insert_with(Recipient::default);
+        match digits.and_then(|text| hex::decode(text).ok()) {
+            Some(bytes) => recipient.pcrs.insert(index, bytes),
+            None => recipient.pcrs.remove(&index),
+        };
     }
 
     /// What the evaluator says.

@@ -1,24 +1,25 @@
-//! What a decision is about: who wants to do what to which resource, and the
-//! facts that condition keys read.
+//! A request to the evaluator, and the values that it has for condition keys.
 //!
 //! Source of truth: ground truth KMS §2 (`kms:RecipientAttestation:*`) and §3
 //! (the list of keys); AWS KMS developer guide, "Condition keys for AWS KMS";
-//! IAM user guide, "AWS global condition context keys". Names of keys are
-//! case-insensitive, the part after the last colon included.
+//! IAM user guide, "AWS global condition context keys".
 //!
-//! Does not model keys that need what a local world has not got
-//! (`aws:SourceVpce`, `aws:PrincipalOrgID`, `kms:ViaService`, …): they are
-//! absent, as they are for a plain call from the internet.
+//! Does not model keys that AWS alone can fill (`aws:SourceVpce`,
+//! `aws:PrincipalOrgID`, `kms:ViaService`, …): they are absent, as they are for a
+//! plain call from the internet. The table of condition keys says why.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap};
 
 use nsm_sim::clock::UnixMillis;
 
-use super::caller::Caller;
-use crate::{recipient::VerifiedDocument, world::principal::Principal};
-
-/// The encryption context of a call.
-pub type EncryptionContext = BTreeMap<String, String>;
+use super::{
+    caller::Caller,
+    facts::{Facts, KeyFacts, NewKeyFacts, Resource},
+};
+use crate::{
+    model::condition_key::ConditionKey,
+    world::principal::{Principal, name_of},
+};
 
 /// One question to the evaluator.
 #[derive(Clone, Copy, Debug)]
@@ -35,196 +36,6 @@ pub struct Request<'a> {
     pub now: UnixMillis,
 }
 
-/// The resource of a request.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Resource<'a> {
-    /// A KMS key.
-    Key(KeyFacts<'a>),
-    /// Anything that has no resource policy, such as an alias.
-    Other {
-        /// Its ARN.
-        arn: &'a str,
-        /// The account that owns it.
-        account: &'a str,
-    },
-    /// The whole account and Region (`CreateKey`, `GenerateRandom`, lists).
-    Account(&'a str),
-}
-
-impl Resource<'_> {
-    /// The account that owns the resource.
-    #[must_use]
-    pub fn account(&self) -> &str {
-        match self {
-            Self::Key(key) => key.account,
-            Self::Other { account, .. } | Self::Account(account) => account,
-        }
-    }
-
-    /// What a policy's `Resource` element is compared with.
-    #[must_use]
-    pub fn arn(&self) -> &str {
-        match self {
-            Self::Key(key) => key.arn,
-            Self::Other { arn, .. } => arn,
-            Self::Account(_) => "*",
-        }
-    }
-}
-
-/// The key as policies see it.
-#[derive(Clone, Copy, Debug)]
-pub struct KeyFacts<'a> {
-    /// `arn:aws:kms:<region>:<account>:key/<id>`.
-    pub arn: &'a str,
-    /// Twelve digits.
-    pub account: &'a str,
-    /// The Region of the ARN.
-    pub region: &'a str,
-    /// `SYMMETRIC_DEFAULT`, `RSA_2048`, ….
-    pub spec: &'a str,
-    /// `ENCRYPT_DECRYPT`, `SIGN_VERIFY`, ….
-    pub usage: &'a str,
-    /// `AWS_KMS`, `EXTERNAL`, ….
-    pub origin: &'a str,
-    /// `PRIMARY` or `REPLICA` for a multi-Region key.
-    pub multi_region_type: Option<&'a str>,
-    /// Names of the aliases that point at the key.
-    pub aliases: &'a [Arc<str>],
-    /// The key's tags.
-    pub tags: &'a BTreeMap<String, String>,
-}
-
-/// Facts of the call itself; absent ones leave their condition keys absent.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Facts<'a> {
-    /// The encryption context of a symmetric cryptographic operation.
-    pub encryption_context: Option<&'a EncryptionContext>,
-    /// `SYMMETRIC_DEFAULT`, ….
-    pub encryption_algorithm: Option<&'a str>,
-    /// `kms:SigningAlgorithm`.
-    pub signing_algorithm: Option<&'a str>,
-    /// `kms:MacAlgorithm`.
-    pub mac_algorithm: Option<&'a str>,
-    /// `kms:MessageType`.
-    pub message_type: Option<&'a str>,
-    /// `kms:KeyAgreementAlgorithm`.
-    pub key_agreement_algorithm: Option<&'a str>,
-    /// `kms:DataKeyPairSpec`.
-    pub data_key_pair_spec: Option<&'a str>,
-    /// `kms:WrappingAlgorithm`.
-    pub wrapping_algorithm: Option<&'a str>,
-    /// `kms:WrappingKeySpec`.
-    pub wrapping_key_spec: Option<&'a str>,
-    /// `kms:ExpirationModel`.
-    pub expiration_model: Option<&'a str>,
-    /// `kms:PrimaryRegion` of `UpdatePrimaryRegion`.
-    pub primary_region: Option<&'a str>,
-    /// `kms:ReplicaRegion` of `ReplicateKey`.
-    pub replica_region: Option<&'a str>,
-    /// The document of the five operations that take a `Recipient`.
-    pub recipient: Option<&'a VerifiedDocument>,
-    /// The alias the caller named the key by.
-    pub request_alias: Option<&'a str>,
-    /// `kms:ReEncryptOnSameKey`.
-    pub re_encrypt_on_same_key: Option<bool>,
-    /// `kms:BypassPolicyLockoutSafetyCheck`.
-    pub bypass_lockout_check: Option<bool>,
-    /// `kms:PolicyName`.
-    pub policy_name: Option<&'a str>,
-    /// `kms:GrantOperations`.
-    pub grant_operations: Option<&'a [&'static str]>,
-    /// `kms:GrantConstraintType`.
-    pub grant_constraint_type: Option<&'a str>,
-    /// `kms:GranteePrincipal`.
-    pub grantee_principal: Option<&'a str>,
-    /// `kms:RetiringPrincipal`.
-    pub retiring_principal: Option<&'a str>,
-    /// `kms:GrantIsForAWSResource`; false for every call a local world makes.
-    pub grant_is_for_aws_resource: Option<bool>,
-    /// `kms:ScheduleKeyDeletionPendingWindowInDays`.
-    pub pending_window_days: Option<u32>,
-    /// `kms:RotationPeriodInDays`.
-    pub rotation_period_days: Option<u32>,
-    /// Spec, usage, origin of the key that `CreateKey` asks for, and whether it
-    /// is multi-Region.
-    pub new_key: Option<(&'a str, &'a str, &'a str, bool)>,
-    /// `aws:RequestTag/…` and `aws:TagKeys`: tags to set.
-    pub request_tags: Option<&'a BTreeMap<String, String>>,
-    /// `aws:TagKeys` of a request that only names tags.
-    pub request_tag_keys: Option<&'a [String]>,
-    /// `aws:UserAgent`.
-    pub user_agent: Option<&'a str>,
-    /// The Region that serves the call.
-    pub region: Option<&'a str>,
-    /// Keys of other services, by name in lower case: `sts:externalid`. One that
-    /// has several values stands once for each.
-    pub others: &'a [(&'a str, &'a str)],
-}
-
-/// A condition key, recognised once when the policy is parsed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ConditionKey {
-    ImageSha384,
-    Pcr(u8),
-    NitroTpmPcr(u8),
-    EncryptionContext(String),
-    EncryptionContextKeys,
-    ResourceTag(String),
-    RequestTag(String),
-    PrincipalTag(String),
-    /// Any other, in lower case.
-    Named(String),
-}
-
-impl ConditionKey {
-    pub(crate) fn parse(text: &str) -> Self {
-        let lower = text.to_lowercase();
-        if let Some(name) = lower.strip_prefix("kms:recipientattestation:") {
-            if name == "imagesha384" {
-                return Self::ImageSha384;
-            }
-            if let Some(index) = name.strip_prefix("nitrotpmpcr").and_then(pcr_index) {
-                return Self::NitroTpmPcr(index);
-            }
-            if let Some(index) = name.strip_prefix("pcr").and_then(pcr_index) {
-                return Self::Pcr(index);
-            }
-            return Self::Named(lower);
-        }
-        if let Some(name) = lower.strip_prefix("kms:encryptioncontext:") {
-            return Self::EncryptionContext(name.to_owned());
-        }
-        if lower == "kms:encryptioncontextkeys" {
-            return Self::EncryptionContextKeys;
-        }
-        if let Some(name) = lower.strip_prefix("aws:resourcetag/") {
-            return Self::ResourceTag(name.to_owned());
-        }
-        if let Some(name) = lower.strip_prefix("aws:requesttag/") {
-            return Self::RequestTag(name.to_owned());
-        }
-        if let Some(name) = lower.strip_prefix("aws:principaltag/") {
-            return Self::PrincipalTag(name.to_owned());
-        }
-        Self::Named(lower)
-    }
-
-    /// Whether the key is read from an attestation document.
-    pub(crate) fn is_attestation(&self) -> bool {
-        matches!(
-            self,
-            Self::ImageSha384 | Self::Pcr(_) | Self::NitroTpmPcr(_)
-        )
-    }
-}
-
-fn pcr_index(digits: &str) -> Option<u8> {
-    let canonical = digits == "0" || !digits.starts_with('0');
-    (canonical && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
-}
-
 type Values<'a> = Option<Vec<Cow<'a, str>>>;
 
 fn one<'a>(value: impl Into<Cow<'a, str>>) -> Values<'a> {
@@ -235,49 +46,148 @@ fn truth<'a>(value: bool) -> Values<'a> {
     one(if value { "true" } else { "false" })
 }
 
+/// A key whose list of values is empty is absent.
+fn some_of<'a>(values: impl Iterator<Item = &'a str>) -> Values<'a> {
+    let values: Vec<_> = values.map(Cow::Borrowed).collect();
+    (!values.is_empty()).then_some(values)
+}
+
+fn tag<'a>(tags: &'a BTreeMap<String, String>, lower_name: &str) -> Values<'a> {
+    let found = tags.iter().find(|(key, _)| is_lower(lower_name, key))?;
+    one(found.1.as_str())
+}
+
+/// Whether `lower` is `name` in lower case.
+fn is_lower(lower: &str, name: &str) -> bool {
+    if name.is_ascii() {
+        name.eq_ignore_ascii_case(lower)
+    } else {
+        name.to_lowercase() == lower
+    }
+}
+
 impl<'a> Request<'a> {
     /// The values of a condition key; `None` when the request has no such key.
     pub(crate) fn values(&self, key: &ConditionKey, in_key_policy: bool) -> Values<'a> {
+        let values = self.look_up(key, in_key_policy);
+        debug_assert!(
+            values.as_ref().is_none_or(|values| values.len() < 2)
+                || key.row().is_none_or(|row| row.many),
+            "{key:?} has one value: {values:?}"
+        );
+        values
+    }
+
+    fn look_up(&self, key: &ConditionKey, in_key_policy: bool) -> Values<'a> {
+        use ConditionKey as K;
+        let (caller, facts) = (self.caller, self.facts);
+        if !facts.others.is_empty()
+            && let Some(values) = self.presented_by_name(key)
+        {
+            return Some(values);
+        }
+        if in_key_policy && !key.counts_in_key_policies() {
+            return None;
+        }
         match key {
-            ConditionKey::ImageSha384 => self.pcr(0, false),
-            ConditionKey::Pcr(index) => self.pcr(*index, false),
-            ConditionKey::NitroTpmPcr(index) => self.pcr(*index, true),
-            ConditionKey::EncryptionContext(name) => {
-                let context = self.facts.encryption_context?;
-                let values: Vec<_> = context
-                    .iter()
-                    .filter(|(key, _)| key.to_lowercase() == *name)
-                    .map(|(_, value)| Cow::Borrowed(value.as_str()))
-                    .collect();
-                (!values.is_empty()).then_some(values)
+            K::ImageSha384 => self.register(0, false),
+            K::Pcr(index) => self.register(*index, false),
+            K::NitroTpmPcr(index) => self.register(*index, true),
+
+            K::EncryptionContext(name) => {
+                let pairs = facts.encryption_context?.iter();
+                let named = pairs.filter(|(key, _)| is_lower(name, key));
+                some_of(named.map(|(_, value)| value.as_str()))
             }
-            ConditionKey::EncryptionContextKeys => {
-                let context = self.facts.encryption_context?;
-                let names: Vec<_> = context.keys().map(|k| Cow::Borrowed(k.as_str())).collect();
-                (!names.is_empty()).then_some(names)
+            K::EncryptionContextKeys => {
+                some_of(facts.encryption_context?.keys().map(String::as_str))
             }
-            ConditionKey::ResourceTag(name) => {
-                let Resource::Key(facts) = self.resource else {
-                    return None;
-                };
-                tag(facts.tags, name)
+            K::EncryptionAlgorithm => one(facts.encryption_algorithm?),
+            K::SigningAlgorithm => one(facts.signing_algorithm?),
+            K::MessageType => one(facts.message_type?),
+            K::MacAlgorithm => one(facts.mac_algorithm?),
+            K::KeyAgreementAlgorithm => one(facts.key_agreement_algorithm?),
+            K::DataKeyPairSpec => one(facts.data_key_pair_spec?),
+            K::WrappingAlgorithm => one(facts.wrapping_algorithm?),
+            K::WrappingKeySpec => one(facts.wrapping_key_spec?),
+            K::ExpirationModel => one(facts.expiration_model?),
+            K::PrimaryRegion => one(facts.primary_region?),
+            K::ReplicaRegion => one(facts.replica_region?),
+            K::PolicyName => one(facts.policy_name?),
+            K::BypassPolicyLockoutSafetyCheck => truth(facts.bypass_lockout_check?),
+            K::RequestAlias => one(facts.request_alias?),
+            K::ReEncryptOnSameKey => truth(facts.re_encrypt_on_same_key?),
+            K::GrantOperations => {
+                let names = facts.grant_operations?.iter();
+                Some(names.map(|name| Cow::Borrowed(*name)).collect())
             }
-            ConditionKey::RequestTag(name) => tag(self.facts.request_tags?, name),
-            ConditionKey::PrincipalTag(name) => tag(&self.caller.tags, name),
-            ConditionKey::Named(name) => self.named(name, in_key_policy),
+            K::GrantConstraintType => one(facts.grant_constraint_type?),
+            K::GranteePrincipal => one(facts.grantee_principal?),
+            K::RetiringPrincipal => one(facts.retiring_principal?),
+            K::GrantIsForAwsResource => truth(facts.grant_is_for_aws_resource?),
+            K::ScheduleKeyDeletionPendingWindowInDays => {
+                one(facts.pending_window_days?.to_string())
+            }
+            K::RotationPeriodInDays => one(facts.rotation_period_days?.to_string()),
+            K::RequestTag(name) => tag(facts.request_tags?, name),
+            K::TagKeys => match (facts.request_tags, facts.request_tag_keys) {
+                (Some(tags), _) => some_of(tags.keys().map(String::as_str)),
+                (None, keys) => some_of(keys?.iter().map(String::as_str)),
+            },
+
+            K::KeySpec => one(self.of_key(|key| key.spec, |new| new.spec)?),
+            K::KeyUsage => one(self.of_key(|key| key.usage, |new| new.usage)?),
+            K::KeyOrigin => one(self.of_key(|key| key.origin, |new| new.origin)?),
+            K::MultiRegion => truth(self.of_key(
+                |key| key.multi_region_type.is_some(),
+                |new| new.is_multi_region,
+            )?),
+            K::MultiRegionKeyType => one(self.key()?.multi_region_type?),
+            K::ResourceAliases => some_of(self.key()?.aliases.iter().map(AsRef::as_ref)),
+            K::ResourceTag(name) => tag(self.key()?.tags, name),
+
+            K::CallerAccount | K::PrincipalAccount => one(caller.principal.account()),
+            K::PrincipalArn => one(caller.principal.role_arn()),
+            K::PrincipalType => one(match caller.principal {
+                Principal::Root { .. } => "Account",
+                Principal::User { .. } => "User",
+                Principal::AssumedRole { .. } => "AssumedRole",
+                Principal::FederatedUser { .. } => "FederatedUser",
+            }),
+            K::PrincipalIsAwsService | K::ViaAwsService => truth(false),
+            K::UserName => match &caller.principal {
+                Principal::User { path_name, .. } => one(name_of(path_name)),
+                _ => None,
+            },
+            K::ResourceAccount => one(self.resource.account()),
+            K::UserId => one(caller.user_id.as_deref()?),
+            K::SourceIdentity => one(caller.source_identity.as_deref()?),
+            K::TokenIssueTime => one(caller.token_issued?.to_string()),
+            // Long-term credentials do not have the key, and no session here was made
+            // with a second factor.
+            K::MultiFactorAuthPresent => caller.token_issued.and_then(|_| truth(false)),
+            K::PrincipalTag(name) => tag(&caller.tags, name),
+
+            K::SourceIp => one(caller.source_ip?.to_string()),
+            K::SecureTransport => truth(caller.secure_transport),
+            K::UserAgent => one(facts.user_agent?),
+            K::RequestedRegion => one(facts.region?),
+            K::CurrentTime => one(self.now.to_string()),
+            K::EpochTime => one(self.now.as_secs().to_string()),
+
+            K::ByName(_) | K::Unknown(_) => None,
         }
     }
 
-    /// The value of a policy variable: the only value of the key of that name.
-    pub(crate) fn variable(&self, name: &str, in_key_policy: bool) -> Option<String> {
-        let values = self.values(&ConditionKey::parse(name), in_key_policy)?;
-        match values.as_slice() {
+    /// The value of a policy variable: the only value of the key.
+    pub(crate) fn variable(&self, key: &ConditionKey, in_key_policy: bool) -> Option<String> {
+        match self.values(key, in_key_policy)?.as_slice() {
             [only] => Some(only.clone().into_owned()),
             _ => None,
         }
     }
 
-    fn pcr(&self, index: u8, nitrotpm: bool) -> Values<'a> {
+    fn register(&self, index: u8, nitrotpm: bool) -> Values<'a> {
         let document = self.facts.recipient?;
         if document.nitrotpm != nitrotpm {
             return None;
@@ -285,173 +195,155 @@ impl<'a> Request<'a> {
         one(hex::encode(document.pcrs.get(&index)?))
     }
 
-    fn named(&self, name: &str, in_key_policy: bool) -> Values<'a> {
+    /// Nobody presents an attestation document's registers by name.
+    fn presented_by_name(&self, key: &ConditionKey) -> Values<'a> {
         let others = self.facts.others.iter();
-        let others: Vec<_> = others
-            .filter(|(other, _)| *other == name)
-            .map(|(_, value)| Cow::Borrowed(*value))
-            .collect();
-        if !others.is_empty() {
-            return Some(others);
-        }
-        if let Some(key) = name.strip_prefix("aws:") {
-            return self.global(key);
-        }
-        let facts = self.facts;
-        let key = match self.resource {
+        let named = others.filter(|(name, _)| !key.is_attestation() && key.is_named(name));
+        some_of(named.map(|(_, value)| *value))
+    }
+
+    fn key(&self) -> Option<KeyFacts<'a>> {
+        match self.resource {
             Resource::Key(key) => Some(key),
-            _ => None,
-        };
-        let text = |value: Option<&'a str>| value.and_then(one);
-        match name.strip_prefix("kms:")? {
-            "calleraccount" => one(self.caller.principal.account()),
-            "encryptionalgorithm" => text(facts.encryption_algorithm),
-            "signingalgorithm" => text(facts.signing_algorithm),
-            "macalgorithm" => text(facts.mac_algorithm),
-            "messagetype" => text(facts.message_type),
-            "keyagreementalgorithm" => text(facts.key_agreement_algorithm),
-            "datakeypairspec" => text(facts.data_key_pair_spec),
-            "wrappingalgorithm" => text(facts.wrapping_algorithm),
-            "wrappingkeyspec" => text(facts.wrapping_key_spec),
-            "expirationmodel" => text(facts.expiration_model),
-            "primaryregion" => text(facts.primary_region),
-            "replicaregion" => text(facts.replica_region),
-            "policyname" => text(facts.policy_name),
-            "requestalias" => text(facts.request_alias),
-            "grantconstrainttype" => text(facts.grant_constraint_type),
-            "granteeprincipal" => text(facts.grantee_principal),
-            "retiringprincipal" => text(facts.retiring_principal),
-            "grantisforawsresource" => facts.grant_is_for_aws_resource.and_then(truth),
-            "reencryptonsamekey" => facts.re_encrypt_on_same_key.and_then(truth),
-            "bypasspolicylockoutsafetycheck" => facts.bypass_lockout_check.and_then(truth),
-            "grantoperations" => {
-                let names = facts.grant_operations?;
-                Some(names.iter().map(|name| Cow::Borrowed(*name)).collect())
-            }
-            "schedulekeydeletionpendingwindowindays" => facts
-                .pending_window_days
-                .and_then(|days| one(days.to_string())),
-            "rotationperiodindays" => facts
-                .rotation_period_days
-                .and_then(|days| one(days.to_string())),
-            // `CustomerMasterKey…` are the former names of the same keys.
-            "keyspec" | "customermasterkeyspec" => {
-                text(key.map(|k| k.spec).or(facts.new_key.map(|new| new.0)))
-            }
-            "keyusage" | "customermasterkeyusage" => {
-                text(key.map(|k| k.usage).or(facts.new_key.map(|new| new.1)))
-            }
-            "keyorigin" => text(key.map(|k| k.origin).or(facts.new_key.map(|new| new.2))),
-            "multiregion" => key
-                .map(|k| k.multi_region_type.is_some())
-                .or(facts.new_key.map(|new| new.3))
-                .and_then(truth),
-            "multiregionkeytype" => text(key.and_then(|k| k.multi_region_type)),
-            // Documented for IAM policies only.
-            "resourcealiases" if !in_key_policy => {
-                let aliases = key?.aliases;
-                let names: Vec<_> = aliases.iter().map(|a| Cow::Borrowed(a.as_ref())).collect();
-                (!names.is_empty()).then_some(names)
-            }
-            _ => None,
+            Resource::Other { .. } | Resource::Account(_) => None,
         }
     }
 
-    fn global(&self, key: &str) -> Values<'a> {
-        let caller = self.caller;
-        match key {
-            "principalarn" => one(caller.principal.role_arn()),
-            "principalaccount" => one(caller.principal.account()),
-            "principaltype" => one(match caller.principal {
-                Principal::Root { .. } => "Account",
-                Principal::User { .. } => "User",
-                Principal::AssumedRole { .. } => "AssumedRole",
-                Principal::FederatedUser { .. } => "FederatedUser",
-            }),
-            "userid" => caller.user_id.as_deref().and_then(one),
-            "sourceidentity" => caller.source_identity.as_deref().and_then(one),
-            "tokenissuetime" => caller.token_issued.and_then(|at| one(at.to_string())),
-            // Long-term credentials do not tell, and no session here has it.
-            "multifactorauthpresent" => caller.token_issued.and_then(|_| truth(false)),
-            "principalisawsservice" | "viaawsservice" => truth(false),
-            "username" => match &caller.principal {
-                Principal::User { path_name, .. } => {
-                    one(crate::world::principal::name_of(path_name))
-                }
-                _ => None,
-            },
-            "resourceaccount" => {
-                let account = match self.resource {
-                    Resource::Key(key) => key.account,
-                    Resource::Other { account, .. } | Resource::Account(account) => account,
-                };
-                one(account)
-            }
-            "requestedregion" => self.facts.region.and_then(one),
-            "sourceip" => caller.source_ip.and_then(|ip| one(ip.to_string())),
-            "securetransport" => truth(caller.secure_transport),
-            "useragent" => self.facts.user_agent.and_then(one),
-            "currenttime" => one(self.now.to_string()),
-            "epochtime" => one(self.now.as_secs().to_string()),
-            "tagkeys" => {
-                let names: Vec<Cow<'a, str>> =
-                    match (self.facts.request_tags, self.facts.request_tag_keys) {
-                        (Some(tags), _) => tags.keys().map(|k| Cow::Borrowed(k.as_str())).collect(),
-                        (None, Some(keys)) => {
-                            keys.iter().map(|k| Cow::Borrowed(k.as_str())).collect()
-                        }
-                        (None, None) => return None,
-                    };
-                (!names.is_empty()).then_some(names)
-            }
-            _ => None,
+    /// A property of the key, or of the key that is to be made.
+    fn of_key<T>(
+        &self,
+        of_key: impl FnOnce(KeyFacts<'a>) -> T,
+        of_new: impl FnOnce(NewKeyFacts<'a>) -> T,
+    ) -> Option<T> {
+        match self.key() {
+            Some(key) => Some(of_key(key)),
+            None => self.facts.new_key.map(of_new),
         }
     }
-}
-
-fn tag<'a>(tags: &'a BTreeMap<String, String>, lower_name: &str) -> Values<'a> {
-    let found = tags
-        .iter()
-        .find(|(key, _)| key.to_lowercase() == *lower_name)?;
-    one(found.1.as_str())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::{
+        model::condition_key::{Filled, ValueType},
+        policy::value::{parse_bool, parse_date, parse_number},
+        recipient::VerifiedDocument,
+    };
+
+    /// Whether the text is a value of the type.
+    fn is_of(value: ValueType, text: &str) -> bool {
+        match value {
+            ValueType::Text => true,
+            ValueType::Arn => text.starts_with("arn:aws:"),
+            ValueType::Bool => parse_bool(text).is_some(),
+            ValueType::Number => parse_number(text).is_some(),
+            ValueType::Date => parse_date(text).is_some(),
+            ValueType::Address => text.parse::<IpAddr>().is_ok(),
+        }
+    }
 
     #[test]
-    fn attestation_keys_are_recognised_whatever_their_case() {
-        for (text, key) in [
-            (
-                "kms:RecipientAttestation:ImageSha384",
-                ConditionKey::ImageSha384,
-            ),
-            (
-                "KMS:recipientattestation:IMAGESHA384",
-                ConditionKey::ImageSha384,
-            ),
-            ("kms:RecipientAttestation:PCR0", ConditionKey::Pcr(0)),
-            ("kms:RecipientAttestation:pcr31", ConditionKey::Pcr(31)),
-            (
-                "kms:RecipientAttestation:NitroTPMPCR4",
-                ConditionKey::NitroTpmPcr(4),
-            ),
-        ] {
-            assert_eq!(ConditionKey::parse(text), key, "{text}");
-        }
-        for unknown in [
-            "kms:RecipientAttestation",
-            "kms:RecipientAttestation:PCR",
-            "kms:RecipientAttestation:PCR01",
-            "kms:RecipientAttestation:PCR+1",
-            "kms:RecipientAttestation:PCR256",
-        ] {
-            assert_eq!(
-                ConditionKey::parse(unknown),
-                ConditionKey::Named(unknown.to_lowercase()),
-                "{unknown}"
+    fn every_key_has_values_as_the_table_says() {
+        let pairs: BTreeMap<String, String> = [("0".to_owned(), "value".to_owned())].into();
+        let account = "123456789012";
+        let caller = Caller {
+            user_id: Some("AIDA".into()),
+            tags: pairs.clone(),
+            source_identity: Some("dana".into()),
+            token_issued: Some(UnixMillis(0)),
+            source_ip: Some([192, 0, 2, 1].into()),
+            ..Caller::new(Principal::User {
+                account: account.into(),
+                path_name: "alice".into(),
+            })
+        };
+        let aliases = ["alias/a".into()];
+        let key = Resource::Key(KeyFacts {
+            arn: "arn:aws:kms:us-east-1:123456789012:key/k",
+            account,
+            region: "us-east-1",
+            spec: "SYMMETRIC_DEFAULT",
+            usage: "ENCRYPT_DECRYPT",
+            origin: "AWS_KMS",
+            multi_region_type: Some("PRIMARY"),
+            aliases: &aliases,
+            tags: &pairs,
+        });
+        let document = |nitrotpm| VerifiedDocument {
+            module_id: String::new(),
+            timestamp: UnixMillis(0),
+            pcrs: [(0, vec![0; 48])].into(),
+            nitrotpm,
+            public_key: None,
+        };
+        let documents = [document(false), document(true)];
+        let facts = documents.each_ref().map(|document| Facts {
+            encryption_context: Some(&pairs),
+            encryption_algorithm: Some("SYMMETRIC_DEFAULT"),
+            signing_algorithm: Some("ECDSA_SHA_256"),
+            mac_algorithm: Some("HMAC_SHA_256"),
+            message_type: Some("RAW"),
+            key_agreement_algorithm: Some("ECDH"),
+            data_key_pair_spec: Some("RSA_2048"),
+            wrapping_algorithm: Some("RSAES_OAEP_SHA_256"),
+            wrapping_key_spec: Some("RSA_2048"),
+            expiration_model: Some("KEY_MATERIAL_EXPIRES"),
+            primary_region: Some("eu-west-1"),
+            replica_region: Some("eu-west-1"),
+            recipient: Some(document),
+            request_alias: Some("alias/a"),
+            re_encrypt_on_same_key: Some(true),
+            bypass_lockout_check: Some(true),
+            policy_name: Some("default"),
+            grant_operations: Some(&["Decrypt"]),
+            grant_constraint_type: Some("EncryptionContextSubset"),
+            grantee_principal: Some("arn:aws:iam::123456789012:role/R"),
+            retiring_principal: Some("arn:aws:iam::123456789012:role/R"),
+            grant_is_for_aws_resource: Some(false),
+            pending_window_days: Some(7),
+            rotation_period_days: Some(365),
+            new_key: None,
+            request_tags: Some(&pairs),
+            request_tag_keys: None,
+            user_agent: Some("test"),
+            region: Some("us-east-1"),
+            others: &[],
+        });
+        let requests = facts.each_ref().map(|facts| Request {
+            caller: &caller,
+            action: "kms:Decrypt",
+            resource: key,
+            facts,
+            now: UnixMillis(0),
+        });
+        for (row, key) in ConditionKey::samples() {
+            let values = |in_key_policy| {
+                let mut values = requests
+                    .iter()
+                    .filter_map(|it| it.values(&key, in_key_policy));
+                values.next()
+            };
+            let is_filled = !matches!(
+                row.filled,
+                Filled::ByOperation | Filled::ByAws(_) | Filled::NotYet
             );
+            let found = values(false).unwrap_or_default();
+            assert_eq!(
+                found.len(),
+                usize::from(is_filled),
+                "{}: {found:?}",
+                row.name
+            );
+            assert!(
+                found.iter().all(|it| is_of(row.value, it)),
+                "{}: {found:?}",
+                row.name
+            );
+            let counts = is_filled && row.in_key_policies;
+            assert_eq!(values(true).is_some(), counts, "{}", row.name);
         }
     }
 }

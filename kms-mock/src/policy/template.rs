@@ -7,21 +7,48 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use crate::model::condition_key::ConditionKey;
+
 /// Where variables take their values from; `None` when the request has none.
-pub(crate) type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) type Variables<'a> = &'a dyn Fn(&ConditionKey) -> Option<String>;
 
 /// A string of a policy, with what was found in it when it was parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Template {
     text: Arc<str>,
-    has_variables: bool,
+    /// What the text is made of, when there are variables in it.
+    pieces: Option<Arc<[Piece]>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    /// `${*}`, `${?}`, `${$}`: the character itself.
+    Special(String),
+    Variable(Variable),
+}
+
+/// A policy variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Variable {
+    /// As written in the policy.
+    pub(super) name: String,
+    pub(super) key: ConditionKey,
+    default: Option<String>,
+}
+
+impl Variable {
+    fn value(&self, variables: Variables<'_>) -> Option<String> {
+        variables(&self.key).or_else(|| self.default.clone())
+    }
 }
 
 impl Template {
     pub(crate) fn new(text: &str, variables_allowed: bool) -> Self {
+        let has_variables = variables_allowed && text.contains("${");
         Self {
             text: text.into(),
-            has_variables: variables_allowed && text.contains("${"),
+            pieces: has_variables.then(|| pieces(text).collect()),
         }
     }
 
@@ -33,44 +60,41 @@ impl Template {
     /// The string without any meaning of `*` and `?`; `None` when a variable
     /// has no value.
     pub(crate) fn plain(&self, variables: Variables<'_>) -> Option<Cow<'_, str>> {
-        if !self.has_variables {
+        let Some(pieces) = &self.pieces else {
             return Some(Cow::Borrowed(&self.text));
-        }
+        };
         let mut out = String::new();
-        for piece in pieces(&self.text) {
+        for piece in &**pieces {
             match piece {
-                Piece::Text(text) => out.push_str(text),
-                Piece::Variable { name, default } => {
-                    out.push_str(&value_of(name, default, variables)?);
-                }
+                Piece::Text(text) | Piece::Special(text) => out.push_str(text),
+                Piece::Variable(variable) => out.push_str(&variable.value(variables)?),
             }
         }
         Some(Cow::Owned(out))
     }
 
-    /// The names of the variables in the string.
-    pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
-        let text = if self.has_variables { &*self.text } else { "" };
-        pieces(text).filter_map(|piece| match piece {
-            Piece::Variable { name, .. } if !matches!(name, "*" | "?" | "$") => Some(name),
-            _ => None,
+    /// The variables in the string.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &Variable> {
+        let pieces = self.pieces.iter().flat_map(|pieces| pieces.iter());
+        pieces.filter_map(|piece| match piece {
+            Piece::Variable(variable) => Some(variable),
+            Piece::Text(_) | Piece::Special(_) => None,
         })
     }
 
     /// The string as a pattern, character by character; `None` when a variable
     /// has no value.
     pub(super) fn characters(&self, variables: Variables<'_>) -> Option<Vec<Character>> {
-        let text: &str = &self.text;
-        if !self.has_variables {
-            return Some(text.chars().map(Character::from_pattern).collect());
-        }
+        let Some(pieces) = &self.pieces else {
+            return Some(self.text.chars().map(Character::from_pattern).collect());
+        };
         let mut out = Vec::new();
-        for piece in pieces(text) {
+        for piece in &**pieces {
             match piece {
                 Piece::Text(text) => out.extend(text.chars().map(Character::from_pattern)),
-                Piece::Variable { name, default } => {
-                    let value = value_of(name, default, variables)?;
-                    out.extend(value.chars().map(Character::Plain));
+                Piece::Special(text) => out.extend(text.chars().map(Character::Plain)),
+                Piece::Variable(variable) => {
+                    out.extend(variable.value(variables)?.chars().map(Character::Plain));
                 }
             }
         }
@@ -80,15 +104,16 @@ impl Template {
     /// Whether `presented` fits the pattern. Wildcards inside the value of a
     /// variable are plain characters.
     pub(crate) fn fits(&self, presented: &str, case: Case, variables: Variables<'_>) -> bool {
-        if !self.has_variables {
+        let Some(pieces) = &self.pieces else {
             return glob(&self.text, presented, case);
-        }
+        };
         let mut tokens = Vec::new();
-        for piece in pieces(&self.text) {
+        for piece in &**pieces {
             match piece {
                 Piece::Text(text) => tokens.extend(text.bytes().map(Token::from_pattern)),
-                Piece::Variable { name, default } => {
-                    let Some(value) = value_of(name, default, variables) else {
+                Piece::Special(text) => tokens.extend(text.bytes().map(Token::Byte)),
+                Piece::Variable(variable) => {
+                    let Some(value) = variable.value(variables) else {
                         return false;
                     };
                     tokens.extend(value.bytes().map(Token::Byte));
@@ -198,22 +223,14 @@ fn fit(token: impl Fn(usize) -> Option<Token>, text: &[u8], case: Case) -> bool 
     }
 }
 
-enum Piece<'a> {
-    Text(&'a str),
-    Variable {
-        name: &'a str,
-        default: Option<&'a str>,
-    },
-}
-
-fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
+fn pieces(text: &str) -> impl Iterator<Item = Piece> {
     let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
         if !rest.contains('}') {
-            return Some(Piece::Text(std::mem::take(&mut rest)));
+            return Some(Piece::Text(std::mem::take(&mut rest).to_owned()));
         }
         if let Some(opened) = rest.strip_prefix("${")
             && let Some((inside, after)) = opened.split_once('}')
@@ -229,7 +246,14 @@ fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
                 }
                 None => (inside.trim(), None),
             };
-            return Some(Piece::Variable { name, default });
+            return Some(match name {
+                "*" | "?" | "$" => Piece::Special(name.to_owned()),
+                _ => Piece::Variable(Variable {
+                    name: name.to_owned(),
+                    key: ConditionKey::parse(name),
+                    default: default.map(str::to_owned),
+                }),
+            });
         }
         let end = rest
             .char_indices()
@@ -238,15 +262,8 @@ fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
             .map_or(rest.len(), |(at, _)| at);
         let (text, after) = rest.split_at(end);
         rest = after;
-        Some(Piece::Text(text))
+        Some(Piece::Text(text.to_owned()))
     })
-}
-
-fn value_of(name: &str, default: Option<&str>, variables: Variables<'_>) -> Option<String> {
-    match name {
-        "*" | "?" | "$" => Some(name.to_owned()),
-        _ => variables(name).or_else(|| default.map(str::to_owned)),
-    }
 }
 
 #[cfg(test)]
@@ -255,7 +272,7 @@ mod tests {
 
     use super::*;
 
-    fn no_variables(_: &str) -> Option<String> {
+    fn no_variables(_: &ConditionKey) -> Option<String> {
         None
     }
 
@@ -288,7 +305,8 @@ mod tests {
 
     #[test]
     fn variables_take_values_defaults_and_the_special_characters() {
-        let variables = |name: &str| (name == "aws:username").then(|| "al*ce".to_owned());
+        let variables =
+            |key: &ConditionKey| (*key == ConditionKey::UserName).then(|| "al*ce".to_owned());
         let case = Case::Sensitive;
         let template = Template::new("home/${aws:username}/*", true);
         assert!(template.fits("home/al*ce/x", case, &variables));

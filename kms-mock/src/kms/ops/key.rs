@@ -25,7 +25,7 @@ use crate::{
         metadata::{amend, metadata},
     },
     model::spec::{KeySpec, KeyUsage, Origin},
-    policy::Facts,
+    policy::{Facts, NewKeyFacts},
     world::arn::{KeyArn, is_key_id},
 };
 
@@ -96,7 +96,12 @@ pub(crate) fn create(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     let tags = tag::checked(request.tags)?;
 
     let facts = Facts {
-        new_key: Some((spec.name(), usage.name(), origin.name(), multi_region)),
+        new_key: Some(NewKeyFacts {
+            spec: spec.name(),
+            usage: usage.name(),
+            origin: origin.name(),
+            is_multi_region: multi_region,
+        }),
         bypass_lockout_check: Some(bypass),
         request_tags: (!tags.is_empty()).then_some(&tags),
         ..Facts::default()

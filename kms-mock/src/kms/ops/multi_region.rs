@@ -30,7 +30,7 @@ use crate::{
         json::Object,
         metadata::metadata,
     },
-    policy::Facts,
+    policy::{Facts, NewKeyFacts},
     world::arn::{KeyArn, is_region_name},
 };
 
@@ -64,12 +64,12 @@ pub(crate) fn replicate(call: &mut CallContext<'_>, body: Object<'_>) -> Answer 
     call.authorize(&found, facts)?;
     let family = must_be_primary(&found)?;
     let account_facts = Facts {
-        new_key: Some((
-            found.key.spec.name(),
-            found.key.usage.name(),
-            found.key.origin.name(),
-            true,
-        )),
+        new_key: Some(NewKeyFacts {
+            spec: found.key.spec.name(),
+            usage: found.key.usage.name(),
+            origin: found.key.origin.name(),
+            is_multi_region: true,
+        }),
         bypass_lockout_check: Some(bypass),
         request_tags: (!tags.is_empty()).then_some(&tags),
         ..Facts::default()

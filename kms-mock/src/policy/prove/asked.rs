@@ -4,20 +4,42 @@
 //! `GenerateRandom` needs no key), §2 (ways round an attestation condition) and
 //! §6.
 
+use crate::{
+    model::{
+        condition_key::ConditionKey,
+        operation::Operation,
+        spec::{KeySpec, KeyUsage},
+    },
+    policy::GRANT_OPERATIONS,
+};
+
 /// A permission on a key.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) action: &'static str,
+    /// The operation that needs it.
+    pub(super) operation: Operation,
+    /// Its name, when it is not the operation's.
+    permission: Option<&'static str>,
     pub(super) gives: Gives,
+    pub(super) specs: &'static [KeySpec],
+    pub(super) usages: &'static [KeyUsage],
+}
+
+impl Asked {
+    /// The permission as policies name it.
+    pub(super) fn action(&self) -> &'static str {
+        self.permission.unwrap_or(self.operation.permission())
+    }
+
+    /// Whether requests for the permission have the condition key.
+    pub(super) fn has(&self, key: &ConditionKey) -> bool {
+        key.row().is_some_and(|row| row.is_on(self.operation))
+    }
+
     /// Whether the operation takes a `Recipient`.
-    pub(super) is_attested: bool,
-    /// Whether the request has an encryption context.
-    pub(super) has_context: bool,
-    pub(super) takes_alias: bool,
-    /// Whether it works on another account's key.
-    pub(super) crosses_accounts: bool,
-    pub(super) specs: &'static [&'static str],
-    pub(super) usages: &'static [&'static str],
+    pub(super) fn is_attested(&self) -> bool {
+        self.has(&ConditionKey::ImageSha384)
+    }
 }
 
 /// What somebody with the permission gets.
@@ -31,96 +53,90 @@ pub(super) enum Gives {
     Unavailability,
 }
 
-const SYMMETRIC: &[&str] = &["SYMMETRIC_DEFAULT"];
-const ENCRYPTS: &[&str] = &[
-    "SYMMETRIC_DEFAULT",
-    "RSA_2048",
-    "RSA_3072",
-    "RSA_4096",
-    "SM2",
+const SYMMETRIC: &[KeySpec] = &[KeySpec::SymmetricDefault];
+const ENCRYPTS: &[KeySpec] = &[
+    KeySpec::SymmetricDefault,
+    KeySpec::Rsa2048,
+    KeySpec::Rsa3072,
+    KeySpec::Rsa4096,
+    KeySpec::Sm2,
 ];
-const CURVES: &[&str] = &["ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521", "SM2"];
-const SIGNS: &[&str] = &[
-    "ECC_NIST_P256",
-    "ECC_NIST_P384",
-    "ECC_NIST_P521",
-    "ECC_SECG_P256K1",
-    "ECC_NIST_EDWARDS25519",
-    "RSA_2048",
-    "RSA_3072",
-    "RSA_4096",
-    "SM2",
-    "ML_DSA_44",
-    "ML_DSA_65",
-    "ML_DSA_87",
+const CURVES: &[KeySpec] = &[
+    KeySpec::EccNistP256,
+    KeySpec::EccNistP384,
+    KeySpec::EccNistP521,
+    KeySpec::Sm2,
 ];
-const MACS: &[&str] = &["HMAC_256", "HMAC_224", "HMAC_384", "HMAC_512"];
-const ANY_SPEC: &[&str] = &[
-    "SYMMETRIC_DEFAULT",
-    "RSA_2048",
-    "RSA_3072",
-    "RSA_4096",
-    "ECC_NIST_P256",
-    "ECC_NIST_P384",
-    "ECC_NIST_P521",
-    "ECC_SECG_P256K1",
-    "ECC_NIST_EDWARDS25519",
-    "SM2",
-    "HMAC_224",
-    "HMAC_256",
-    "HMAC_384",
-    "HMAC_512",
-    "ML_DSA_44",
-    "ML_DSA_65",
-    "ML_DSA_87",
-    "ML_KEM_512",
-    "ML_KEM_768",
-    "ML_KEM_1024",
+const SIGNS: &[KeySpec] = &[
+    KeySpec::EccNistP256,
+    KeySpec::EccNistP384,
+    KeySpec::EccNistP521,
+    KeySpec::EccSecgP256k1,
+    KeySpec::EccNistEdwards25519,
+    KeySpec::Rsa2048,
+    KeySpec::Rsa3072,
+    KeySpec::Rsa4096,
+    KeySpec::Sm2,
+    KeySpec::MlDsa44,
+    KeySpec::MlDsa65,
+    KeySpec::MlDsa87,
 ];
-const ENCRYPT_DECRYPT: &[&str] = &["ENCRYPT_DECRYPT"];
-const ANY_USAGE: &[&str] = &[
-    "ENCRYPT_DECRYPT",
-    "SIGN_VERIFY",
-    "GENERATE_VERIFY_MAC",
-    "KEY_AGREEMENT",
+const MACS: &[KeySpec] = &[
+    KeySpec::Hmac256,
+    KeySpec::Hmac224,
+    KeySpec::Hmac384,
+    KeySpec::Hmac512,
+];
+const ENCAPSULATES: &[KeySpec] = &[KeySpec::MlKem768, KeySpec::MlKem512, KeySpec::MlKem1024];
+/// What data key pairs may be.
+pub(super) const PAIRS: &[KeySpec] = &[
+    KeySpec::Rsa2048,
+    KeySpec::Rsa3072,
+    KeySpec::Rsa4096,
+    KeySpec::EccNistP256,
+    KeySpec::EccNistP384,
+    KeySpec::EccNistP521,
+    KeySpec::EccSecgP256k1,
+    KeySpec::Sm2,
+    KeySpec::EccNistEdwards25519,
+];
+const ENCRYPT_DECRYPT: &[KeyUsage] = &[KeyUsage::EncryptDecrypt];
+const ANY_USAGE: &[KeyUsage] = &[
+    KeyUsage::EncryptDecrypt,
+    KeyUsage::SignVerify,
+    KeyUsage::GenerateVerifyMac,
+    KeyUsage::KeyAgreement,
 ];
 
-const fn on_symmetric(action: &'static str, is_attested: bool, why: &'static str) -> Asked {
+const fn on_symmetric(operation: Operation, why: &'static str) -> Asked {
     Asked {
-        action,
+        operation,
+        permission: None,
         gives: Gives::Use(why),
-        is_attested,
-        has_context: true,
-        takes_alias: true,
-        crosses_accounts: true,
         specs: SYMMETRIC,
         usages: ENCRYPT_DECRYPT,
     }
 }
 
 const fn on_asymmetric(
-    action: &'static str,
+    operation: Operation,
     why: &'static str,
-    specs: &'static [&'static str],
-    usages: &'static [&'static str],
+    specs: &'static [KeySpec],
+    usages: &'static [KeyUsage],
 ) -> Asked {
     Asked {
-        has_context: false,
         specs,
         usages,
-        ..on_symmetric(action, false, why)
+        ..on_symmetric(operation, why)
     }
 }
 
-const fn on_any(action: &'static str, gives: Gives) -> Asked {
+const fn on_any(operation: Operation, gives: Gives) -> Asked {
     Asked {
-        action,
+        operation,
+        permission: None,
         gives,
-        is_attested: false,
-        has_context: false,
-        takes_alias: false,
-        crosses_accounts: false,
-        specs: ANY_SPEC,
+        specs: KeySpec::ALL,
         usages: ANY_USAGE,
     }
 }
@@ -130,96 +146,85 @@ pub(super) static ASKED: [Asked; 16] = [
     Asked {
         specs: ENCRYPTS,
         ..on_symmetric(
-            "kms:Decrypt",
-            true,
+            Operation::Decrypt,
             "Decrypt answers the plaintext to whoever calls",
         )
     },
     Asked {
         specs: ENCRYPTS,
+        permission: Some("kms:ReEncryptFrom"),
         ..on_symmetric(
-            "kms:ReEncryptFrom",
-            false,
+            Operation::ReEncrypt,
             "ReEncrypt wraps the key's ciphertexts for another key, which decrypts them",
         )
     },
     on_symmetric(
-        "kms:GenerateDataKey",
-        true,
+        Operation::GenerateDataKey,
         "GenerateDataKey answers a plaintext data key",
     ),
     on_symmetric(
-        "kms:GenerateDataKeyPair",
-        true,
+        Operation::GenerateDataKeyPair,
         "GenerateDataKeyPair answers a plaintext private key",
     ),
-    Asked {
-        is_attested: true,
-        ..on_asymmetric(
-            "kms:DeriveSharedSecret",
-            "DeriveSharedSecret answers the secret to whoever calls",
-            CURVES,
-            &["KEY_AGREEMENT"],
-        )
-    },
     on_asymmetric(
-        "kms:Decapsulate",
+        Operation::DeriveSharedSecret,
+        "DeriveSharedSecret answers the secret to whoever calls",
+        CURVES,
+        &[KeyUsage::KeyAgreement],
+    ),
+    on_asymmetric(
+        Operation::Decapsulate,
         "Decapsulate takes no Recipient and answers the secret to whoever calls",
-        &["ML_KEM_768", "ML_KEM_512", "ML_KEM_1024"],
+        ENCAPSULATES,
         ANY_USAGE,
     ),
     on_asymmetric(
-        "kms:Sign",
+        Operation::Sign,
         "Sign takes no Recipient: whoever may sign, signs outside of an enclave",
         SIGNS,
-        &["SIGN_VERIFY"],
+        &[KeyUsage::SignVerify],
     ),
     on_asymmetric(
-        "kms:GenerateMac",
+        Operation::GenerateMac,
         "GenerateMac takes no Recipient: whoever may use it, uses it outside of an enclave",
         MACS,
-        &["GENERATE_VERIFY_MAC"],
+        &[KeyUsage::GenerateVerifyMac],
     ),
     Asked {
         specs: ENCRYPTS,
+        permission: Some("kms:ReEncryptTo"),
         ..on_symmetric(
-            "kms:ReEncryptTo",
-            false,
+            Operation::ReEncrypt,
             "ReEncrypt puts contents of the caller's choice under the key",
         )
     },
     on_symmetric(
-        "kms:GenerateDataKeyWithoutPlaintext",
-        false,
+        Operation::GenerateDataKeyWithoutPlaintext,
         "GenerateDataKeyWithoutPlaintext puts new data keys under the key outside of an enclave",
     ),
     on_symmetric(
-        "kms:GenerateDataKeyPairWithoutPlaintext",
-        false,
+        Operation::GenerateDataKeyPairWithoutPlaintext,
         "GenerateDataKeyPairWithoutPlaintext puts new private keys under the key outside of an enclave",
     ),
-    Asked {
-        crosses_accounts: true,
-        ..on_any("kms:CreateGrant", Gives::Grant)
-    },
+    on_any(Operation::CreateGrant, Gives::Grant),
     on_any(
-        "kms:PutKeyPolicy",
+        Operation::PutKeyPolicy,
         Gives::Use("PutKeyPolicy replaces the policy, and its conditions with it"),
     ),
     on_any(
-        "kms:ReplicateKey",
+        Operation::ReplicateKey,
         Gives::Use(
             "ReplicateKey gives a replica (of a multi-Region key) a policy of the caller's choice",
         ),
     ),
-    on_any("kms:ScheduleKeyDeletion", Gives::Unavailability),
-    on_any("kms:DisableKey", Gives::Unavailability),
+    on_any(Operation::ScheduleKeyDeletion, Gives::Unavailability),
+    on_any(Operation::DisableKey, Gives::Unavailability),
 ];
 
 /// What a grant can pass on that counts, by its action.
 pub(super) fn grantable(asked: &Asked) -> Option<&'static str> {
-    let operation = asked.action.strip_prefix("kms:")?;
-    crate::policy::GRANT_OPERATIONS
+    let operation = asked.action().strip_prefix("kms:")?;
+    GRANT_OPERATIONS
         .iter()
         .find(|name| **name == operation && operation != "CreateGrant")
         .copied()

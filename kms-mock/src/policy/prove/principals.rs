@@ -5,14 +5,15 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Undecided,
-    space::patterns,
+    claim::Undecided,
+    values::patterns,
     words::{Pattern, Symbol, glob, literal, words},
 };
 use crate::{
+    model::condition_key::ConditionKey,
     policy::{
-        Policy, Question, condition::Test, document::PrincipalEntry, question::parse_principal,
-        request::ConditionKey, template::Character,
+        Policy, Question, operator::Test, principals::PrincipalEntry, question::parse_principal,
+        template::Character,
     },
     world::principal::{Principal, name_of},
 };
@@ -22,6 +23,13 @@ const PRINCIPALS_MAX: usize = 200;
 const DIGITS: &str = "9876543210";
 const NAME: &str = "xyzabcdefghijklmnopqrstuvwABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+=,.@_-";
 const SESSION: &str = "session";
+
+/// What a condition key says of a principal.
+enum Part {
+    Arn,
+    Account,
+    UserName,
+}
 
 /// One of each kind of principal, those whom the policy names first.
 pub(super) fn everybody(
@@ -57,21 +65,13 @@ pub(super) fn everybody(
         }
     }
     for condition in statements().flat_map(|s| &s.conditions) {
-        let ConditionKey::Named(key) = condition.key() else {
-            continue;
+        use ConditionKey as K;
+        let part = match condition.key() {
+            K::PrincipalArn | K::GranteePrincipal | K::RetiringPrincipal => Part::Arn,
+            K::CallerAccount | K::PrincipalAccount => Part::Account,
+            K::UserName => Part::UserName,
+            _ => continue,
         };
-        let is_of_identity = matches!(
-            key.as_str(),
-            "aws:principalarn"
-                | "kms:granteeprincipal"
-                | "kms:retiringprincipal"
-                | "kms:calleraccount"
-                | "aws:principalaccount"
-                | "aws:username"
-        );
-        if !is_of_identity {
-            continue;
-        }
         let has_variables = condition
             .operands()
             .iter()
@@ -86,19 +86,19 @@ pub(super) fn everybody(
             });
         }
         for pattern in patterns(condition, base)? {
-            let seen = match key.as_str() {
-                "kms:calleraccount" | "aws:principalaccount" => {
+            let seen = match part {
+                Part::Account => {
                     all.push(of_account("sts", &pattern));
                     of_account("iam", &pattern)
                 }
-                "aws:username" => {
+                Part::UserName => {
                     let mut out = literal("arn:aws:iam::");
                     out.push(Symbol::AnyOfPart);
                     out.extend(literal(":user/"));
                     out.extend(&pattern);
                     out
                 }
-                _ => pattern,
+                Part::Arn => pattern,
             };
             all.push(seen);
         }

@@ -7,19 +7,25 @@ use std::{
 };
 
 use super::{
-    Claim, ClaimError, Finding, Gap, Kind, Proof, Undecided,
     asked::{ASKED, Asked, Gives, grantable},
+    claim::{Claim, ClaimError, Finding, Gap, Kind, Proof, Undecided},
     principals,
-    space::{Atom, Bounds, Choice, State, choices, must_be_settled, relevant},
+    space::{Bounds, Choice, State, choices, relevant},
+    values::{Atom, must_be_settled},
 };
 use crate::{
+    model::{
+        condition_key::ConditionKey,
+        operation::Operation,
+        spec::{KeySpec, KeyUsage},
+    },
     policy::{
         AllowedBy, Constraint, Decision, EncryptionContext, Grant, Outcome, Policy, PolicyKind,
         PolicySource, Question, QuestionKey, Recipient, Verdict as StatementVerdict,
-        document::{Effect, Naming, PrincipalEntry, Statement},
+        document::{Effect, Statement},
         lint,
+        principals::{Naming, PrincipalEntry},
         question::parse_principal,
-        request::ConditionKey,
     },
     world::principal::{Principal, is_account_id},
 };
@@ -158,13 +164,13 @@ impl<'a> Prover<'a> {
         let mut findings = Vec::new();
         for principal in &asking {
             for asked in &ASKED {
-                if !asked.crosses_accounts && principal.account() != self.account {
+                if !asked.operation.crosses_accounts() && principal.account() != self.account {
                     continue;
                 }
                 self.ask(principal, asked, &everybody, &mut findings, &mut |why| {
                     undecided.push(Gap {
                         principal: Some(principal.clone()),
-                        action: asked.action,
+                        action: asked.action(),
                         why,
                     });
                 });
@@ -192,7 +198,7 @@ impl<'a> Prover<'a> {
         gap: &mut dyn FnMut(Undecided),
     ) {
         let mut states = vec![State::Unattested];
-        if asked.is_attested {
+        if asked.is_attested() {
             states.extend([State::Debug, State::OtherImage, State::NitroTpm]);
         }
         if asked.gives == Gives::Grant {
@@ -255,7 +261,7 @@ impl<'a> Prover<'a> {
                     State::OtherImage,
                     State::NitroTpm,
                 ];
-                let states = if target.is_attested {
+                let states = if target.is_attested() {
                     &states[..]
                 } else {
                     &states[..1]
@@ -350,7 +356,7 @@ impl<'a> Prover<'a> {
             .filter(|count| *count <= DECISIONS_MAX);
         if count.is_none() {
             return Err(Undecided::TooLarge {
-                what: format!("kinds of {} requests", asked.action),
+                what: format!("kinds of {} requests", asked.action()),
                 max: DECISIONS_MAX,
             });
         }
@@ -394,17 +400,26 @@ impl<'a> Prover<'a> {
 
     /// The plainest request for a permission.
     fn blank(&self, principal: &Principal, asked: &Asked, state: Option<State>) -> Question {
-        let first = |list: &[&str]| list.first().copied().unwrap_or_default().to_owned();
         let key = QuestionKey {
             arn: format!(
                 "arn:aws:kms:us-east-1:{}:key/00000000-0000-4000-8000-000000000000",
                 self.account
             ),
-            spec: first(asked.specs),
-            usage: first(asked.usages),
+            spec: asked
+                .specs
+                .first()
+                .copied()
+                .map_or("", KeySpec::name)
+                .to_owned(),
+            usage: asked
+                .usages
+                .first()
+                .copied()
+                .map_or("", KeyUsage::name)
+                .to_owned(),
             ..QuestionKey::default()
         };
-        let mut question = Question::new(principal.clone(), asked.action, key, self.claim.now);
+        let mut question = Question::new(principal.clone(), asked.action(), key, self.claim.now);
         let is_asked = self.claim.principals.is_empty()
             || self.claim.principals.iter().any(|text| {
                 *text == principal.role_arn()
@@ -426,29 +441,32 @@ impl<'a> Prover<'a> {
         }
         let facts = &mut question.facts;
         facts.requested_region = Some("us-east-1".to_owned());
-        if asked.has_context {
+        if asked.has(&ConditionKey::EncryptionContextKeys) {
             facts.encryption_context = Some(EncryptionContext::new());
             facts.encryption_algorithm = Some("SYMMETRIC_DEFAULT".to_owned());
         }
         let text = |text: &str| Some(text.to_owned());
-        match asked.action {
-            "kms:DeriveSharedSecret" => facts.key_agreement_algorithm = text("ECDH"),
-            "kms:Sign" => {
+        match asked.operation {
+            Operation::DeriveSharedSecret => facts.key_agreement_algorithm = text("ECDH"),
+            Operation::Sign => {
                 facts.signing_algorithm = text("ECDSA_SHA_256");
                 facts.message_type = text("RAW");
             }
-            "kms:GenerateMac" => facts.mac_algorithm = text("HMAC_SHA_256"),
-            "kms:ReEncryptFrom" | "kms:ReEncryptTo" => facts.re_encrypt_on_same_key = Some(false),
-            "kms:CreateGrant" => facts.grant_is_for_aws_resource = Some(false),
-            "kms:PutKeyPolicy" => {
+            Operation::GenerateMac => facts.mac_algorithm = text("HMAC_SHA_256"),
+            Operation::ReEncrypt => facts.re_encrypt_on_same_key = Some(false),
+            Operation::CreateGrant => facts.grant_is_for_aws_resource = Some(false),
+            Operation::PutKeyPolicy => {
                 facts.bypass_policy_lockout_safety_check = Some(false);
                 facts.policy_name = text("default");
             }
-            "kms:ReplicateKey" => facts.replica_region = text("eu-west-1"),
-            "kms:ScheduleKeyDeletion" => {
+            Operation::ReplicateKey => {
+                facts.bypass_policy_lockout_safety_check = Some(false);
+                facts.replica_region = text("eu-west-1");
+            }
+            Operation::ScheduleKeyDeletion => {
                 facts.schedule_key_deletion_pending_window_in_days = Some(7);
             }
-            action if action.contains("DataKeyPair") => {
+            Operation::GenerateDataKeyPair | Operation::GenerateDataKeyPairWithoutPlaintext => {
                 facts.data_key_pair_spec = text("ECC_NIST_P256");
             }
             _ => {}
@@ -502,7 +520,7 @@ impl<'a> Prover<'a> {
             (_, State::NitroTpm) => Kind::NitroTpm,
         };
         let mut reason = match (asked.gives, &then) {
-            (Gives::Unavailability, _) => format!("{} makes the key unusable", asked.action),
+            (Gives::Unavailability, _) => format!("{} makes the key unusable", asked.action()),
             (_, Some((question, _))) => format!(
                 "a grant carries no attestation constraint: {} may {} with it",
                 question.principal.role_arn(),

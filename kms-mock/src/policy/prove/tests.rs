@@ -4,16 +4,22 @@
 mod random;
 mod replay;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
+
+use nsm_sim::clock::UnixMillis;
+use serde_json::{Value, json};
 
 use super::{
     asked::{ASKED, Gives},
     *,
 };
 use crate::{
-    policy::{Constraint, Decision, LintKind, PolicyKind, QuestionKey, Recipient, lint},
+    policy::{
+        Constraint, Decision, Grant, LintKind, Policy, PolicyKind, Question, QuestionKey,
+        Recipient, lint,
+    },
     recipient::tests::corpus,
-    world::principal::is_account_id,
+    world::principal::{Principal, is_account_id},
 };
 
 const OWNER: &str = "111122223333";
@@ -293,7 +299,8 @@ fn the_search_finds_the_one_request_that_fits() {
         (allow("kms:Decrypt", r#""StringEquals":{"kms:RequestAlias":"alias/input"}"#), &["un-attested Decrypt 1"]),
         (allow("kms:Decrypt", r#""StringEquals":{"kms:ResourceAliases":"alias/input"}"#), &[]),
         (allow("kms:PutKeyPolicy", r#""Bool":{"kms:BypassPolicyLockoutSafetyCheck":"true"}"#), &["un-attested PutKeyPolicy 1"]),
-        // Grants: only what can be passed on counts, and only to whom.
+        (allow("kms:ReplicateKey", r#""Bool":{"kms:BypassPolicyLockoutSafetyCheck":"true"}"#), &["un-attested ReplicateKey 1"]),
+        // Grants: only what can be passed on counts, and only to the right grantee.
         (allow("kms:CreateGrant", r#""ForAllValues:StringEquals":{"kms:GrantOperations":["Encrypt","DescribeKey"]}"#), &[]),
         (allow("kms:CreateGrant", r#""ForAllValues:StringEquals":{"kms:GrantOperations":["Encrypt","Decrypt"]}"#), &["un-attested CreateGrant 1"]),
         (allow("kms:CreateGrant", r#""ForAnyValue:StringEquals":{"kms:GrantOperations":"Encrypt"}"#), &["un-attested CreateGrant 1"]),

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::Undecided;
+use super::claim::Undecided;
 use crate::policy::template::Character;
 
 /// States of the joint automaton. Twenty 96-digit values need about 2,000.

@@ -5,7 +5,7 @@ use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::policy::QuestionFacts;
+use crate::{model::condition_key::ConditionKey, policy::QuestionFacts};
 
 /// The strings of a policy, with what one might mistake for them.
 fn strings(json: &Value, out: &mut Vec<String>) {
@@ -123,21 +123,21 @@ fn question(rng: &mut ChaCha8Rng, claim: &Claim, account: &str, pool: &[String])
     });
     let key = QuestionKey {
         arn: format!("arn:aws:kms:us-east-1:{account}:key/{}", some(rng, pool)),
-        spec: asked.specs.choose(rng).unwrap().to_string(),
-        usage: asked.usages.choose(rng).unwrap().to_string(),
+        spec: asked.specs.choose(rng).unwrap().name().to_owned(),
+        usage: asked.usages.choose(rng).unwrap().name().to_owned(),
         multi_region_type: rng.random_bool(0.1).then(|| "PRIMARY".to_owned()),
         tags: (0..rng.random_range(0..3))
             .map(|_| (some(rng, pool), some(rng, pool)))
             .collect(),
         ..QuestionKey::default()
     };
-    let mut out = Question::new(caller, asked.action, key, claim.now);
+    let mut out = Question::new(caller, asked.action(), key, claim.now);
     out.identity_policies = claim.identity_policies.clone().unwrap_or_else(everything);
     if matches!(out.principal, Principal::FederatedUser { .. }) {
         out.session_policies = everything();
     }
     out.boundary.clone_from(&claim.boundary);
-    if asked.is_attested && rng.random_bool(0.7) {
+    if asked.is_attested() && rng.random_bool(0.7) {
         let registers = [0u8, 1, 2, 3, 4, 8, 16];
         out.recipient = Some(Recipient {
             pcrs: registers
@@ -150,14 +150,16 @@ fn question(rng: &mut ChaCha8Rng, claim: &Claim, account: &str, pool: &[String])
             nitrotpm: rng.random_bool(0.1),
         });
     }
+    let has_context = asked.has(&ConditionKey::EncryptionContextKeys);
+    let takes_alias = asked.has(&ConditionKey::RequestAlias);
     out.facts = QuestionFacts {
-        encryption_context: asked.has_context.then(|| {
+        encryption_context: has_context.then(|| {
             (0..rng.random_range(0..3))
                 .map(|_| (some(rng, pool), some(rng, pool)))
                 .collect()
         }),
-        encryption_algorithm: asked.has_context.then(|| "SYMMETRIC_DEFAULT".to_owned()),
-        request_alias: (asked.takes_alias && rng.random_bool(0.3)).then(|| some(rng, pool)),
+        encryption_algorithm: has_context.then(|| "SYMMETRIC_DEFAULT".to_owned()),
+        request_alias: (takes_alias && rng.random_bool(0.3)).then(|| some(rng, pool)),
         source_ip: rng
             .random_bool(0.5)
             .then(|| [203, 0, 113, rng.random::<u8>()].into()),
@@ -165,11 +167,11 @@ fn question(rng: &mut ChaCha8Rng, claim: &Claim, account: &str, pool: &[String])
         principal_tags: (0..rng.random_range(0..2))
             .map(|_| (some(rng, pool), some(rng, pool)))
             .collect(),
-        re_encrypt_on_same_key: asked.action.contains("ReEncrypt").then(|| rng.random()),
+        re_encrypt_on_same_key: asked.action().contains("ReEncrypt").then(|| rng.random()),
         requested_region: Some("us-east-1".to_owned()),
         ..QuestionFacts::default()
     };
-    if asked.action == "kms:PutKeyPolicy" {
+    if asked.action() == "kms:PutKeyPolicy" {
         out.facts.bypass_policy_lockout_safety_check = Some(rng.random());
         out.facts.policy_name = Some("default".to_owned());
     }
@@ -202,8 +204,9 @@ pub(super) fn attack(claim: &Claim, proof: &Proof, count: usize) {
         let question = question(&mut rng, claim, &proof.account, &pool);
         let is_path_action = ASKED.iter().any(|asked| {
             let is_use = matches!(asked.gives, Gives::Use(_));
-            let crosses = asked.crosses_accounts || question.principal.account() == proof.account;
-            asked.action == question.action && is_use && crosses
+            let crosses =
+                asked.operation.crosses_accounts() || question.principal.account() == proof.account;
+            asked.action() == question.action && is_use && crosses
         });
         asked += 1;
         if !is_path_action || !goes_round(&question, proof) {
