@@ -50,7 +50,7 @@ struct Check {
     #[arg(long, value_name = "HEX")]
     pcr0: Vec<String>,
     /// An IAM policy of the principals; may be repeated. Without it, IAM is
-    /// supposed to allow them everything.
+    /// assumed to allow them everything.
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "principal")]
     iam: Vec<PathBuf>,
     /// The permissions boundary of the principals.
@@ -245,7 +245,7 @@ fn request_in_words(question: &Question) -> String {
             parts.push(format!("{kind} with {}", pcrs.join(", ")));
         }
     }
-    let facts = serde_json::to_value(&question.facts).unwrap_or_default();
+    let facts = serde_json::to_value(&question.facts).expect("facts are JSON");
     for (name, value) in facts.as_object().into_iter().flatten() {
         parts.push(format!("{name} {value}"));
     }

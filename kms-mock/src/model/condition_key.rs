@@ -181,12 +181,12 @@ macro_rules! condition_keys {
         }
 
         impl ConditionKey {
-            /// What is known of the key.
-            pub(crate) fn row(&self) -> Option<&'static Row> {
+            /// What is known of the key, or the name of an unknown one.
+            fn known(&self) -> Result<&'static Row, &str> {
                 match self {
-                    $(Self::$key { .. } => Some(const { &$row }),)+
-                    Self::ByName(key) => Some(key.0),
-                    Self::Unknown(_) => None,
+                    $(Self::$key { .. } => Ok(const { &$row }),)+
+                    Self::ByName(key) => Ok(key.0),
+                    Self::Unknown(name) => Err(name),
                 }
             }
 
@@ -418,7 +418,7 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
                 }
             }
             Make::Member(read) => {
-                let prefix = row.prefix().unwrap_or(row.name);
+                let prefix = row.prefix().expect("the name has a `${…}` for the member");
                 names.members.push((prefix.to_lowercase(), read));
             }
         }
@@ -440,11 +440,16 @@ impl ConditionKey {
         member.unwrap_or(Self::Unknown(lower))
     }
 
+    /// What is known of the key.
+    pub(crate) fn row(&self) -> Option<&'static Row> {
+        self.known().ok()
+    }
+
     /// The name, as AWS spells it where AWS has the key.
     pub(crate) fn name(&self) -> &str {
-        match (self, self.row()) {
-            (Self::Unknown(name), _) => name,
-            (_, row) => row.map_or("", |row| row.name),
+        match self.known() {
+            Ok(row) => row.name,
+            Err(name) => name,
         }
     }
 
@@ -455,10 +460,9 @@ impl ConditionKey {
 
     /// Whether `lower`, a name in lower case, is the key's.
     pub(crate) fn is_named(&self, lower: &str) -> bool {
-        match (self, self.row()) {
-            (Self::Unknown(name), _) => name == lower,
-            (_, Some(row)) => row.name.eq_ignore_ascii_case(lower),
-            (_, None) => false,
+        match self.known() {
+            Ok(row) => row.name.eq_ignore_ascii_case(lower),
+            Err(name) => name == lower,
         }
     }
 

@@ -1,5 +1,5 @@
 //! A principal as the evaluator sees it: with the policies that came along with its
-//! credentials, and what the connection tells about it.
+//! credentials, and what the connection says about it.
 //!
 //! Source of truth: IAM user guide, "Policy evaluation logic" and "AWS global
 //! condition context keys".
@@ -12,7 +12,7 @@ use super::document::Policy;
 use crate::world::principal::Principal;
 
 /// A principal with the policies that came along with its credentials and what
-/// the connection tells about it.
+/// the connection says about it.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The identity.

@@ -67,7 +67,7 @@ pub enum Denial {
     NoBoundary,
     /// The session's own policies do not allow it.
     NoSessionPolicy,
-    /// Another account's key: AWS does not tell why.
+    /// Another account's key: AWS does not say why.
     OtherAccount,
 }
 
@@ -196,7 +196,7 @@ pub struct GrantTrace {
 pub enum GrantVerdict {
     /// It allows the call.
     Allows,
-    /// It is for somebody else.
+    /// It is for another grantee.
     OtherGrantee,
     /// It is for other operations.
     OtherOperation,
@@ -221,7 +221,7 @@ impl GrantVerdict {
 pub enum Named<'a> {
     /// By an identifier in the request; the ARN it stands for.
     Arn(&'a str),
-    /// Not at all: the ciphertext tells the key. Its ARN.
+    /// Not at all: the ciphertext says which key. Its ARN.
     Ciphertext(&'a str),
     /// No resource is part of the message.
     Nothing,

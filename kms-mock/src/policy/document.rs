@@ -45,7 +45,7 @@ pub struct Policy {
     rendered: Arc<str>,
 }
 
-/// Why a text is no policy.
+/// Why a text is not a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
@@ -94,7 +94,7 @@ pub enum PolicyError {
         element: String,
     },
     /// A principal that cannot exist, or a wildcard inside a principal's ARN.
-    #[error("{place}: `{value}` is no principal")]
+    #[error("{place}: `{value}` is not a valid principal")]
     InvalidPrincipal {
         /// `statement 2`.
         place: String,
@@ -211,7 +211,7 @@ impl Policy {
         })
     }
 
-    /// The policy every key has unless told otherwise: the account, and with it
+    /// The policy that every key has unless `CreateKey` gives another: the account, and with it
     /// its IAM policies, may do everything.
     #[must_use]
     pub fn default_for_key(account: &str) -> Self {
@@ -309,7 +309,7 @@ impl Place {
 
 impl Statement {
     /// How the statement names the caller; one of a policy without principals
-    /// is about whoever has the policy.
+    /// is about every caller that has the policy.
     pub(super) fn names(&self, caller: &Principal, has_boundary: bool) -> Naming {
         match &self.principals {
             None => Naming::Direct,

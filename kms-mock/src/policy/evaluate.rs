@@ -19,8 +19,8 @@
 //! endpoint policies.
 //!
 //! Unknown and chosen: which Deny is named when several apply (the key policy's
-//! first), that a grant is limited by boundary and session policies, whomever it
-//! is for, and that `NotPrincipal` with Allow names nobody directly.
+//! first), that a grant is limited by boundary and session policies for every
+//! grantee, and that `NotPrincipal` with Allow names nobody directly.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -114,7 +114,7 @@ pub fn decide(
             (&session, PolicySource::Session),
         ] {
             if sum.denied {
-                // To callers of other accounts AWS does not tell a key policy's Deny.
+                // To callers of other accounts AWS does not show a key policy's Deny.
                 let hidden = !same_account && source == PolicySource::Resource;
                 return Outcome::Denied(if hidden {
                     Denial::OtherAccount

@@ -2,7 +2,7 @@
 //! answer, or a difference with a reason in [`EXPLAINED`].
 //!
 //! iam-rs runs as a process of its own (`kms-mock/iam-rs-oracle`, which says why).
-//! Build it and tell where it is:
+//! Build it and say where it is:
 //!
 //! ```text
 //! cargo build --manifest-path kms-mock/iam-rs-oracle/Cargo.toml

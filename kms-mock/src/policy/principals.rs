@@ -160,7 +160,7 @@ impl PrincipalEntry {
 }
 
 impl Principals {
-    /// How the element names the caller. `NotPrincipal` names everybody whom
+    /// How the element names the caller. `NotPrincipal` names everybody that
     /// its list does not.
     pub(crate) fn names(&self, caller: &Principal) -> Naming {
         let listed = self

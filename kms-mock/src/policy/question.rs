@@ -3,8 +3,8 @@
 //!
 //! The text is JSON. `principal` is the ARN of a user, of a role (with the name
 //! of the session in `session`), of a session, or of an account's root user;
-//! `recipient` is what an attestation document states; everything else has the
-//! name of the condition key that reads it. For a federated user `federatedBy` is
+//! `recipient` is what an attestation document states; every other member has
+//! the name of the condition key that reads it. For a federated user `federatedBy` is
 //! the ARN of the user whose credentials asked for it; without, the root user's
 //! did. Nothing is verified: a question supposes a document that KMS has accepted.
 
@@ -40,7 +40,7 @@ pub struct Question {
     pub recipient: Option<Recipient>,
     /// When.
     pub now: UnixMillis,
-    /// What else condition keys can see.
+    /// Further facts that condition keys read.
     pub facts: QuestionFacts,
     /// The IAM policies of the principal.
     pub identity_policies: Vec<Arc<Policy>>,
@@ -163,12 +163,12 @@ pub struct QuestionFacts {
     /// `None` is true: KMS speaks TLS only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secure_transport: Option<bool>,
-    /// Condition keys that a plain call has not got, with their values.
+    /// Condition keys that a plain call does not have, with their values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub condition_keys: BTreeMap<String, String>,
 }
 
-/// Why a text is no question.
+/// Why a text is not a question.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuestionError {
@@ -294,7 +294,7 @@ impl RecipientForm {
 impl From<Question> for Form {
     fn from(question: Question) -> Self {
         let json =
-            |policy: &Arc<Policy>| serde_json::from_str(policy.text()).unwrap_or(Value::Null);
+            |policy: &Arc<Policy>| serde_json::from_str(policy.text()).expect("a policy is JSON");
         let policies = |list: &[Arc<Policy>]| list.iter().map(json).collect();
         let (session, federated_by) = match &question.principal {
             Principal::AssumedRole { session, .. } => (Some(session.clone()), None),
@@ -365,6 +365,13 @@ fn put(map: &mut BTreeMap<String, String>, name: &str, value: Option<String>) {
     };
 }
 
+/// Every request has a value.
+fn replace<T>(slot: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *slot = value;
+    }
+}
+
 impl Question {
     /// A bare question: nothing but who wants what from which key.
     #[must_use]
@@ -384,9 +391,11 @@ impl Question {
 
     /// Gives the request these values of a condition key, or none. A key that the
     /// form of a question has no member for stands in it by name, with one value.
+    /// Text that is not of the key's type leaves the request without the key; what
+    /// every request has, such as the time, stays.
     pub(super) fn present(&mut self, key: &ConditionKey, values: Option<Vec<String>>) {
         use ConditionKey as K;
-        let mut first = values.iter().flatten().next().cloned();
+        let first = values.iter().flatten().next().cloned();
         let is_true = first.as_deref().map(|text| text == "true");
         let (facts, of_key) = (&mut self.facts, &mut self.key);
         match key {
@@ -420,9 +429,9 @@ impl Question {
                 facts.schedule_key_deletion_pending_window_in_days = days;
             }
 
-            K::KeySpec => of_key.spec = first.unwrap_or_default(),
-            K::KeyUsage => of_key.usage = first.unwrap_or_default(),
-            K::KeyOrigin => of_key.origin = first.unwrap_or_default(),
+            K::KeySpec => replace(&mut of_key.spec, first),
+            K::KeyUsage => replace(&mut of_key.usage, first),
+            K::KeyOrigin => replace(&mut of_key.origin, first),
             K::MultiRegion => {
                 of_key.multi_region_type = is_true.and_then(|it| it.then(|| "PRIMARY".to_owned()));
             }
@@ -436,8 +445,7 @@ impl Question {
             K::UserAgent => facts.user_agent = first,
             K::RequestedRegion => facts.requested_region = first,
             K::CurrentTime | K::EpochTime => {
-                let now = first.take().and_then(|text| parse_time(&text).ok());
-                self.now = now.unwrap_or(self.now);
+                replace(&mut self.now, first.and_then(|text| parse_time(&text).ok()));
             }
 
             K::EncryptionContextKeys

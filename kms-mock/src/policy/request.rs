@@ -30,7 +30,7 @@ pub struct Request<'a> {
     pub action: &'a str,
     /// What it is wanted for.
     pub resource: Resource<'a>,
-    /// What else condition keys can see.
+    /// Further facts that condition keys read.
     pub facts: &'a Facts<'a>,
     /// When.
     pub now: UnixMillis,

@@ -31,6 +31,16 @@ impl Asked {
         self.permission.unwrap_or(self.operation.permission())
     }
 
+    /// The usual spec of a key that the permission is about.
+    pub(super) fn spec(&self) -> KeySpec {
+        *self.specs.first().expect("keys have specs")
+    }
+
+    /// The usual usage of a key that the permission is about.
+    pub(super) fn usage(&self) -> KeyUsage {
+        *self.usages.first().expect("keys have usages")
+    }
+
     /// Whether requests for the permission have the condition key.
     pub(super) fn has(&self, key: &ConditionKey) -> bool {
         key.row().is_some_and(|row| row.is_on(self.operation))
@@ -147,7 +157,7 @@ pub(super) static ASKED: [Asked; 16] = [
         specs: ENCRYPTS,
         ..on_symmetric(
             Operation::Decrypt,
-            "Decrypt answers the plaintext to whoever calls",
+            "Decrypt answers the plaintext to the caller",
         )
     },
     Asked {
@@ -168,25 +178,25 @@ pub(super) static ASKED: [Asked; 16] = [
     ),
     on_asymmetric(
         Operation::DeriveSharedSecret,
-        "DeriveSharedSecret answers the secret to whoever calls",
+        "DeriveSharedSecret answers the secret to the caller",
         CURVES,
         &[KeyUsage::KeyAgreement],
     ),
     on_asymmetric(
         Operation::Decapsulate,
-        "Decapsulate takes no Recipient and answers the secret to whoever calls",
+        "Decapsulate takes no Recipient and answers the secret to the caller",
         ENCAPSULATES,
         ANY_USAGE,
     ),
     on_asymmetric(
         Operation::Sign,
-        "Sign takes no Recipient: whoever may sign, signs outside of an enclave",
+        "Sign takes no Recipient: the caller signs outside of an enclave",
         SIGNS,
         &[KeyUsage::SignVerify],
     ),
     on_asymmetric(
         Operation::GenerateMac,
-        "GenerateMac takes no Recipient: whoever may use it, uses it outside of an enclave",
+        "GenerateMac takes no Recipient: the caller uses it outside of an enclave",
         MACS,
         &[KeyUsage::GenerateVerifyMac],
     ),

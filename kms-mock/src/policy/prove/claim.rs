@@ -20,9 +20,9 @@ pub struct Claim {
     /// ARNs of roles, sessions, users, root users, or account numbers for all
     /// principals of an account. Empty: anybody.
     pub principals: Vec<String>,
-    /// Their IAM policies; `None` supposes that IAM allows everything.
+    /// Their IAM policies; `None` assumes that IAM allows everything.
     pub identity_policies: Option<Vec<Arc<Policy>>>,
-    /// Their permissions boundary; `None` supposes that they have none.
+    /// Their permissions boundary; `None` assumes that they have none.
     pub boundary: Option<Arc<Policy>>,
     /// The PCR0 values of the images that are wanted, 96 hex digits each. Empty:
     /// those that the policy names.
@@ -109,7 +109,7 @@ pub enum Kind {
     Debug,
     /// From an enclave with another image, or an older one.
     OtherImage,
-    /// From an instance with a NitroTPM, which is no enclave.
+    /// From an instance with a NitroTPM, which is not an enclave.
     NitroTpm,
     /// Not a way to the key, but to make it unusable.
     Availability,
@@ -199,9 +199,9 @@ pub enum ClaimError {
         /// The owner.
         account: String,
     },
-    /// IAM policies without principals that have them.
-    #[error("IAM policies belong to somebody: name the principals they are attached to")]
-    PoliciesOfNobody,
+    /// IAM policies without the principals that have them.
+    #[error("IAM policies were given without the principals they are attached to")]
+    PoliciesWithoutPrincipals,
 }
 
 impl Claim {

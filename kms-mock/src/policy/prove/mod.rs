@@ -11,11 +11,11 @@
 //! is too large, or ties keys together in a way the search does not follow, is
 //! [`Verdict::Undecided`] with its reason and never "closed".
 //!
-//! Without IAM policies given, IAM is supposed to allow everything: whoever the
-//! key policy leaves to IAM is a path. Grants that exist already are not in the
+//! Without IAM policies given, IAM is assumed to allow everything: every
+//! caller that the key policy leaves to IAM is a path. Grants that exist already are not in the
 //! policy and not looked at, nor are service control policies and who may assume
 //! a role. Permissions boundaries count when they are given. Of tags of
-//! principals any value is supposed: whoever may tag has it.
+//! principals any value is assumed: a caller who may tag can set it.
 
 mod asked;
 mod claim;

@@ -1,4 +1,4 @@
-//! Everybody who could call, one of each kind: whoever the policies name, and
+//! Everybody who could call, one of each kind: each that the policies name, and
 //! for every combination of patterns on principals and accounts somebody who
 //! matches it, strangers included.
 
@@ -31,7 +31,7 @@ enum Part {
     UserName,
 }
 
-/// One of each kind of principal, those whom the policy names first.
+/// One of each kind of principal, those that the policy names first.
 pub(super) fn everybody(
     base: &Question,
     policies: &[(&Policy, bool)],

@@ -14,11 +14,7 @@ use super::{
     values::{Atom, must_be_settled},
 };
 use crate::{
-    model::{
-        condition_key::ConditionKey,
-        operation::Operation,
-        spec::{KeySpec, KeyUsage},
-    },
+    model::{condition_key::ConditionKey, operation::Operation},
     policy::{
         AllowedBy, Constraint, Decision, EncryptionContext, Grant, Outcome, Policy, PolicyKind,
         PolicySource, Question, QuestionKey, Recipient, Verdict as StatementVerdict,
@@ -32,7 +28,7 @@ use crate::{
 
 /// Requests decided for one principal and one permission.
 const DECISIONS_MAX: usize = 100_000;
-/// The account when nothing tells one.
+/// The account when neither the claim nor the policy names one.
 const ACCOUNT_DEFAULT: &str = "123456789012";
 
 type Searched = Result<Option<(Question, Decision)>, Undecided>;
@@ -44,7 +40,7 @@ pub(super) struct Prover<'a> {
     nitrotpm: BTreeMap<u8, BTreeSet<String>>,
     /// What callers' IAM policies are taken to be.
     iam: Vec<Arc<Policy>>,
-    /// The same for those whom nobody asked about.
+    /// The same for principals that the claim is not about.
     iam_of_others: Vec<Arc<Policy>>,
     key_arns: Vec<String>,
     retiring: Vec<String>,
@@ -91,7 +87,7 @@ impl<'a> Prover<'a> {
             .collect();
         let is_of_somebody = claim.identity_policies.is_some() || claim.boundary.is_some();
         if is_of_somebody && claim.principals.is_empty() {
-            return Err(ClaimError::PoliciesOfNobody);
+            return Err(ClaimError::PoliciesWithoutPrincipals);
         }
         Ok(Self {
             claim,
@@ -267,7 +263,7 @@ impl<'a> Prover<'a> {
                     &states[..1]
                 };
                 for state in states {
-                    let grant = grant_of(&first.0, operation);
+                    let grant = grant_of(&first.0, operation, &arn);
                     match self.search(grantee, target, *state, None, Some(&grant)) {
                         Ok(None) => {}
                         Err(why) => {
@@ -405,18 +401,8 @@ impl<'a> Prover<'a> {
                 "arn:aws:kms:us-east-1:{}:key/00000000-0000-4000-8000-000000000000",
                 self.account
             ),
-            spec: asked
-                .specs
-                .first()
-                .copied()
-                .map_or("", KeySpec::name)
-                .to_owned(),
-            usage: asked
-                .usages
-                .first()
-                .copied()
-                .map_or("", KeyUsage::name)
-                .to_owned(),
+            spec: asked.spec().name().to_owned(),
+            usage: asked.usage().name().to_owned(),
             ..QuestionKey::default()
         };
         let mut question = Question::new(principal.clone(), asked.action(), key, self.claim.now);
@@ -436,7 +422,7 @@ impl<'a> Prover<'a> {
             question.boundary.clone_from(&self.claim.boundary);
         }
         if matches!(principal, Principal::FederatedUser { .. }) {
-            // Whoever asks for the session chooses its policies.
+            // The user who asks for the session chooses its policies.
             question.session_policies.clone_from(&self.iam_of_others);
         }
         let facts = &mut question.facts;
@@ -582,11 +568,11 @@ fn may_allow(statements: &[(&Statement, bool)]) -> bool {
         .any(|(statement, in_key_policy)| *in_key_policy && statement.effect == Effect::Allow)
 }
 
-fn grant_of(creating: &Question, operation: &'static str) -> Arc<Grant> {
+fn grant_of(creating: &Question, operation: &'static str, grantee: &str) -> Arc<Grant> {
     Arc::new(Grant {
         id: "0".repeat(64),
         name: None,
-        grantee: creating.facts.grantee_principal.clone().unwrap_or_default(),
+        grantee: grantee.to_owned(),
         retiring: creating.facts.retiring_principal.clone(),
         operations: vec![operation],
         constraint: None,
@@ -648,8 +634,8 @@ fn deciding_statement(
     }
 }
 
-/// One finding for each way: when anybody is asked about, principals whom the
-/// same statement allows the same are one; an IAM administrator comes before the
+/// One finding for each way: when the claim is about anybody, principals to which
+/// the same statement allows the same are one; an IAM administrator comes before the
 /// root user.
 fn collapse(findings: &mut Vec<Finding>, is_anybody: bool) {
     let is_root = |finding: &Finding| matches!(finding.witness.principal, Principal::Root { .. });
@@ -712,7 +698,7 @@ fn owner_of(claim: &Claim) -> String {
 type Pinned = (BTreeSet<String>, BTreeMap<u8, BTreeSet<String>>);
 
 /// The PCR0 values and NitroTPM registers that the policies name, zeros and what
-/// is no register's value left out.
+/// is not a register's value left out.
 fn pinned(claim: &Claim) -> Pinned {
     let mut pinned = Pinned::default();
     for statement in std::iter::once(&claim.policy)

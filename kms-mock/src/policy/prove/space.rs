@@ -42,7 +42,7 @@ pub(super) enum State {
 /// One way to fill in a part of a question.
 pub(super) type Choice = Rc<dyn Fn(&mut Question)>;
 
-/// What else the values depend on.
+/// What the values depend on beside the conditions.
 #[derive(Debug)]
 pub(super) struct Bounds<'a> {
     pub(super) asked: &'a Asked,
@@ -103,7 +103,7 @@ pub(super) fn choices(
     let mut out = Vec::new();
     for (part, atoms) in groups {
         let proposed = part.propose(base, &atoms, bounds)?;
-        let kept = told_apart(base, &atoms, proposed);
+        let kept = distinct(base, &atoms, proposed);
         if !kept.is_empty() {
             out.push(kept);
         }
@@ -112,7 +112,7 @@ pub(super) fn choices(
 }
 
 /// Keeps the first of all choices that satisfy the same conditions.
-fn told_apart(base: &Question, atoms: &[Atom<'_>], proposed: Vec<Choice>) -> Vec<Choice> {
+fn distinct(base: &Question, atoms: &[Atom<'_>], proposed: Vec<Choice>) -> Vec<Choice> {
     let mut seen = BTreeSet::new();
     proposed
         .into_iter()

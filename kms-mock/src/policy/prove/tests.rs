@@ -299,7 +299,6 @@ fn the_search_finds_the_one_request_that_fits() {
         (allow("kms:Decrypt", r#""StringEquals":{"kms:RequestAlias":"alias/input"}"#), &["un-attested Decrypt 1"]),
         (allow("kms:Decrypt", r#""StringEquals":{"kms:ResourceAliases":"alias/input"}"#), &[]),
         (allow("kms:PutKeyPolicy", r#""Bool":{"kms:BypassPolicyLockoutSafetyCheck":"true"}"#), &["un-attested PutKeyPolicy 1"]),
-        (allow("kms:ReplicateKey", r#""Bool":{"kms:BypassPolicyLockoutSafetyCheck":"true"}"#), &["un-attested ReplicateKey 1"]),
         // Grants: only what can be passed on counts, and only to the right grantee.
         (allow("kms:CreateGrant", r#""ForAllValues:StringEquals":{"kms:GrantOperations":["Encrypt","DescribeKey"]}"#), &[]),
         (allow("kms:CreateGrant", r#""ForAllValues:StringEquals":{"kms:GrantOperations":["Encrypt","Decrypt"]}"#), &["un-attested CreateGrant 1"]),
@@ -411,11 +410,11 @@ fn claims_that_make_no_sense_are_refused() {
     ));
     assert_eq!(
         claim(|c| c.identity_policies = Some(vec![])),
-        ClaimError::PoliciesOfNobody
+        ClaimError::PoliciesWithoutPrincipals
     );
     assert_eq!(
         claim(|c| c.boundary = Some(iam(r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#))),
-        ClaimError::PoliciesOfNobody
+        ClaimError::PoliciesWithoutPrincipals
     );
 }
 

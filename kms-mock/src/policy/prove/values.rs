@@ -127,9 +127,8 @@ pub(super) fn looks(atoms: &[Atom<'_>]) -> Vec<Look> {
 }
 
 pub(super) fn mixed(atoms: &[Atom<'_>]) -> Undecided {
-    let key = atoms
-        .first()
-        .map_or("", |atom| &**atom.condition.key_text());
+    let first = atoms.first().expect("operators stand in conditions");
+    let key = first.condition.key_text();
     Undecided::Beyond {
         what: format!("{key} under operators of different types"),
     }

@@ -107,7 +107,7 @@ fn is_beyond_the_mock(question: &Question) -> bool {
             .is_some_and(|r| r != "us-east-1")
 }
 
-/// Makes the calls of a finding and tells how many KMS has answered.
+/// Makes the calls of a finding and says how many KMS has answered.
 pub(super) fn replay(claim: &Claim, finding: &Finding) -> usize {
     let about = || format!("{}\n{:#}", claim.policy.text(), finding.to_json());
     let first = &finding.witness;
