@@ -123,7 +123,7 @@ pub struct Facts<'a> {
     /// `kms:PolicyName`.
     pub policy_name: Option<&'a str>,
     /// `kms:GrantOperations`.
-    pub grant_operations: Option<&'a [&'static str]>,
+    pub grant_operations: Option<&'a [&'a str]>,
     /// `kms:GrantConstraintType`.
     pub grant_constraint_type: Option<&'a str>,
     /// `kms:GranteePrincipal`.

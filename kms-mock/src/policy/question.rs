@@ -16,8 +16,8 @@ use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Decision, EncryptionContext, Facts, GRANT_OPERATIONS, Grant, KeyFacts, Policy, PolicyError,
-    PolicyKind, Request, Resource, caller::Caller, decide,
+    Decision, EncryptionContext, Facts, Grant, KeyFacts, Policy, PolicyError, PolicyKind, Request,
+    Resource, caller::Caller, decide,
 };
 use crate::{
     model::condition_key::ConditionKey, recipient::VerifiedDocument, world::principal::Principal,
@@ -111,61 +111,107 @@ impl QuestionKey {
     }
 }
 
-/// The facts of a question, each named as in [`Facts`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-#[allow(missing_docs)] // the documentation is that of `Facts`
-pub struct QuestionFacts {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub encryption_context: Option<EncryptionContext>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub encryption_algorithm: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub signing_algorithm: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mac_algorithm: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_agreement_algorithm: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data_key_pair_spec: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub replica_region: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_alias: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub re_encrypt_on_same_key: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bypass_policy_lockout_safety_check: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub policy_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub grant_operations: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub grant_constraint_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub grantee_principal: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retiring_principal: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub grant_is_for_aws_resource: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub schedule_key_deletion_pending_window_in_days: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_agent: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requested_region: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_ip: Option<IpAddr>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub principal_tags: BTreeMap<String, String>,
-    /// `None` is true: KMS speaks TLS only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secure_transport: Option<bool>,
-    /// Condition keys that a plain call does not have, with their values.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub condition_keys: BTreeMap<String, String>,
+/// A fact as a question owns it and as the evaluator borrows it.
+trait Owned {
+    type Borrowed<'a>
+    where
+        Self: 'a;
+
+    fn borrowed(&self) -> Self::Borrowed<'_>;
+}
+
+impl Owned for String {
+    type Borrowed<'a> = &'a str;
+
+    fn borrowed(&self) -> &str {
+        self
+    }
+}
+
+impl Owned for EncryptionContext {
+    type Borrowed<'a> = &'a Self;
+
+    fn borrowed(&self) -> &Self {
+        self
+    }
+}
+
+impl Owned for bool {
+    type Borrowed<'a> = Self;
+
+    fn borrowed(&self) -> Self {
+        *self
+    }
+}
+
+impl Owned for u32 {
+    type Borrowed<'a> = Self;
+
+    fn borrowed(&self) -> Self {
+        *self
+    }
+}
+
+macro_rules! question_facts {
+    ($($name:ident: $type:ty => $fact:ident,)+) => {
+        /// The facts of a question, each named by the condition key that reads it.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+        pub struct QuestionFacts {
+            $(
+                #[doc = concat!("[`Facts::", stringify!($fact), "`].")]
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $name: Option<$type>,
+            )+
+            /// [`Facts::grant_operations`].
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub grant_operations: Option<Vec<String>>,
+            /// [`Caller::source_ip`].
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub source_ip: Option<IpAddr>,
+            /// [`Caller::tags`].
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            pub principal_tags: BTreeMap<String, String>,
+            /// [`Caller::secure_transport`]. `None` is true: KMS speaks TLS only.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub secure_transport: Option<bool>,
+            /// Condition keys that a plain call does not have, with their values.
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            pub condition_keys: BTreeMap<String, String>,
+        }
+
+        impl QuestionFacts {
+            /// The facts that need no more than to be borrowed.
+            fn borrowed(&self) -> Facts<'_> {
+                Facts {
+                    $($fact: self.$name.as_ref().map(Owned::borrowed),)+
+                    ..Facts::default()
+                }
+            }
+        }
+    };
+}
+
+question_facts! {
+    encryption_context: EncryptionContext => encryption_context,
+    encryption_algorithm: String => encryption_algorithm,
+    signing_algorithm: String => signing_algorithm,
+    mac_algorithm: String => mac_algorithm,
+    message_type: String => message_type,
+    key_agreement_algorithm: String => key_agreement_algorithm,
+    data_key_pair_spec: String => data_key_pair_spec,
+    replica_region: String => replica_region,
+    request_alias: String => request_alias,
+    re_encrypt_on_same_key: bool => re_encrypt_on_same_key,
+    bypass_policy_lockout_safety_check: bool => bypass_lockout_check,
+    policy_name: String => policy_name,
+    grant_constraint_type: String => grant_constraint_type,
+    grantee_principal: String => grantee_principal,
+    retiring_principal: String => retiring_principal,
+    grant_is_for_aws_resource: bool => grant_is_for_aws_resource,
+    schedule_key_deletion_pending_window_in_days: u32 => pending_window_days,
+    user_agent: String => user_agent,
+    requested_region: String => region,
 }
 
 /// Why a text is not a question.
@@ -506,10 +552,10 @@ impl Question {
             nitrotpm: recipient.nitrotpm,
             public_key: None,
         });
-        let operations: Option<Vec<&'static str>> = facts.grant_operations.as_ref().map(|names| {
-            let known = |name: &String| GRANT_OPERATIONS.iter().find(|known| *known == name);
-            names.iter().filter_map(known).copied().collect()
-        });
+        let operations: Option<Vec<&str>> = facts
+            .grant_operations
+            .as_ref()
+            .map(|names| names.iter().map(String::as_str).collect());
         let aliases: Vec<Arc<str>> = self.key.aliases.iter().map(|a| a.as_str().into()).collect();
         let names: Vec<(String, &str)> = facts
             .condition_keys
@@ -532,29 +578,10 @@ impl Question {
                 tags: &self.key.tags,
             }),
             facts: &Facts {
-                encryption_context: facts.encryption_context.as_ref(),
-                encryption_algorithm: facts.encryption_algorithm.as_deref(),
-                signing_algorithm: facts.signing_algorithm.as_deref(),
-                mac_algorithm: facts.mac_algorithm.as_deref(),
-                message_type: facts.message_type.as_deref(),
-                key_agreement_algorithm: facts.key_agreement_algorithm.as_deref(),
-                data_key_pair_spec: facts.data_key_pair_spec.as_deref(),
-                replica_region: facts.replica_region.as_deref(),
                 recipient: document.as_ref(),
-                request_alias: facts.request_alias.as_deref(),
-                re_encrypt_on_same_key: facts.re_encrypt_on_same_key,
-                bypass_lockout_check: facts.bypass_policy_lockout_safety_check,
-                policy_name: facts.policy_name.as_deref(),
                 grant_operations: operations.as_deref(),
-                grant_constraint_type: facts.grant_constraint_type.as_deref(),
-                grantee_principal: facts.grantee_principal.as_deref(),
-                retiring_principal: facts.retiring_principal.as_deref(),
-                grant_is_for_aws_resource: facts.grant_is_for_aws_resource,
-                pending_window_days: facts.schedule_key_deletion_pending_window_in_days,
-                user_agent: facts.user_agent.as_deref(),
-                region: facts.requested_region.as_deref(),
                 others: &others,
-                ..Facts::default()
+                ..facts.borrowed()
             },
             now: self.now,
         };
