@@ -22,7 +22,7 @@ use std::{collections::HashMap, sync::LazyLock};
 use Filled::{
     ByAws, ByOperation, Clock, Connection, Document, Identity, Key, NotYet, Request, Session,
 };
-use On::{EveryCall, Kms, Operations, Service};
+use On::{Aliased, Attested, EveryCall, Kms, Operations, Service};
 use ValueType::{Address, Arn, Bool, Date, Number, Text};
 
 use super::operation::Operation as O;
@@ -89,6 +89,10 @@ pub(crate) enum On {
     /// These operations of KMS. `ReEncrypt` has two permissions, for the key that
     /// decrypts and the key that encrypts, with the same condition keys.
     Operations(&'static [O]),
+    /// The operations of KMS that take a `Recipient`.
+    Attested,
+    /// The operations of KMS that take an alias for the key.
+    Aliased,
     /// Those of another service, by the first part of its keys and actions.
     Service(&'static str),
 }
@@ -126,6 +130,8 @@ impl Row {
         match self.on {
             EveryCall | Kms => true,
             Operations(operations) => operations.contains(&operation),
+            Attested => operation.row().takes_recipient,
+            Aliased => operation.row().takes_alias,
             Service(_) => false,
         }
     }
@@ -197,14 +203,6 @@ macro_rules! condition_keys {
     };
 }
 
-/// The operations that take a `Recipient`.
-const RECIPIENT: On = Operations(&[
-    O::Decrypt,
-    O::DeriveSharedSecret,
-    O::GenerateDataKey,
-    O::GenerateDataKeyPair,
-    O::GenerateRandom,
-]);
 /// The operations that encrypt or decrypt.
 const CRYPT: On = Operations(&[
     O::Decrypt,
@@ -214,26 +212,6 @@ const CRYPT: On = Operations(&[
     O::GenerateDataKeyPairWithoutPlaintext,
     O::GenerateDataKeyWithoutPlaintext,
     O::ReEncrypt,
-]);
-/// The operations that take an alias for the key.
-const ALIASED: On = Operations(&[
-    O::Decapsulate,
-    O::Decrypt,
-    O::DeriveSharedSecret,
-    O::DescribeKey,
-    O::Encapsulate,
-    O::Encrypt,
-    O::GenerateDataKey,
-    O::GenerateDataKeyPair,
-    O::GenerateDataKeyPairWithoutPlaintext,
-    O::GenerateDataKeyWithoutPlaintext,
-    O::GenerateMac,
-    O::GetKeyLastUsage,
-    O::GetPublicKey,
-    O::ReEncrypt,
-    O::Sign,
-    O::Verify,
-    O::VerifyMac,
 ]);
 const SIGNATURES: On = Operations(&[O::Sign, O::Verify]);
 const MACS: On = Operations(&[O::GenerateMac, O::VerifyMac]);
@@ -254,9 +232,9 @@ const IAM: On = Service("iam");
 #[rustfmt::skip]
 condition_keys! {
     // The attestation document. AWS lists PCR0 to PCR31 and NitroTPMPCR0 to 23.
-    ImageSha384 => Row::new("kms:RecipientAttestation:ImageSha384", Text, Document, RECIPIENT),
-    Pcr(u8) => Row::new("kms:RecipientAttestation:PCR${Index}", Text, Document, RECIPIENT),
-    NitroTpmPcr(u8) => Row::new("kms:RecipientAttestation:NitroTPMPCR${Index}", Text, Document, RECIPIENT),
+    ImageSha384 => Row::new("kms:RecipientAttestation:ImageSha384", Text, Document, Attested),
+    Pcr(u8) => Row::new("kms:RecipientAttestation:PCR${Index}", Text, Document, Attested),
+    NitroTpmPcr(u8) => Row::new("kms:RecipientAttestation:NitroTPMPCR${Index}", Text, Document, Attested),
 
     // Members of requests to KMS.
     // Several when a context has names that differ in case alone.
@@ -275,7 +253,7 @@ condition_keys! {
     ReplicaRegion => Row::new("kms:ReplicaRegion", Text, Request, Operations(&[O::ReplicateKey])),
     PolicyName => Row::new("kms:PolicyName", Text, Request, POLICY_NAMES),
     BypassPolicyLockoutSafetyCheck => Row::new("kms:BypassPolicyLockoutSafetyCheck", Bool, Request, POLICIES),
-    RequestAlias => Row::new("kms:RequestAlias", Text, Request, ALIASED),
+    RequestAlias => Row::new("kms:RequestAlias", Text, Request, Aliased),
     ReEncryptOnSameKey => Row::new("kms:ReEncryptOnSameKey", Bool, Request, Operations(&[O::ReEncrypt])),
     GrantOperations => Row::new("kms:GrantOperations", Text, Request, GRANTS).many(),
     GrantConstraintType => Row::new("kms:GrantConstraintType", Text, Request, GRANTS),

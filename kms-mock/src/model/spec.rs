@@ -22,10 +22,6 @@ macro_rules! names {
         pub(crate) enum $type { $($variant),+ }
 
         impl $type {
-            /// All of them, as the service model lists them.
-            #[allow(dead_code)] // of some nobody asks for all
-            pub(crate) const ALL: &[Self] = &[$(Self::$variant),+];
-
             pub(crate) fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }

@@ -18,7 +18,7 @@ use super::{
     template::{Case, Template, Variables, glob},
     value::{Network, parse_bool, parse_date, parse_number},
 };
-use crate::model::condition_key::ConditionKey;
+use crate::{model::condition_key::ConditionKey, world::arn::six_parts};
 
 /// One operator with one key and its values, as a policy states it.
 #[derive(Clone, Debug)]
@@ -183,14 +183,12 @@ fn arn_fits(expected: &Template, presented: &str, variables: Variables<'_>) -> b
     let Some(pattern) = expected.plain(variables) else {
         return false;
     };
-    let want: Vec<&str> = pattern.splitn(6, ':').collect();
-    let have: Vec<&str> = presented.splitn(6, ':').collect();
-    want.len() == 6
-        && have.len() == 6
-        && want
-            .iter()
-            .zip(&have)
-            .all(|(w, h)| glob(w, h, Case::Sensitive))
+    let (Some(want), Some(have)) = (six_parts(&pattern), six_parts(presented)) else {
+        return false;
+    };
+    want.iter()
+        .zip(have)
+        .all(|(want, have)| glob(want, have, Case::Sensitive))
 }
 
 #[cfg(test)]

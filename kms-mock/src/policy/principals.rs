@@ -7,7 +7,10 @@
 //! Does not model services and identity providers as callers: their entries are
 //! valid and name nobody here.
 
-use crate::world::principal::{Principal, is_account_id, name_of};
+use crate::world::{
+    arn::six_parts,
+    principal::{Principal, is_account_id, name_of},
+};
 
 /// `Principal`, `NotPrincipal`.
 #[derive(Clone, Debug)]
@@ -123,9 +126,7 @@ impl PrincipalEntry {
         if text.contains(['*', '?']) {
             return None;
         }
-        let mut parts = text.splitn(6, ':');
-        let (arn, partition, service) = (parts.next()?, parts.next()?, parts.next()?);
-        let (region, account, resource) = (parts.next()?, parts.next()?, parts.next()?);
+        let [arn, partition, service, region, account, resource] = six_parts(text)?;
         if arn != "arn" || !partition.starts_with("aws") || !region.is_empty() {
             return None;
         }

@@ -20,7 +20,9 @@ use super::{
     Resource, caller::Caller, decide,
 };
 use crate::{
-    model::condition_key::ConditionKey, recipient::VerifiedDocument, world::principal::Principal,
+    model::condition_key::ConditionKey,
+    recipient::VerifiedDocument,
+    world::{arn::six_parts, principal::Principal},
 };
 
 /// The session of a role when a question names none.
@@ -101,13 +103,21 @@ impl QuestionKey {
     /// The account in the ARN.
     #[must_use]
     pub fn account(&self) -> &str {
-        self.arn.split(':').nth(4).unwrap_or_default()
+        self.region_and_account().1
     }
 
     /// The Region in the ARN.
     #[must_use]
     pub fn region(&self) -> &str {
-        self.arn.split(':').nth(3).unwrap_or_default()
+        self.region_and_account().0
+    }
+
+    /// Empty for a text that is not an ARN, which no question read from JSON has.
+    fn region_and_account(&self) -> (&str, &str) {
+        match six_parts(&self.arn) {
+            Some([_, _, _, region, account, _]) => (region, account),
+            None => ("", ""),
+        }
     }
 }
 
@@ -224,6 +234,12 @@ pub enum QuestionError {
         /// The text found.
         text: String,
     },
+    /// Not the ARN of a key.
+    #[error("`{text}` is not the ARN of a key")]
+    KeyArn {
+        /// The text found.
+        text: String,
+    },
     /// A register's name or value.
     #[error("register {register}: `{value}` is not a number from 0 to 255 with 96 hex digits")]
     Register {
@@ -303,6 +319,9 @@ impl TryFrom<Form> for Question {
                 }) if of == *account => Some(path_name),
                 _ => return Err(nobody(arn)),
             };
+        }
+        if six_parts(&form.key.arn).is_none() {
+            return Err(QuestionError::KeyArn { text: form.key.arn });
         }
         Ok(Self {
             principal,

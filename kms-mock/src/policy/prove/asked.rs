@@ -8,7 +8,7 @@ use crate::{
     model::{
         condition_key::ConditionKey,
         operation::Operation,
-        spec::{KeySpec, KeyUsage},
+        spec::{KeySpec, KeyUsage, Named},
     },
     policy::GRANT_OPERATIONS,
 };

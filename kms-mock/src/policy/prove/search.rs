@@ -23,7 +23,10 @@ use crate::{
         principals::{Naming, PrincipalEntry},
         question::parse_principal,
     },
-    world::principal::{Principal, is_account_id},
+    world::{
+        arn::six_parts,
+        principal::{Principal, is_account_id},
+    },
 };
 
 /// Requests decided for one principal and one permission.
@@ -55,10 +58,10 @@ impl<'a> Prover<'a> {
             None => owner_of(claim),
         };
         if let Some(arn) = &claim.key_arn {
-            let parts: Vec<&str> = arn.splitn(6, ':').collect();
             let fits = matches!(
-                parts.as_slice(),
-                ["arn", "aws", "kms", _, owner, key] if *owner == account && key.starts_with("key/")
+                six_parts(arn),
+                Some(["arn", "aws", "kms", _, owner, key])
+                    if owner == account && key.starts_with("key/")
             );
             if !fits {
                 return Err(ClaimError::KeyArn {
@@ -160,7 +163,7 @@ impl<'a> Prover<'a> {
         let mut findings = Vec::new();
         for principal in &asking {
             for asked in &ASKED {
-                if !asked.operation.crosses_accounts() && principal.account() != self.account {
+                if !asked.operation.row().crosses_accounts && principal.account() != self.account {
                     continue;
                 }
                 self.ask(principal, asked, &everybody, &mut findings, &mut |why| {
@@ -664,11 +667,7 @@ fn is_zeros(value: &str) -> bool {
 
 /// The account the policy delegates to, or that of the first principal.
 fn owner_of(claim: &Claim) -> String {
-    if let Some(account) = claim
-        .key_arn
-        .as_deref()
-        .and_then(|arn| arn.split(':').nth(4))
-    {
+    if let Some([_, _, _, _, account, _]) = claim.key_arn.as_deref().and_then(six_parts) {
         return account.to_owned();
     }
     let entries = || {

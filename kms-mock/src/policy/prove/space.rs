@@ -25,7 +25,7 @@ use crate::{
     model::{
         condition_key::{ConditionKey, Row, ValueType},
         operation::Operation,
-        spec::{KeySpec, MessageType, Origin},
+        spec::{KeySpec, MessageType, Named, Origin},
     },
     policy::{GRANT_OPERATIONS, Policy, Question, document::Statement, principals::Naming},
 };

@@ -299,6 +299,7 @@ fn the_search_finds_the_one_request_that_fits() {
         (allow("kms:Decrypt", r#""StringEquals":{"kms:RequestAlias":"alias/input"}"#), &["un-attested Decrypt 1"]),
         (allow("kms:Decrypt", r#""StringEquals":{"kms:ResourceAliases":"alias/input"}"#), &[]),
         (allow("kms:PutKeyPolicy", r#""Bool":{"kms:BypassPolicyLockoutSafetyCheck":"true"}"#), &["un-attested PutKeyPolicy 1"]),
+        (allow("kms:ReplicateKey", r#""Bool":{"kms:BypassPolicyLockoutSafetyCheck":"true"}"#), &["un-attested ReplicateKey 1"]),
         // Grants: only what can be passed on counts, and only to the right grantee.
         (allow("kms:CreateGrant", r#""ForAllValues:StringEquals":{"kms:GrantOperations":["Encrypt","DescribeKey"]}"#), &[]),
         (allow("kms:CreateGrant", r#""ForAllValues:StringEquals":{"kms:GrantOperations":["Encrypt","Decrypt"]}"#), &["un-attested CreateGrant 1"]),
@@ -501,6 +502,7 @@ fn a_witness_is_a_request_that_explain_reads() {
     assert_eq!(serde_json::to_value(&read).unwrap().to_string(), text);
     for wrong in [
         text.replace("arn:aws:iam::", "arn:"),
+        text.replace("arn:aws:kms:", "kms:"),
         text.replace("\"recipient\"", "\"receiver\""),
         text.replacen("\"0\":\"ab", "\"0\":\"xy", 1),
         text.replace("2026-01-01T00:00:00Z", "yesterday"),

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::claim::Undecided;
-use crate::policy::template::Character;
+use crate::{policy::template::Character, world::arn::six_parts};
 
 /// States of the joint automaton. Twenty 96-digit values need about 2,000.
 const STATES_MAX: usize = 60_000;
@@ -57,13 +57,10 @@ pub(super) fn glob(characters: &[Character]) -> Pattern {
         .collect()
 }
 
-/// An ARN pattern, whose wildcards stay within their part; `None` when it has
-/// not got six parts and thus matches nothing.
+/// An ARN pattern, whose wildcards stay within their part; `None` when it does
+/// not have six parts and thus matches nothing.
 pub(super) fn arn(text: &str) -> Option<Pattern> {
-    let parts: Vec<&str> = text.splitn(6, ':').collect();
-    if parts.len() != 6 {
-        return None;
-    }
+    let parts = six_parts(text)?;
     let mut pattern = Vec::new();
     for (at, part) in parts.iter().enumerate() {
         let last = at == 5;

@@ -204,8 +204,8 @@ pub(super) fn attack(claim: &Claim, proof: &Proof, count: usize) {
         let question = question(&mut rng, claim, &proof.account, &pool);
         let is_path_action = ASKED.iter().any(|asked| {
             let is_use = matches!(asked.gives, Gives::Use(_));
-            let crosses =
-                asked.operation.crosses_accounts() || question.principal.account() == proof.account;
+            let crosses = asked.operation.row().crosses_accounts
+                || question.principal.account() == proof.account;
             asked.action() == question.action && is_use && crosses
         });
         asked += 1;
