@@ -108,7 +108,11 @@ fn ninety_threads_attest_and_extend_locked_registers() {
             &SEED.to_string(),
         ])
         .arg(&client)
-        .args(["--exact", "aws_programs::asks_what_its_environment_says", "--nocapture"])
+        .args([
+            "--exact",
+            "aws_programs::asks_what_its_environment_says",
+            "--nocapture",
+        ])
         .env(ASKED, "yes");
         let output = run.output().unwrap();
         let count = u32::from(THREADS) * u32::from(ROUNDS) * u32::from(ATTESTATIONS);
