@@ -1,7 +1,7 @@
 //! The demo on its real image: the whole flow, end to end.
 //!
-//! In the gate it runs in the profile of the tests, so that one build serves
-//! both. `cargo ci release-demo` runs the README's command to the letter.
+//! The gate runs the README's command, in the profile of the tests, so that one
+//! build serves both. `cargo ci release-demo` runs it in the profile of releases.
 
 use anyhow::{Context as _, ensure};
 
@@ -20,7 +20,7 @@ const KEYS: [&str; 7] = [
 
 pub(crate) const TEXT: Step = Step {
     name: "demo",
-    about: "drydock demo",
+    about: "cargo run --bin drydock -- demo",
     run: |run| {
         let text = demo(run, &[], &[])?;
         ensure!(!text.trim().is_empty(), "the demo printed nothing");
@@ -30,7 +30,7 @@ pub(crate) const TEXT: Step = Step {
 
 pub(crate) const JSON: Step = Step {
     name: "demo-json",
-    about: "drydock demo --json",
+    about: "cargo run --bin drydock -- demo --json",
     run: |run| {
         let text = demo(run, &[], &["--json"])?;
         one_object(&text)?;
@@ -40,9 +40,9 @@ pub(crate) const JSON: Step = Step {
 
 pub(crate) const RELEASE: Step = Step {
     name: "release-demo",
-    about: "cargo run --release --bin drydock -- demo",
+    about: "cargo run --profile dist --bin drydock -- demo",
     run: |run| {
-        let text = demo(run, &["--release"], &[])?;
+        let text = demo(run, &["--profile", "dist"], &[])?;
         ensure!(!text.trim().is_empty(), "the demo printed nothing");
         Ok(Passed::Fully)
     },

@@ -1,8 +1,8 @@
 //! A minute of generated and mutated input for every parser of outside bytes.
 //!
 //! The fuzzers are a workspace of their own that builds into this one's target
-//! folder: profile, versions and features are the same, so that only the fuzzed
-//! crates are compiled again. `cargo run --target-dir target --manifest-path fuzz/Cargo.toml -- --list`
+//! folder: profile, versions and features are the same (a test here compares the
+//! profiles), so that only the fuzzed crates are compiled again. `cargo run --target-dir target --manifest-path fuzz/Cargo.toml -- --list`
 //! names the targets; a longer run is the same command with `--seconds-each` or
 //! `--runs`. As many targets run at a time as there are cores.
 
@@ -33,4 +33,28 @@ fn fuzz(run: &Run<'_>, words: &[&str]) -> Command {
         .args(["--locked", "--manifest-path", "fuzz/Cargo.toml"])
         .env("CARGO_TARGET_DIR", run.workspace.target());
     command
+}
+
+#[cfg(test)]
+mod test {
+    /// Crates of ours, which the fuzzers optimise more than the tests do.
+    const FUZZED: [&str; 4] = ["drydock-fuzz", "nsm-sim", "kms-mock", "enclave-app"];
+
+    fn profile(manifest: &str) -> toml::Table {
+        let manifest: toml::Table = manifest.parse().unwrap();
+        manifest["profile"]["dev"].as_table().unwrap().clone()
+    }
+
+    #[test]
+    fn what_fuzzers_and_tests_share_is_built_once() {
+        let mut tests = profile(include_str!("../../Cargo.toml"));
+        let mut fuzzers = profile(include_str!("../../fuzz/Cargo.toml"));
+        for packages in [&mut tests, &mut fuzzers].map(|it| it["package"].as_table_mut().unwrap()) {
+            packages.retain(|name, _| !FUZZED.contains(&name.as_str()));
+        }
+        assert_eq!(
+            fuzzers, tests,
+            "[profile.dev] of Cargo.toml and fuzz/Cargo.toml"
+        );
+    }
 }

@@ -32,6 +32,7 @@ use aws_lc_rs::{
     encoding::{AsDer, PublicKeyX509Der},
     rsa::{KeySize, PrivateDecryptingKey},
 };
+use conformance::lab::programs::{Programs, ProgramsError};
 use serde_json::{Value, json};
 
 use self::{
@@ -86,11 +87,8 @@ pub enum LoadError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// `kms-mock` is not there.
-    #[error("{} does not exist; build it with `cargo build --release --workspace --bin kms-mock`", path.display())]
-    NoProgram {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    Programs(#[from] ProgramsError),
     /// The system refused something else.
     #[error("{what}: {source}")]
     System {
@@ -164,7 +162,8 @@ impl Line {
 /// # Errors
 /// [`LoadError`], when a server does not run or answers what it must not.
 pub fn check(sections: &[Section], mut print: impl FnMut(&Line)) -> Result<bool, LoadError> {
-    let kms_mock = locate()?;
+    // Nothing else makes sure that the server measured is the one of these sources.
+    let kms_mock = Programs::rebuilt()?.kms_mock;
     let mut all_held = true;
     let mut tell = |line: Line| {
         if let Line::Promise(promise) = &line {
@@ -188,33 +187,6 @@ pub fn check(sections: &[Section], mut print: impl FnMut(&Line)) -> Result<bool,
         }
     }
     Ok(all_held)
-}
-
-/// `kms-mock` beside this program, built anew when cargo started us: nothing
-/// else makes sure that the server measured is the one of these sources.
-fn locate() -> Result<PathBuf, LoadError> {
-    let mut folder = this_program()?;
-    folder.pop();
-    let path = folder.join("kms-mock");
-    if let Some(cargo) = env::var_os("CARGO") {
-        let mut build = Command::new(cargo);
-        build.args(["build", "--workspace", "--bin", "kms-mock"]);
-        build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
-        if folder.ends_with("release") {
-            build.arg("--release");
-        }
-        let built = build.status().map_err(|source| LoadError::System {
-            what: "building kms-mock",
-            source,
-        })?;
-        if !built.success() {
-            return Err(LoadError::NoProgram { path });
-        }
-    }
-    if !path.is_file() {
-        return Err(LoadError::NoProgram { path });
-    }
-    Ok(path)
 }
 
 fn this_program() -> Result<PathBuf, LoadError> {

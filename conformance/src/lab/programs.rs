@@ -1,7 +1,9 @@
 //! Finds the programs of a world beside the running one, and builds them when
 //! the source tree is at hand and they are missing or older than their sources.
 //!
-//! `cargo run --bin drydock` builds one binary, a world needs four. Cargo
+//! `cargo run --bin drydock` builds one binary, a world needs four more: one call
+//! of cargo builds them all, in the profile of the running program and with the
+//! features of the workspace, so that nothing is compiled twice. Cargo
 //! writes beside each binary a `.d` file that lists its local sources, so
 //! freshness is a handful of `stat` calls and a warm start never waits for
 //! cargo. Does not model installation: an installed Drydock keeps its programs
@@ -17,7 +19,7 @@ use std::{
 /// The folder of the programs, if it is not the running program's own.
 pub const BIN_DIR_VARIABLE: &str = "DRYDOCK_BIN_DIR";
 
-const NAMES: [&str; 3] = ["nsm-sim", "enclave-app", "enclave-parent"];
+const NAMES: [&str; 4] = ["nsm-sim", "enclave-app", "enclave-parent", "kms-mock"];
 
 /// The programs that a world is made of.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ pub struct Programs {
     pub enclave_app: PathBuf,
     /// What runs on the parent instance.
     pub enclave_parent: PathBuf,
+    /// The cloud as a process of its own.
+    pub kms_mock: PathBuf,
 }
 
 /// Why the programs of a world cannot be had.
@@ -74,6 +78,23 @@ impl Programs {
     /// # Errors
     /// [`ProgramsError`], each with what to do next.
     pub fn locate() -> Result<Self, ProgramsError> {
+        Self::built_if(|program, by_cargo| match by_cargo {
+            true => !is_fresh(program),
+            false => !program.is_file(),
+        })
+    }
+
+    /// As [`locate`](Self::locate), but when cargo started this program, cargo
+    /// decides what is stale: it also knows the profile and the versions of
+    /// dependencies, which the times of our sources do not show.
+    ///
+    /// # Errors
+    /// [`ProgramsError`], each with what to do next.
+    pub fn rebuilt() -> Result<Self, ProgramsError> {
+        Self::built_if(|program, by_cargo| by_cargo || !program.is_file())
+    }
+
+    fn built_if(is_wanting: impl Fn(&Path, bool) -> bool) -> Result<Self, ProgramsError> {
         if let Some(folder) = env::var_os(BIN_DIR_VARIABLE) {
             return Self::in_folder(Path::new(&folder));
         }
@@ -87,13 +108,9 @@ impl Programs {
         // Under `cargo run` and `cargo test` what runs is what the sources say;
         // a program started by itself takes its neighbours as they are.
         let by_cargo = env::var_os("CARGO").is_some();
-        let is_wanting = |program: &Path| match by_cargo {
-            true => !is_fresh(program),
-            false => !program.is_file(),
-        };
         let wanting: Vec<&str> = NAMES
             .into_iter()
-            .filter(|name| is_wanting(&folder.join(name)))
+            .filter(|name| is_wanting(&folder.join(name), by_cargo))
             .collect();
         if !wanting.is_empty() && workspace.join("Cargo.toml").is_file() {
             build(workspace, &folder, &wanting.join(", "))?;
@@ -117,6 +134,7 @@ impl Programs {
             nsm_sim: find("nsm-sim")?,
             enclave_app: find("enclave-app")?,
             enclave_parent: find("enclave-parent")?,
+            kms_mock: find("kms-mock")?,
         })
     }
 }
