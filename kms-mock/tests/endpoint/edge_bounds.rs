@@ -73,12 +73,19 @@ async fn a_connection_that_is_idle_after_its_answer_is_closed() {
 
 #[tokio::test]
 async fn a_client_that_closes_its_side_after_the_request_is_answered() {
-    let mock = builder().limits(patient()).start().await.unwrap();
-    let mut request = kms_head(2);
-    request.extend_from_slice(b"{}");
-    let answer = raw(&mock, &request, true).await;
+    // The answer takes a while, in which the server hears that nothing more comes.
+    let late = "latency=50ms".parse().unwrap();
+    let mock = KmsMock::builder().limits(patient()).fault(late);
+    let mock = mock.start().await.unwrap();
+    let body = r#"{"NumberOfBytes":8}"#;
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: x\r\nx-amz-target: TrentService.GenerateRandom\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = raw(&mock, request.as_bytes(), true).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains(r#""operation":"Decrypt""#), "{answer}");
+    assert!(answer.contains(r#""Plaintext":"#), "{answer}");
 }
 
 #[tokio::test]
