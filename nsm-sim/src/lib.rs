@@ -8,13 +8,16 @@
 //! [`eif`] (enclave images and what they measure to), `runner` (any program in an
 //! enclave's conditions; Linux only), [`causes`] (an error as the operator reads
 //! it).
+//!
+//! Features, all on by default: `eif`, `runner`, and `cli` for the command.
 
 pub mod attestation;
 pub mod causes;
 mod cbor;
 pub mod clock;
 pub mod device;
+#[cfg(feature = "eif")]
 pub mod eif;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "runner", target_os = "linux"))]
 pub mod runner;
 pub mod seed;

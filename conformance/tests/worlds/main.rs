@@ -4,7 +4,7 @@
 //! Reading order: `demo_command`, `up_command`, `conformance_command`, `attack_command`
 //! (commands), `sdk_rust`, `sdk_keys`, `s3_encryption_client`,
 //! `clinician_with_official_client` (clients), `corpus_images`,
-//! `secrets_stay_inside`, `tokio_vsock` (promises).
+//! `secrets_stay_inside`, `tokio_vsock`, `strangers_project` (promises).
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests, too
 
@@ -19,6 +19,7 @@ mod s3_encryption_client;
 mod sdk_keys;
 mod sdk_rust;
 mod secrets_stay_inside;
+mod strangers_project;
 #[cfg(target_os = "linux")]
 mod tokio_vsock;
 mod up_command;

@@ -213,7 +213,7 @@ impl Gate<'_> {
     fn check_version_2(&self, parts: &Parts) -> Result<(), AuthError> {
         let query = parts.uri.query().unwrap_or_default();
         let value = |name: &str| {
-            let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
             pairs.find(|(it, _)| it == name).map(|(_, value)| value)
         };
         let (Some(id), Some(expires)) = (value("AWSAccessKeyId"), value("Expires")) else {

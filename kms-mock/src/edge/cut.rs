@@ -14,10 +14,10 @@ use http::{HeaderValue, Response, header::CONTENT_LENGTH};
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame};
 
-use crate::faults::Wire;
+use crate::{faults::Wire, s3};
 
 /// Bodies of answers: whole, or as the S3 protocol makes them.
-pub(crate) type AnswerBody = Either<Full<Bytes>, s3s::Body>;
+pub(crate) type AnswerBody = Either<Full<Bytes>, s3::AnswerBody>;
 
 /// Ends a connection instead of answering.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ pub(crate) fn apply(mut answer: Response<AnswerBody>) -> Result<Response<AnswerB
                 .headers_mut()
                 .insert(CONTENT_LENGTH, HeaderValue::from(whole));
             Ok(answer.map(|body| match body {
-                Either::Left(inner) => Either::Right(s3s::Body::http_body(CutShort {
+                Either::Left(inner) => Either::Right(s3::streamed(CutShort {
                     inner,
                     left: bytes_max,
                 })),

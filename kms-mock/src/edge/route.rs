@@ -393,7 +393,7 @@ impl Edge {
 
     fn health(&self) -> Noted {
         let health = serde_json::json!({
-            "services": {"iam": "running", "kms": "running", "s3": "running", "sts": "running"},
+            "services": {"iam": "running", "kms": "running", "s3": s3::STATUS, "sts": "running"},
             "edition": "drydock",
             "version": env!("CARGO_PKG_VERSION"),
             "region": self.region,
@@ -606,7 +606,7 @@ fn json_error(status: u16, code: &str, message: &str) -> Answer {
     )
 }
 
-fn s3_answer(response: s3s::HttpResponse) -> Answer {
+fn s3_answer(response: s3::Answer) -> Answer {
     response.map(Either::Right)
 }
 

@@ -73,15 +73,22 @@
 //!
 //! Reading order: `row` (rows, without a word on what is in them), `change` (the
 //! way of every change), `kept` (what is changed), `writer` (transactions),
-//! `directory` (the file and its dangers), `snapshot` and `world` (a start).
+//! `directory` (the file and its dangers), `snapshot` and `world` (a start); in their
+//! place, in a build without the feature `durable`, `memory_only`.
 
 mod change;
+#[cfg(feature = "durable")]
 mod directory;
 mod error;
 mod kept;
+#[cfg(not(feature = "durable"))]
+mod memory_only;
 mod row;
+#[cfg(feature = "durable")]
 mod snapshot;
+#[cfg(feature = "durable")]
 mod world;
+#[cfg(feature = "durable")]
 mod writer;
 
 pub use self::error::{DataDirError, Unwritten};
@@ -92,3 +99,5 @@ pub(crate) use self::{
     snapshot::{ReadError, Snapshot},
     world::{SEED_FILE, StartRows, World, note_seed_file},
 };
+#[cfg(not(feature = "durable"))]
+use self::{memory_only as snapshot, memory_only as world, memory_only as writer};

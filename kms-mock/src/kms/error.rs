@@ -346,6 +346,10 @@ pub(crate) enum Unsupported {
     },
     /// Grants for AWS services.
     ServiceGrant,
+    /// This build leaves it out.
+    NotBuilt {
+        feature: &'static str,
+    },
     NotPrimary {
         arn: String,
     },
@@ -688,6 +692,10 @@ impl fmt::Display for Unsupported {
             }
             Self::ServiceGrant => f.write_str(
                 "[drydock] Grants for AWS services (GranteeServicePrincipal, RetiringServicePrincipal, SourceArn) are not available in this emulator.",
+            ),
+            Self::NotBuilt { feature } => write!(
+                f,
+                "[drydock] This kms-mock was built without its feature `{feature}`."
             ),
             Self::NotPrimary { arn } => write!(f, "{arn} is not a multi-region primary key."),
             Self::AlreadyPrimary { arn } => {

@@ -398,6 +398,7 @@ impl Builder {
 
     /// Verifies the TLS of external key store proxies under the certificates of
     /// `pem` instead of the machine's roots; may be called again for more.
+    #[cfg(feature = "xks")]
     #[must_use]
     pub fn xks_root_pem(mut self, pem: impl Into<String>) -> Self {
         self.xks_roots_pem.push(pem.into());
@@ -406,6 +407,7 @@ impl Builder {
 
     /// How long an external key store proxy may take to answer; default 250 ms, as
     /// on AWS.
+    #[cfg(feature = "xks")]
     #[must_use]
     pub fn xks_answer_time_max(mut self, time: Duration) -> Self {
         self.xks_answer_time_max = time;
@@ -505,6 +507,7 @@ impl Builder {
     /// The directory holds key material and credentials in clear. Faults,
     /// logs and the clock's setting are not kept; of a key's last use a killed
     /// server loses the last second.
+    #[cfg(feature = "durable")]
     #[must_use]
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(dir.into());

@@ -33,7 +33,7 @@ pub(crate) fn absent_of_bucket(code: &'static str, message: &'static str, bucket
 
 /// The same error with elements that say what it is about.
 pub(crate) fn detailed(error: S3Error, details: &[(&str, &str)]) -> S3Error {
-    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    let mut form = form_urlencoded::Serializer::new(String::new());
     form.extend_pairs(details);
     with_header(error, DETAIL, &form.finish())
 }
@@ -99,7 +99,7 @@ pub(crate) async fn finished(mut response: HttpResponse, method: &Method) -> Htt
     let xml = HeaderValue::from_static("application/xml");
     response.headers_mut().entry(CONTENT_TYPE).or_insert(xml);
     let mut elements = Xml::default();
-    for (name, value) in url::form_urlencoded::parse(details.as_bytes()) {
+    for (name, value) in form_urlencoded::parse(details.as_bytes()) {
         let value = match (&*name, &*value) {
             ("Method", "") => method.as_str(),
             (_, value) => value,

@@ -24,3 +24,19 @@ mod values;
 
 pub(crate) use self::errors::{error_response, fault};
 pub use self::service::ObjectStore;
+/// The answer to a request, and its body.
+pub(crate) use s3s::{Body as AnswerBody, HttpResponse as Answer};
+
+/// What LocalStack's health says of this service.
+pub(crate) const STATUS: &str = "running";
+
+/// An answer's body from one of another kind.
+pub(crate) fn streamed<B>(body: B) -> AnswerBody
+where
+    B: hyper::body::Body<Data = bytes::Bytes, Error: std::error::Error + Send + Sync + 'static>
+        + Send
+        + Sync
+        + 'static,
+{
+    AnswerBody::http_body(body)
+}

@@ -15,7 +15,7 @@ use super::errors::{detailed, invalid_argument};
 /// otherwise. Those that are its signature have been taken off.
 pub(super) fn take_headers(parts: &mut Parts) {
     let query = parts.uri.query().unwrap_or_default();
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let name = name.to_ascii_lowercase();
         if !name.starts_with("x-amz-") {
             continue;
@@ -66,7 +66,7 @@ pub(super) fn check_keys(parts: &Parts) -> S3Result<()> {
 /// Refuses what is not a count.
 pub(super) fn check_counts(parts: &Parts) -> S3Result<()> {
     let query = parts.uri.query().unwrap_or_default();
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         // The parameter, and how S3 names the argument.
         let (argument, not_a_count, out_of_range) = match &*name {
             "max-keys" => (

@@ -18,8 +18,8 @@ pub(crate) struct Form(BTreeMap<String, String>);
 impl Form {
     /// Parameters of the query string and the body together.
     pub(crate) fn parse(query: &str, body: &[u8]) -> Self {
-        let from_query = url::form_urlencoded::parse(query.as_bytes());
-        let from_body = url::form_urlencoded::parse(body);
+        let from_query = form_urlencoded::parse(query.as_bytes());
+        let from_body = form_urlencoded::parse(body);
         let pairs = from_query.chain(from_body).take(PARAMETERS_MAX);
         Self(
             pairs

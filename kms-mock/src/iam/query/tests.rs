@@ -44,7 +44,7 @@ fn the_root_user_is_told_who_it_is() {
 #[test]
 fn a_role_is_made_found_and_not_made_twice() {
     let (iam, root) = (world(), Identity::root("123456789012"));
-    let trust = url::form_urlencoded::byte_serialize(
+    let trust = form_urlencoded::byte_serialize(
         br#"{"Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}]}"#,
     )
     .collect::<String>();
@@ -151,7 +151,7 @@ fn refused(iam: &Iam, caller: &Identity, form: &str, code: &str) {
 }
 
 fn encoded(text: &str) -> String {
-    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 const KMS_ONLY: &str =

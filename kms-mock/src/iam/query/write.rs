@@ -222,7 +222,7 @@ pub(super) fn some_tags(xml: &mut Xml, kept: &Tags) {
 
 /// A document as IAM gives it back: URL-encoded by RFC 3986.
 pub(super) fn encoded(document: &Document) -> String {
-    let form: String = url::form_urlencoded::byte_serialize(document.text().as_bytes()).collect();
+    let form: String = form_urlencoded::byte_serialize(document.text().as_bytes()).collect();
     // RFC 3986 wants %20 where a form has a plus; the text holds no other plus.
     form.replace('+', "%20")
 }

@@ -115,6 +115,7 @@ impl XksClient {
         }
     }
 
+    #[cfg(feature = "xks")]
     fn tls(&self) -> Option<Arc<ClientConfig>> {
         let make = || {
             let mut roots = RootCertStore::empty();
@@ -207,7 +208,18 @@ fn apart<T>(wait: impl FnOnce() -> T) -> T {
     }
 }
 
+/// No proxy is reached: there is no store to reach one for.
+#[cfg(not(feature = "xks"))]
+pub(super) fn exchange(
+    _: &XksClient,
+    _: &Endpoint<'_>,
+    _: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), ProxyError> {
+    Err(ProxyError::Unreachable)
+}
+
 /// Sends a request and waits for its answer.
+#[cfg(feature = "xks")]
 pub(super) fn exchange(
     client: &XksClient,
     endpoint: &Endpoint<'_>,
@@ -226,6 +238,7 @@ pub(super) fn exchange(
     })
 }
 
+#[cfg(feature = "xks")]
 async fn converse(
     client: &XksClient,
     endpoint: &Endpoint<'_>,
@@ -252,6 +265,7 @@ async fn converse(
     answer.await.unwrap_or(Err(ProxyError::TimedOut))
 }
 
+#[cfg(feature = "xks")]
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     request: Request<Full<Bytes>>,

@@ -198,6 +198,11 @@ pub(crate) fn create(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     })?;
     call.authorize_account("kms:CreateCustomKeyStore", Facts::default())?;
     let kind = if is_external {
+        if !cfg!(feature = "xks") {
+            return Err(Failure::Unsupported(Unsupported::NotBuilt {
+                feature: "xks",
+            }));
+        }
         external_kind(members)?
     } else {
         match (members.cluster_id, trust_anchor, members.has_password) {

@@ -36,7 +36,7 @@ impl Tags {
     /// Reads the header `x-amz-tagging`, a query string.
     pub(crate) fn from_header(header: Option<&str>) -> S3Result<Self> {
         let header = header.unwrap_or_default();
-        let pairs = url::form_urlencoded::parse(header.as_bytes()).into_owned();
+        let pairs = form_urlencoded::parse(header.as_bytes()).into_owned();
         let pairs: Vec<(String, String)> = pairs.collect();
         let keys: BTreeSet<&String> = pairs.iter().map(|(key, _)| key).collect();
         let written = |(key, value): &(String, String)| is_written(key) && is_written(value);
