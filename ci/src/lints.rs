@@ -3,7 +3,12 @@
 use crate::step::{Passed, Step};
 
 /// The workspaces of their own.
-const APART: [&str; 3] = ["fuzz", "kms-mock/iam-rs-oracle", "nsm-sim/eif-oracle"];
+const APART: [&str; 4] = [
+    "fuzz",
+    "kms-mock/iam-rs-oracle",
+    "nsm-sim/eif-oracle",
+    "conformance/examples/attested-data-key",
+];
 
 pub(crate) const FORMAT: Step = Step {
     name: "format",

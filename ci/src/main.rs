@@ -12,10 +12,12 @@ mod demo;
 mod deny;
 mod docs;
 mod eif_oracle;
+mod features;
 mod fidelity;
 mod fuzz;
 mod gate;
 mod lints;
+mod rust_version;
 mod step;
 mod tests;
 mod workspace;
@@ -38,9 +40,9 @@ enum Verb {
     Deny,
     /// The runner for aarch64, where its target is installed.
     Aarch64,
-    /// The demo on its real image, as text and as JSON, in the profile of the tests.
+    /// The README's demo on its real image, as text and as JSON.
     Demo,
-    /// The demo exactly as the README has it: a release build.
+    /// The demo in the profile of releases.
     ReleaseDemo,
     /// Every fuzz target, a minute each.
     FuzzSmoke,
