@@ -335,7 +335,7 @@ async fn mistakes_in_a_seed_file_are_reported_with_their_line() {
         ),
         (
             "[[key]]\nid = \"1234abcd-12ab-34cd-56ef-1234567890ab\"\nmaterial = \"00\"",
-            "line 3: material is 32 bytes",
+            "line 3: material must be 32 bytes",
         ),
         (
             "[[key]]\nid = \"1234abcd-12ab-34cd-56ef-1234567890ab\"\naliases = [\n\"alias/a\",\n\"beta\"]",

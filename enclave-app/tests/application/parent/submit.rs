@@ -457,7 +457,7 @@ async fn an_answer_that_is_not_fit_to_be_stored_is_not() {
             },
         ),
         (
-            "no attestation document",
+            "not an attestation document",
             JobReply::Done {
                 result: object(RESULT),
                 receipt: ByteBuf::from(vec![0xf6]),
