@@ -140,7 +140,7 @@ impl Subject {
             "KeySpec": spec, "KeyUsage": usage, "Origin": origin, "MultiRegion": true,
         });
         let arn = text(&world.ok("CreateKey", body)["KeyMetadata"]["Arn"]);
-        let key = world.kms.store().as_it_is(&arn).unwrap();
+        let key = world.kms.store.as_it_is(&arn).unwrap();
         let peer = world.key_of("ECC_NIST_P256", "KEY_AGREEMENT");
         let subject = Self {
             peer: world.public_key(&peer),
