@@ -2,10 +2,11 @@
 //! counts and the check of the promises in the `operations` binary; this library
 //! makes what they share, outside of what is measured.
 //!
-//! Reading order: [`operations`] (what is measured in process), [`runner`] (the
+//! Reading order: [`operations`] and [`calls`] (what is measured in process), [`runner`] (the
 //! same requests by a program under `nsm-sim run`), [`instructions`] and
 //! [`promises`] (the two tables), [`load`] (`kms-mock` under load).
 
+pub mod calls;
 pub mod instructions;
 pub mod load;
 pub mod operations;

@@ -20,6 +20,8 @@ use p384::ecdsa::{
     signature::{Signer as _, hazmat::PrehashSigner as _},
 };
 
+use crate::{calls::CALLS, instructions::counted};
+
 /// 2026-01-01T00:00:00Z.
 pub const NOW: UnixMillis = UnixMillis(1_767_225_600_000);
 
@@ -42,16 +44,34 @@ pub struct Operation {
     pub name: &'static str,
     /// What one run does.
     pub what: &'static str,
-    /// Runs between the two counts whose difference is counted.
+    /// Runs whose instructions are counted.
     pub counted_runs: u32,
-    prepare: fn() -> Box<dyn FnMut()>,
+    pub(crate) prepare: fn() -> Box<dyn FnMut()>,
 }
 
 impl Operation {
     /// The operation of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
-        OPERATIONS.iter().find(|operation| operation.name == name)
+        let mut all = OPERATIONS.iter().chain(CALLS);
+        all.find(|operation| operation.name == name)
+    }
+
+    /// Runs the operation of that name so many times.
+    ///
+    /// # Errors
+    /// What is wrong with the name or the number.
+    pub fn repeat(name: &str, runs: &str) -> Result<(), String> {
+        let operation = Self::named(name).ok_or_else(|| {
+            let all = OPERATIONS.iter().chain(CALLS);
+            let names: Vec<_> = all.map(|operation| operation.name).collect();
+            format!(
+                "`{name}` is not an operation; the operations are {}",
+                names.join(", ")
+            )
+        })?;
+        counted(&mut *operation.prepared(), number(runs)?);
+        Ok(())
     }
 
     /// Makes what a run needs and runs once; each call is one run more.
@@ -69,7 +89,8 @@ impl fmt::Debug for Operation {
     }
 }
 
-/// All of them, each beside the floor it is compared with.
+/// Those of an enclave, each beside the floor it is compared with; [`CALLS`] are
+/// those of KMS.
 pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "p384-signature",
@@ -195,6 +216,15 @@ pub const OPERATIONS: &[Operation] = &[
         },
     },
 ];
+
+/// A number of runs, as the command line has it.
+///
+/// # Errors
+/// A sentence that says so.
+pub fn number(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is not a number of runs"))
+}
 
 fn module(seed: &WorldSeed) -> NitroSecureModule {
     crate::module(seed, 1, NOW)

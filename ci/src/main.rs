@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // its output is its purpose
 
 mod aarch64;
+mod bench_gate;
 mod check;
 mod conformance;
 mod demo;
@@ -44,6 +45,13 @@ enum Verb {
     Demo,
     /// The demo in the profile of releases.
     ReleaseDemo,
+    /// Instructions of every operation, by valgrind; fails at 3 % more than the
+    /// baseline's.
+    BenchGate {
+        /// Make what is counted the baseline.
+        #[arg(long)]
+        write: bool,
+    },
     /// Every fuzz target, a minute each.
     FuzzSmoke,
     /// Writes FIDELITY.md from its data; the gate checks that it is what they say.
@@ -64,6 +72,7 @@ fn main() -> ExitCode {
             Verb::Aarch64 => step::run_all(&[aarch64::STEP], &workspace),
             Verb::Demo => step::run_all(&[demo::TEXT, demo::JSON], &workspace),
             Verb::ReleaseDemo => step::run_all(&[demo::RELEASE], &workspace),
+            Verb::BenchGate { write } => bench_gate::run(write, &workspace),
             Verb::Fidelity => fidelity::write(&workspace),
             Verb::EifOracle => step::run_all(&[eif_oracle::STEP], &workspace),
             Verb::FuzzSmoke => step::run_all(&[fuzz::STEP], &workspace),

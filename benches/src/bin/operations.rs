@@ -2,22 +2,24 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // it prints tables
 
-use std::{convert::Infallible, env, process::ExitCode};
+use std::{convert::Infallible, env, path::Path, process::ExitCode};
 
 use benches::{
+    calls::CALLS,
     instructions,
     load::{self, Section, floor::Work},
-    operations::{OPERATIONS, Operation},
+    operations::{OPERATIONS, Operation, number},
     promises,
     runner::{self, REQUESTS, Runner},
 };
 
 const USAGE: &str = "\
 usage: operations list                  the operations
-       operations instructions          instructions of each, by valgrind
+       operations instructions          instructions and cache misses of each, by valgrind
        operations promises              measure the promises; exit code 1 if one is missed
        operations load [--json] [start|speed|keys|crowd]…
                                         the promises of kms-mock under load, all or some
+       operations beside KMS_MOCK       kms-mock under load, in times of that older program
        operations repeat NAME RUNS      run one again and again (for a profiler)
        operations ask NAME RUNS         ask /dev/nsm, under `nsm-sim run`; prints nanoseconds";
 
@@ -26,17 +28,20 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["list"] => {
-            for operation in OPERATIONS {
-                println!("{:<22} {}", operation.name, operation.what);
+            for operation in OPERATIONS.iter().chain(CALLS) {
+                println!("{:<24} {}", operation.name, operation.what);
             }
             Ok(true)
         }
         ["instructions"] => count(),
         ["promises"] => check(),
         ["load", options @ ..] => load(options),
+        ["beside", old] => load::beside(Path::new(old), |ratios| println!("{ratios}"))
+            .map(|()| true)
+            .map_err(|error| error.to_string()),
         // The server beside kms-mock, a process of its own.
         ["floor", work] => floor(work).map(|never| match never {}),
-        ["repeat", name, runs] => repeat(name, runs),
+        ["repeat", name, runs] => Operation::repeat(name, runs).map(|()| true),
         ["ask", name, runs] => ask(name, runs),
         _ => Err(USAGE.to_owned()),
     };
@@ -52,9 +57,13 @@ fn main() -> ExitCode {
 
 fn count() -> Result<bool, String> {
     let program = env::current_exe().map_err(|error| error.to_string())?;
-    println!("{:<22} {:>14}  of", "operation", "instructions");
-    let counted = instructions::count_all(&program, |operation, count| {
-        println!("{:<22} {count:>14}  {}", operation.name, operation.what);
+    let calls = load::locate("calls").map_err(|error| error.to_string())?;
+    println!(
+        "{:<24} {:>14} {:>10} {:>10}  of",
+        "operation", "instructions", "I1 misses", "L2 misses"
+    );
+    let counted = instructions::count_all(&program, &calls, |operation, count| {
+        println!("{:<24} {count}  {}", operation.name, operation.what);
     });
     match counted {
         // A machine without valgrind is not a failure.
@@ -108,29 +117,9 @@ fn floor(work: &str) -> Result<Infallible, String> {
     load::floor::serve(work, |address| println!("{address}")).map_err(|error| error.to_string())
 }
 
-fn repeat(name: &str, runs: &str) -> Result<bool, String> {
-    let operation = Operation::named(name).ok_or_else(|| {
-        let names: Vec<_> = OPERATIONS.iter().map(|operation| operation.name).collect();
-        format!(
-            "`{name}` is not an operation; the operations are {}",
-            names.join(", ")
-        )
-    })?;
-    let mut run = operation.prepared();
-    for _ in 0..number(runs)? {
-        run();
-    }
-    Ok(true)
-}
-
 fn ask(name: &str, runs: &str) -> Result<bool, String> {
     let time = runner::ask(name, number(runs)?)
         .map_err(|error| format!("{error}; requests: {}", REQUESTS.join(", ")))?;
     println!("{}", time.as_nanos());
     Ok(true)
-}
-
-fn number(text: &str) -> Result<u64, String> {
-    text.parse()
-        .map_err(|_| format!("`{text}` is not a number of runs"))
 }

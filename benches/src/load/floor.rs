@@ -7,7 +7,10 @@
 //! [`Crypto`]) done once a request. So the sum of the floors is measured under the
 //! same load, on the same cores and by the same clock as the KMS beside it.
 
-use std::{borrow::Cow, convert::Infallible, hint::black_box, io, net::SocketAddr, sync::Arc};
+use std::{
+    borrow::Cow, convert::Infallible, future::Future, hint::black_box, io, net::SocketAddr,
+    sync::Arc,
+};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
@@ -30,7 +33,10 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use p384::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use serde::Deserialize;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
 
 /// Threads of the floor; `kms-mock` has as many on two cores.
 const WORKERS: usize = 2;
@@ -116,7 +122,7 @@ impl Crypto {
             public: UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point.as_bytes().to_vec()),
             signed,
             signature: signature.to_bytes().to_vec(),
-            spki: super::rsa_public_key(),
+            spki: super::calls::RSA_PUBLIC_KEY.to_vec(),
             sealed,
         }
     }
@@ -185,14 +191,7 @@ fn nonce() -> Nonce {
 /// # Errors
 /// If no port or no thread is to be had.
 pub fn serve(work: Work, ready: impl FnOnce(SocketAddr)) -> io::Result<Infallible> {
-    let shared = Arc::new(Shared {
-        work,
-        crypto: Crypto::new(),
-        answer: Bytes::from(format!(
-            "{{\"Answer\":\"{}\"}}",
-            "x".repeat(ANSWER_BYTES - 13)
-        )),
-    });
+    let shared = Arc::new(Shared::new(work));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
@@ -203,22 +202,45 @@ pub fn serve(work: Work, ready: impl FnOnce(SocketAddr)) -> io::Result<Infallibl
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let shared = Arc::clone(&shared);
-            tokio::spawn(async move {
-                let service = service_fn(|request| answer(request, &shared));
-                // A client that goes away ends its connection, nothing more.
-                let _ = http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-            });
+            tokio::spawn(connection(stream, Arc::clone(&shared)));
         }
     })
+}
+
+/// Serves one connection over a stream that is open.
+pub fn serve_stream<S>(work: Work, stream: S) -> impl Future<Output = ()> + Send
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    connection(stream, Arc::new(Shared::new(work)))
+}
+
+async fn connection<S>(stream: S, shared: Arc<Shared>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| answer(request, &shared));
+    // A client that goes away ends its connection, nothing more.
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 struct Shared {
     work: Work,
     crypto: Crypto,
     answer: Bytes,
+}
+
+impl Shared {
+    fn new(work: Work) -> Self {
+        let answer = format!("{{\"Answer\":\"{}\"}}", "x".repeat(ANSWER_BYTES - 13));
+        Self {
+            work,
+            crypto: Crypto::new(),
+            answer: answer.into(),
+        }
+    }
 }
 
 async fn answer(

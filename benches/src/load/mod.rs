@@ -7,17 +7,19 @@
 //! policy is evaluated for every call, the audit log and the log of received
 //! requests are kept.
 //!
-//! Reading order: [`check`] (what is promised), `speed`, `keys`, `crowd` and
-//! `start` (one file for each promise), [`client`] (the generator), [`server`]
+//! Reading order: [`check`] (what is promised), `calls` (the requests), `speed`, `keys`, `crowd` and
+//! `start` (one file for each promise), `beside` (an old program and a new one), [`client`] (the generator), [`server`]
 //! (processes), [`floor`].
 
+mod beside;
+pub(crate) mod calls;
 pub mod client;
 mod crowd;
 pub mod floor;
 mod keys;
 mod place;
 pub mod server;
-mod signed;
+pub(crate) mod signed;
 mod speed;
 mod start;
 
@@ -28,13 +30,10 @@ use std::{
     process::Command,
 };
 
-use aws_lc_rs::{
-    encoding::{AsDer, PublicKeyX509Der},
-    rsa::{KeySize, PrivateDecryptingKey},
-};
 use conformance::lab::programs::{Programs, ProgramsError};
 use serde_json::{Value, json};
 
+pub use self::beside::Ratios;
 use self::{
     client::{ClientError, Connection},
     server::{Server, ServerError},
@@ -86,9 +85,17 @@ pub enum LoadError {
     /// A request failed.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// `kms-mock` is not there.
+    /// The programs of a world are not there.
     #[error(transparent)]
     Programs(#[from] ProgramsError),
+    /// A program does not exist.
+    #[error("{} does not exist; build it with `cargo build --profile dist --workspace --bin {program}`", path.display())]
+    NoProgram {
+        /// Its name.
+        program: &'static str,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// The system refused something else.
     #[error("{what}: {source}")]
     System {
@@ -171,13 +178,7 @@ pub fn check(sections: &[Section], mut print: impl FnMut(&Line)) -> Result<bool,
         }
         print(&line);
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| LoadError::System {
-            what: "starting the generator",
-            source,
-        })?;
+    let runtime = generator()?;
     for section in sections {
         match section {
             Section::Speed => runtime.block_on(speed::measure(&kms_mock, &mut tell))?,
@@ -187,6 +188,57 @@ pub fn check(sections: &[Section], mut print: impl FnMut(&Line)) -> Result<bool,
         }
     }
     Ok(all_held)
+}
+
+/// Compares `kms-mock` with an `old` one and gives each line to `print` as it is
+/// ready.
+///
+/// # Errors
+/// [`LoadError`], when a server does not run or answers what it must not.
+pub fn beside(old: &Path, mut print: impl FnMut(&Ratios)) -> Result<(), LoadError> {
+    let new = Programs::rebuilt()?.kms_mock;
+    generator()?.block_on(beside::measure(&new, old, |ratios| print(&ratios)))
+}
+
+fn generator() -> Result<tokio::runtime::Runtime, LoadError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| LoadError::System {
+            what: "starting the generator",
+            source,
+        })
+}
+
+/// A program beside this one, built anew when cargo started us: nothing else makes
+/// sure that what is measured is of these sources.
+///
+/// # Errors
+/// [`LoadError`], if it is not there or cannot be built.
+pub fn locate(program: &'static str) -> Result<PathBuf, LoadError> {
+    let mut folder = this_program()?;
+    folder.pop();
+    let path = folder.join(program);
+    if let Some(cargo) = env::var_os("CARGO") {
+        let mut build = Command::new(cargo);
+        build.args(["build", "--workspace", "--bin", program]);
+        build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
+        // A profile builds into the folder of its name, but for `dev`.
+        if let Some(profile) = folder.file_name().filter(|name| *name != "debug") {
+            build.arg("--profile").arg(profile);
+        }
+        let built = build.status().map_err(|source| LoadError::System {
+            what: "building what is measured",
+            source,
+        })?;
+        if !built.success() {
+            return Err(LoadError::NoProgram { program, path });
+        }
+    }
+    if !path.is_file() {
+        return Err(LoadError::NoProgram { program, path });
+    }
+    Ok(path)
 }
 
 fn this_program() -> Result<PathBuf, LoadError> {
@@ -235,11 +287,7 @@ fn kms_request(operation: &str, body: &Value) -> Vec<u8> {
 
 /// One call outside of what is measured.
 async fn call(address: SocketAddr, operation: &str, body: Value) -> Result<Value, LoadError> {
-    let mut connection = Connection::open(address).await?;
-    let answer = connection.ask(&kms_request(operation, &body)).await?;
-    serde_json::from_slice(answer).map_err(|error| {
-        LoadError::Wrong(format!("the answer to {operation} is not JSON: {error}"))
-    })
+    calls::ask(&mut Connection::open(address).await?, operation, &body).await
 }
 
 /// A member that is text.
@@ -248,13 +296,6 @@ fn text(answer: &Value, pointer: &str) -> Result<String, LoadError> {
     found
         .map(str::to_owned)
         .ok_or_else(|| LoadError::Wrong(format!("there is no {pointer} in {answer}")))
-}
-
-/// SubjectPublicKeyInfo of a fresh RSA-2048 key.
-fn rsa_public_key() -> Vec<u8> {
-    let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).expect("the library makes RSA keys");
-    let der = AsDer::<PublicKeyX509Der<'_>>::as_der(&key.public_key());
-    der.expect("a public key encodes").as_ref().to_vec()
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {

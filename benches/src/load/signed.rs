@@ -9,8 +9,9 @@ use aws_lc_rs::{digest, hmac};
 use kms_mock::edge::sigv4::{Scope, signing_key};
 use nsm_sim::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{LoadError, client::Connection, serve_command, server::Server, text};
+use super::{LoadError, calls::PLAINTEXT, client::Connection, serve_command, server::Server, text};
 
 const KEY: &str = "1234abcd-12ab-34cd-56ef-1234567890ab";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
@@ -19,22 +20,26 @@ const ADMINISTRATOR: &str = "AKIAADMINISTRATOR000";
 /// Who has no policy and a grant.
 const GRANTEE: &str = "AKIAGRANTEE000000000";
 
-/// A server that knows these two and nobody else.
-pub(super) fn server(kms_mock: &Path) -> Result<Server, LoadError> {
-    let system = |source| LoadError::System {
-        what: "writing the seed file",
-        source,
-    };
+/// A seed file that knows these two and nobody else.
+pub(crate) fn seed() -> String {
     let allow = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"kms:*","Resource":"*"}}"#;
-    let seed = format!(
+    format!(
         "[[key]]\nid = '{KEY}'\n\
          [[user]]\nname = 'administrator'\npolicies = {{ all = '{allow}' }}\n\
          access_key_id = '{ADMINISTRATOR}'\nsecret_access_key = '{SECRET}'\n\
          [[user]]\nname = 'grantee'\n\
          access_key_id = '{GRANTEE}'\nsecret_access_key = '{SECRET}'\n"
-    );
+    )
+}
+
+/// A server of that seed file.
+pub(super) fn server(kms_mock: &Path) -> Result<Server, LoadError> {
+    let system = |source| LoadError::System {
+        what: "writing the seed file",
+        source,
+    };
     let file = tempfile::NamedTempFile::new().map_err(system)?;
-    fs::write(file.path(), seed).map_err(system)?;
+    fs::write(file.path(), seed()).map_err(system)?;
     let mut command = serve_command(kms_mock);
     command
         .args(["--auth", "strict", "--seed-file"])
@@ -44,7 +49,10 @@ pub(super) fn server(kms_mock: &Path) -> Result<Server, LoadError> {
 }
 
 /// An Encrypt of the grantee's, allowed by its grant. It is good for 15 minutes.
-pub(super) async fn encrypt(server: &Server, plaintext: &str) -> Result<Vec<u8>, LoadError> {
+pub(crate) async fn encrypt<S>(connection: &mut Connection<S>) -> Result<Vec<u8>, LoadError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let context = json!({"patient": "7"});
     let grant = json!({
         "KeyId": KEY,
@@ -52,15 +60,13 @@ pub(super) async fn encrypt(server: &Server, plaintext: &str) -> Result<Vec<u8>,
         "Operations": ["Encrypt", "Decrypt"],
         "Constraints": {"EncryptionContextSubset": context},
     });
-    let body = json!({"KeyId": KEY, "Plaintext": plaintext, "EncryptionContext": context});
+    let body = json!({"KeyId": KEY, "Plaintext": PLAINTEXT, "EncryptionContext": context});
     let request = request("Encrypt", &body, GRANTEE);
-    let mut connection = Connection::open(server.address()).await?;
     if connection.ask(&request).await.is_ok() {
         return Err(LoadError::Wrong(
             "Encrypt is allowed without a grant".to_owned(),
         ));
     }
-    let mut connection = Connection::open(server.address()).await?;
     let answer = connection
         .ask(&self::request("CreateGrant", &grant, ADMINISTRATOR))
         .await?;

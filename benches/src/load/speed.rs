@@ -7,24 +7,18 @@
 
 use std::{path::Path, time::Duration};
 
-use nsm_sim::{
-    attestation::pki::Pki,
-    clock::{Clock as _, SystemClock},
-    seed::WorldSeed,
-};
-use serde_json::{Value, json};
+use nsm_sim::{attestation::pki::Pki, seed::WorldSeed};
 
 use super::{
-    Figures, Line, LoadError, call,
-    client::{Load, Requests},
-    kms_request, median, own_server, rsa_public_key, serve_command,
+    Figures, Line, LoadError,
+    calls::Calls,
+    client::{Connection, Load, Requests},
+    median, own_server, serve_command,
     server::Server,
-    signed, text,
+    signed,
 };
 use crate::promises::{Limit, Promise};
 
-/// 32 bytes, as a wrapped key has.
-const PLAINTEXT: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const CONNECTIONS: usize = 16;
 const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(1000);
@@ -40,20 +34,19 @@ struct Case {
 
 pub(super) async fn measure(kms_mock: &Path, tell: &mut impl FnMut(Line)) -> Result<(), LoadError> {
     let seed = WorldSeed::from_u64(1);
-    let root = tempfile::NamedTempFile::new().map_err(system)?;
-    let pki = Pki::new(&seed, crate::REGION);
-    std::fs::write(root.path(), pki.root_pem()).map_err(system)?;
+    let root = attestation_root(&seed)?;
     let mut command = serve_command(kms_mock);
     command.arg("--attestation-root").arg(root.path());
     let kms = Server::start(&mut command)?;
-    for case in cases(&kms, &seed).await? {
+    let calls = Calls::prepare(&mut Connection::open(kms.address()).await?, &seed).await?;
+    for case in cases(calls) {
         let floor = own_server("floor", case.floor)?;
         compare(&case, &kms, &floor, tell).await?;
     }
     let strict = signed::server(kms_mock)?;
     let case = Case {
         name: "Encrypt, signature verified, by a grant",
-        request: signed::encrypt(&strict, PLAINTEXT).await?,
+        request: signed::encrypt(&mut Connection::open(strict.address()).await?).await?,
         floor: "plain",
         per_second_at_least: None,
         cpu_at_most: None,
@@ -62,124 +55,55 @@ pub(super) async fn measure(kms_mock: &Path, tell: &mut impl FnMut(Line)) -> Res
     Ok(())
 }
 
-fn system(source: std::io::Error) -> LoadError {
-    LoadError::System {
+/// A file with the simulated root of `seed`.
+pub(super) fn attestation_root(seed: &WorldSeed) -> Result<tempfile::NamedTempFile, LoadError> {
+    let system = |source| LoadError::System {
         what: "writing the attestation root",
         source,
-    }
+    };
+    let root = tempfile::NamedTempFile::new().map_err(system)?;
+    let pki = Pki::new(seed, crate::REGION);
+    std::fs::write(root.path(), pki.root_pem()).map_err(system)?;
+    Ok(root)
 }
 
-async fn cases(kms: &Server, seed: &WorldSeed) -> Result<Vec<Case>, LoadError> {
-    let address = kms.address();
-    let symmetric = call(address, "CreateKey", json!({})).await?;
-    let symmetric = text(&symmetric, "/KeyMetadata/KeyId")?;
-    let signing = json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"});
-    let signing = text(
-        &call(address, "CreateKey", signing).await?,
-        "/KeyMetadata/KeyId",
-    )?;
-    let plaintext = PLAINTEXT;
-    let encrypt = json!({"KeyId": symmetric, "Plaintext": plaintext});
-    let blob = text(
-        &call(address, "Encrypt", encrypt.clone()).await?,
-        "/CiphertextBlob",
-    )?;
-    let digest_signing = json!({
-        "KeyId": signing,
-        "Message": plaintext,
-        "MessageType": "DIGEST",
-        "SigningAlgorithm": "ECDSA_SHA_256",
-    });
-    let plain = |name, body: Value| Case {
+fn cases(calls: Calls) -> Vec<Case> {
+    let plain = |name, request| Case {
         name,
-        request: kms_request(name, &body),
+        request,
         floor: "plain",
         per_second_at_least: Some(0.6),
         cpu_at_most: Some(1.7),
     };
-    Ok(vec![
-        plain("Encrypt", encrypt),
-        plain("Decrypt", json!({"CiphertextBlob": blob})),
-        plain(
-            "GenerateDataKey",
-            json!({"KeyId": symmetric, "KeySpec": "AES_256"}),
-        ),
+    vec![
+        plain("Encrypt", calls.encrypt),
+        plain("Decrypt", calls.decrypt),
+        plain("GenerateDataKey", calls.generate_data_key),
         Case {
             per_second_at_least: Some(0.4),
             cpu_at_most: None,
-            ..plain("Sign", digest_signing.clone())
+            ..plain("Sign", calls.sign.clone())
         },
         // Processors differ in what a signature takes more than in all the rest.
         Case {
             floor: "signing",
             per_second_at_least: Some(0.8),
             cpu_at_most: None,
-            ..plain("Sign", digest_signing)
+            ..plain("Sign", calls.sign)
         },
         Case {
-            name: "attested Decrypt",
             floor: "attested",
             per_second_at_least: None,
             cpu_at_most: Some(1.3),
-            ..attested(kms, seed, plaintext).await?
+            ..plain("attested Decrypt", calls.attested_decrypt)
         },
-    ])
-}
-
-/// A Decrypt with a document of a simulated enclave, on a key that only its
-/// image may use.
-async fn attested(kms: &Server, seed: &WorldSeed, plaintext: &str) -> Result<Case, LoadError> {
-    let address = kms.address();
-    let administrator = json!({
-        "Effect": "Allow",
-        "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
-        "Action": ["kms:Describe*", "kms:Encrypt", "kms:PutKeyPolicy"],
-        "Resource": "*",
-    });
-    let enclave = json!({
-        "Effect": "Allow",
-        "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
-        "Action": "kms:Decrypt",
-        "Resource": "*",
-        "Condition": {"StringEqualsIgnoreCase": {
-            "kms:RecipientAttestation:ImageSha384": "a0".repeat(48),
-        }},
-    });
-    let policy = json!({"Version": "2012-10-17", "Statement": [administrator, enclave]});
-    let created = call(address, "CreateKey", json!({"Policy": policy.to_string()})).await?;
-    let key = text(&created, "/KeyMetadata/KeyId")?;
-    let sealed = call(
-        address,
-        "Encrypt",
-        json!({"KeyId": key, "Plaintext": plaintext}),
-    )
-    .await?;
-    let document = crate::document(seed, 1, SystemClock.now(), &rsa_public_key());
-    let body = json!({
-        "CiphertextBlob": text(&sealed, "/CiphertextBlob")?,
-        "Recipient": {
-            "KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256",
-            "AttestationDocument": base64(&document),
-        },
-    });
-    Ok(Case {
-        name: "Decrypt",
-        request: kms_request("Decrypt", &body),
-        floor: "plain",
-        per_second_at_least: None,
-        cpu_at_most: None,
-    })
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    STANDARD.encode(bytes)
+    ]
 }
 
 /// One round of one server.
-struct Round {
-    per_second: f64,
-    cpu_us: f64,
+pub(super) struct Round {
+    pub(super) per_second: f64,
+    pub(super) cpu_us: f64,
     p50_us: f64,
     p99_us: f64,
 }
@@ -197,11 +121,11 @@ async fn compare(
     for number in 0..ROUNDS {
         // Whoever comes first finds the caches of the other; so they take turns.
         if number % 2 == 0 {
-            of_floor.push(round(floor, &mut on_floor).await?);
-            of_kms.push(round(kms, &mut on_kms).await?);
+            of_floor.push(round(floor, &mut on_floor, ROUND).await?);
+            of_kms.push(round(kms, &mut on_kms, ROUND).await?);
         } else {
-            of_kms.push(round(kms, &mut on_kms).await?);
-            of_floor.push(round(floor, &mut on_floor).await?);
+            of_kms.push(round(kms, &mut on_kms, ROUND).await?);
+            of_floor.push(round(floor, &mut on_floor, ROUND).await?);
         }
     }
     let floor_name = match case.floor {
@@ -234,9 +158,13 @@ async fn compare(
 }
 
 #[allow(clippy::cast_precision_loss)] // counts far below 2^53
-async fn round(server: &Server, load: &mut Load) -> Result<Round, LoadError> {
+pub(super) async fn round(
+    server: &Server,
+    load: &mut Load,
+    time: Duration,
+) -> Result<Round, LoadError> {
     let before = server.cpu()?;
-    let driven = load.drive(ROUND).await?;
+    let driven = load.drive(time).await?;
     let cpu = server.cpu()?.saturating_sub(before);
     Ok(Round {
         per_second: driven.per_second(),

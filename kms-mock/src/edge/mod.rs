@@ -145,8 +145,13 @@ async fn connection(
     }
 }
 
-async fn http<S>(edge: Arc<Edge>, stream: S, origin: Origin, mut stop: watch::Receiver<bool>)
-where
+/// Serves the requests of one connection.
+pub(crate) async fn http<S>(
+    edge: Arc<Edge>,
+    stream: S,
+    origin: Origin,
+    mut stop: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &edge.limits;

@@ -25,6 +25,7 @@ use nsm_sim::{
     seed::WorldSeed,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket},
     sync::watch,
     task::JoinHandle,
@@ -40,7 +41,7 @@ use super::{
 pub use crate::edge::{Auth, Limits, Received};
 use crate::{
     edge::{
-        Answering, Edge, KmsCalls, serve,
+        Answering, Edge, KmsCalls, Origin, http, serve,
         tls::{Authority, Endpoint, TlsError},
     },
     faults::{Fault, Faults},
@@ -282,6 +283,24 @@ impl KmsMock {
     #[must_use]
     pub fn management_url(&self) -> Option<String> {
         self.management.map(|address| format!("http://{address}"))
+    }
+
+    /// Serves one connection over a stream that is open already, as plain HTTP from
+    /// this machine, wherever the future is polled. For counting what a call takes
+    /// without a socket.
+    #[doc(hidden)]
+    pub fn serve_stream<S>(&self, stream: S) -> impl Future<Output = ()> + Send + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        let origin = Origin { peer, tls: false };
+        http(
+            Arc::clone(&self.edge),
+            stream,
+            origin,
+            self.stop.subscribe(),
+        )
     }
 
     /// Expects requests. Dropping the server panics when they did not come, and
