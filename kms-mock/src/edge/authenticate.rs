@@ -189,17 +189,17 @@ impl Gate<'_> {
         let identity = holding
             .identity
             .ok_or_else(|| AuthError::HolderGone { id: id() })?;
-        let signer = claim
-            .signature
-            .filter(|_| service == Service::S3)
-            .map(|previous| {
-                Box::new(ChunkSigner {
-                    key: (*signing_key).clone(),
-                    scope: claim.scope.to_string(),
-                    previous,
-                    amz_date: claim.amz_date.into_owned(),
-                })
-            });
+        let previous = (service == Service::S3)
+            .then(|| claim.signature())
+            .flatten();
+        let signer = previous.map(|previous| {
+            Box::new(ChunkSigner {
+                key: (*signing_key).clone(),
+                scope: claim.scope.to_string(),
+                previous,
+                amz_date: claim.amz_date.into_owned(),
+            })
+        });
         Ok(Authenticated {
             identity,
             region: Some(claim.scope.region),

@@ -5,7 +5,7 @@
 //! LocalStack's `/_localstack/health` and `/_localstack/info`. `X-Amz-Target` is KMS, a form with
 //! `Action` is STS or IAM, everything else is S3.
 
-use std::{borrow::Cow, cell::RefCell, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -16,7 +16,7 @@ use http::{
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use nsm_sim::clock::UnixMillis;
-use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+use time::OffsetDateTime;
 
 use super::{
     Edge, Origin, Received,
@@ -25,6 +25,7 @@ use super::{
     chunked::{self, ChunkError, ChunkSigner, Streaming},
     connection_timer::{ConnectionTimer, RequestInProgress},
     cut::{self, AnswerBody, Dropped},
+    sigv4,
 };
 use crate::{
     faults::{Occasion, Planned},
@@ -79,7 +80,7 @@ impl Edge {
         };
         let (parts, incoming) = request.into_parts();
         let mut noted = if let Some(target) = parts.headers.get(TARGET) {
-            let target = target.to_str().unwrap_or_default();
+            let target = sigv4::ascii(target).unwrap_or_default();
             self.kms(target, &parts, incoming, arrival).await
         } else {
             // Boxed: otherwise the future of every call is as large as the largest.
@@ -222,10 +223,7 @@ impl Edge {
         let region = admitted.region;
         let origin = arrival.origin;
         let caller = iam::caller(&admitted.identity, origin.peer.ip(), origin.tls);
-        let user_agent = parts
-            .headers
-            .get(USER_AGENT)
-            .and_then(|it| it.to_str().ok());
+        let user_agent = parts.headers.get(USER_AGENT).and_then(sigv4::ascii);
         let call = Call {
             operation,
             body: &body,
@@ -621,27 +619,34 @@ fn closing(mut answer: Answer) -> Answer {
 /// `Date` by the world's clock: SDKs whose signature is refused for its time set
 /// their clock by it and try again.
 fn date(now: UnixMillis) -> HeaderValue {
-    const IMF_FIXDATE: &[BorrowedFormatItem<'_>] = format_description!(
-        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-    );
-    thread_local! {
-        /// The last second and its text: formatting one a request would show.
-        static LAST: RefCell<(u64, HeaderValue)> =
-            const { RefCell::new((u64::MAX, HeaderValue::from_static(""))) };
-    }
-    LAST.with_borrow_mut(|(second, text)| {
-        if *second != now.as_secs() {
-            let formatted = i64::try_from(now.as_secs())
-                .ok()
-                .and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok())
-                .and_then(|at| at.format(IMF_FIXDATE).ok())
-                .and_then(|text| HeaderValue::from_str(&text).ok());
-            *second = now.as_secs();
-            *text = formatted
-                .unwrap_or(const { HeaderValue::from_static("Fri, 31 Dec 9999 23:59:59 GMT") });
-        }
-        text.clone()
-    })
+    const DAYS: [[u8; 3]; 7] = [
+        *b"Sun", *b"Mon", *b"Tue", *b"Wed", *b"Thu", *b"Fri", *b"Sat",
+    ];
+    const MONTHS: [[u8; 3]; 12] = [
+        *b"Jan", *b"Feb", *b"Mar", *b"Apr", *b"May", *b"Jun", *b"Jul", *b"Aug", *b"Sep", *b"Oct",
+        *b"Nov", *b"Dec",
+    ];
+    let at = i64::try_from(now.as_secs())
+        .ok()
+        .and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok());
+    let Some(at) = at else {
+        return HeaderValue::from_static("Fri, 31 Dec 9999 23:59:59 GMT");
+    };
+    let (year, month, day) = at.to_calendar_date();
+    let (hour, minute, second) = at.to_hms();
+    let [w1, w2, w3] = DAYS[usize::from(at.weekday().number_days_from_sunday())];
+    let [m1, m2, m3] = MONTHS[usize::from(u8::from(month)) - 1];
+    // Nothing before 1970 and nothing after 9999: `time` goes no further.
+    let year = year.unsigned_abs();
+    let two = |number: u32| [number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8);
+    let ([y1, y2], [y3, y4]) = (two(year / 100), two(year));
+    let [[d1, d2], [h1, h2], [i1, i2], [s1, s2]] =
+        [day, hour, minute, second].map(|number| two(number.into()));
+    let text = [
+        w1, w2, w3, b',', b' ', d1, d2, b' ', m1, m2, m3, b' ', y1, y2, y3, y4, b' ', h1, h2, b':',
+        i1, i2, b':', s1, s2, b' ', b'G', b'M', b'T',
+    ];
+    HeaderValue::from_bytes(&text).expect("letters, digits and spaces")
 }
 
 /// A reason in visible ASCII.
@@ -706,6 +711,11 @@ mod tests {
     fn dates_are_those_of_http() {
         let at = UnixMillis(784_111_777_000); // the example of RFC 9110
         assert_eq!(date(at), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date(UnixMillis(0)), "Thu, 01 Jan 1970 00:00:00 GMT");
+        let leap_day = UnixMillis(1_709_251_199_000);
+        assert_eq!(date(leap_day), "Thu, 29 Feb 2024 23:59:59 GMT");
+        let last = UnixMillis(253_402_300_799_000);
+        assert_eq!(date(last), "Fri, 31 Dec 9999 23:59:59 GMT");
         assert_eq!(date(UnixMillis(u64::MAX)), "Fri, 31 Dec 9999 23:59:59 GMT");
         assert_eq!(date(at), "Sun, 06 Nov 1994 08:49:37 GMT");
     }

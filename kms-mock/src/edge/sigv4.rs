@@ -10,7 +10,8 @@
 use std::borrow::Cow;
 
 use aws_lc_rs::{digest, hmac};
-use http::{HeaderMap, HeaderName, Method, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, request::Parts};
+use memchr::{memchr, memrchr};
 use nsm_sim::clock::UnixMillis;
 use subtle::ConstantTimeEq;
 use time::{
@@ -47,8 +48,8 @@ pub struct Claim<'a> {
     pub scope: Scope<'a>,
     /// The headers under the signature.
     pub signed_headers: SignedHeaders<'a>,
-    /// The signature; `None` if what is there is not 64 hex digits.
-    pub signature: Option<[u8; 32]>,
+    /// The signature as it stands there, 64 hex digits if it is one.
+    pub signature_hex: Cow<'a, str>,
     /// When it was signed.
     pub signed_at: UnixMillis,
     /// `X-Amz-Date` as it was signed.
@@ -59,27 +60,34 @@ pub struct Claim<'a> {
     pub expires_secs: Option<u64>,
 }
 
+impl Claim<'_> {
+    /// The signature; `None` if what is there is not 64 hex digits.
+    #[must_use]
+    pub fn signature(&self) -> Option<[u8; 32]> {
+        let mut signature = [0; 32];
+        hex::decode_to_slice(&*self.signature_hex, &mut signature).ok()?;
+        Some(signature)
+    }
+}
+
 /// Lower-case names of headers, in the given order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedHeaders<'a>(Cow<'a, str>);
 
 impl<'a> SignedHeaders<'a> {
     fn parse(text: Cow<'a, str>) -> Result<Self, ClaimError> {
-        let (mut count, mut upper, mut last) = (1, false, b';');
-        for byte in text.bytes() {
-            if byte == b';' {
-                count += 1;
-                if last == b';' {
-                    return Err(ClaimError::Malformed("SignedHeaders"));
-                }
-            }
-            upper |= byte.is_ascii_uppercase();
-            last = byte;
-        }
-        if count > SIGNED_HEADERS_MAX || last == b';' {
+        let bytes = text.as_bytes();
+        let count = 1 + bytes.iter().filter(|b| **b == b';').count();
+        // All at once rather than up to the first.
+        let pairs = bytes.iter().zip(bytes.iter().skip(1));
+        let has_empty = pairs.fold(false, |any, (a, b)| any | ((*a == b';') & (*b == b';')));
+        let ends = [bytes.first(), bytes.last()];
+        let ends_empty = ends.iter().any(|end| end.is_none_or(|b| *b == b';'));
+        if count > SIGNED_HEADERS_MAX || has_empty || ends_empty {
             return Err(ClaimError::Malformed("SignedHeaders"));
         }
-        if upper {
+        let has_upper = |any, b: &u8| any | b.is_ascii_uppercase();
+        if bytes.iter().fold(false, has_upper) {
             return Ok(Self(text.to_ascii_lowercase().into()));
         }
         Ok(Self(text))
@@ -149,7 +157,7 @@ pub enum ClaimError {
 /// [`ClaimError`] if there is something that cannot be read as a signature.
 pub fn claim(parts: &Parts) -> Result<Option<Claim<'_>>, ClaimError> {
     if let Some(value) = parts.headers.get(http::header::AUTHORIZATION) {
-        let value = value.to_str().map_err(|_| ClaimError::Algorithm)?;
+        let value = ascii(value).ok_or(ClaimError::Algorithm)?;
         if value.starts_with("AWS ") {
             return Err(ClaimError::Version2);
         }
@@ -195,13 +203,13 @@ pub struct Signed<'a> {
 /// Whether the claim's signature is `key`'s over `signed`, in constant time.
 #[must_use]
 pub fn verify(claim: &Claim<'_>, signed: &Signed<'_>, key: &hmac::Key) -> bool {
-    let Some(signature) = &claim.signature else {
+    let Some(signature) = claim.signature() else {
         return false;
     };
     let canonical = canonical_request(claim, signed);
     let hash = hex::encode(digest::digest(&digest::SHA256, &canonical));
     let to_sign = format!("{ALGORITHM}\n{}\n{}\n{hash}", claim.amz_date, claim.scope);
-    hmac::verify(key, to_sign.as_bytes(), signature).is_ok()
+    hmac::verify(key, to_sign.as_bytes(), &signature).is_ok()
 }
 
 /// Whether two session tokens are the same, in constant time.
@@ -297,14 +305,14 @@ fn claim_from_header<'a>(value: &'a str, headers: &'a HeaderMap) -> Result<Claim
     let (access_key_id, scope) = parse_credential(credential, &amz_date)?;
     let token = headers
         .get(SECURITY_TOKEN)
-        .map(|token| token.to_str().map(Cow::Borrowed))
-        .transpose()
-        .map_err(|_| ClaimError::Malformed("X-Amz-Security-Token"))?;
+        .map(|token| ascii(token).ok_or(ClaimError::Malformed("X-Amz-Security-Token")))
+        .transpose()?
+        .map(Cow::Borrowed);
     Ok(Claim {
         access_key_id: access_key_id.into(),
         scope,
         signed_headers: SignedHeaders::parse(signed_headers.into())?,
-        signature: parse_signature(signature),
+        signature_hex: signature.into(),
         signed_at,
         amz_date,
         token,
@@ -318,17 +326,25 @@ fn authorization_fields(value: &str) -> Result<(&str, &str, &str), ClaimError> {
         return Err(ClaimError::Malformed("Authorization"));
     }
     let rest = value
-        .trim()
+        .trim_ascii()
         .strip_prefix(ALGORITHM)
         .ok_or(ClaimError::Algorithm)?;
     if !rest.is_empty() && !rest.starts_with([' ', '\t']) {
         return Err(ClaimError::Algorithm);
     }
     let (mut credential, mut headers, mut signature) = (None, None, None);
-    for field in rest.split(',') {
-        let Some((name, value)) = field.trim().split_once('=') else {
+    let mut fields = Some(rest);
+    while let Some(rest) = fields {
+        let (field, after) = match memchr(b',', rest.as_bytes()) {
+            Some(comma) => (&rest[..comma], Some(&rest[comma + 1..])),
+            None => (rest, None),
+        };
+        fields = after;
+        let field = field.trim_ascii();
+        let Some(equals) = memchr(b'=', field.as_bytes()) else {
             continue;
         };
+        let (name, value) = (&field[..equals], &field[equals + 1..]);
         match name {
             "Credential" => credential = Some(value),
             "SignedHeaders" => headers = Some(value),
@@ -377,7 +393,7 @@ fn claim_from_query(query: &str) -> Result<Claim<'static>, ClaimError> {
         access_key_id: access_key_id.to_owned().into(),
         scope: scope.into_owned(),
         signed_headers: SignedHeaders::parse(value_of("X-Amz-SignedHeaders")?.into())?,
-        signature: parse_signature(&value_of("X-Amz-Signature")?),
+        signature_hex: value_of("X-Amz-Signature")?.into(),
         signed_at,
         amz_date: amz_date.into(),
         token,
@@ -387,9 +403,14 @@ fn claim_from_query(query: &str) -> Result<Claim<'static>, ClaimError> {
 
 fn parse_credential<'a>(text: &'a str, amz_date: &str) -> Result<(&'a str, Scope<'a>), ClaimError> {
     // An access key id never holds a slash, so the scope is the last four parts.
-    let mut parts = text.rsplitn(5, '/');
-    let mut next = || parts.next().ok_or(ClaimError::Malformed("Credential"));
-    let (terminator, service, region, date, id) = (next()?, next()?, next()?, next()?, next()?);
+    let mut id = text;
+    let mut last = || {
+        let slash = memrchr(b'/', id.as_bytes()).ok_or(ClaimError::Malformed("Credential"))?;
+        let part = &id[slash + 1..];
+        id = &id[..slash];
+        Ok(part)
+    };
+    let (terminator, service, region, date) = (last()?, last()?, last()?, last()?);
     if terminator != "aws4_request" || id.is_empty() || service.is_empty() {
         return Err(ClaimError::Malformed("Credential"));
     }
@@ -408,22 +429,21 @@ fn parse_credential<'a>(text: &'a str, amz_date: &str) -> Result<(&'a str, Scope
     Ok((id, scope))
 }
 
-fn parse_signature(text: &str) -> Option<[u8; 32]> {
-    let mut signature = [0; 32];
-    hex::decode_to_slice(text, &mut signature).ok()?;
-    Some(signature)
+/// A header as text. It has no control characters: no request with any gets here.
+/// `HeaderValue::to_str` finds the same byte by byte.
+pub(super) fn ascii(value: &HeaderValue) -> Option<&str> {
+    let bytes = value.as_bytes();
+    str::from_utf8(bytes).ok().filter(|text| text.is_ascii())
 }
 
 fn date_of(headers: &HeaderMap) -> Result<(Cow<'_, str>, UnixMillis), ClaimError> {
     if let Some(value) = headers.get(AMZ_DATE_HEADER) {
-        let text = value
-            .to_str()
-            .map_err(|_| ClaimError::Malformed("X-Amz-Date"))?;
+        let text = ascii(value).ok_or(ClaimError::Malformed("X-Amz-Date"))?;
         let at = parse_amz_date(text).ok_or(ClaimError::Malformed("X-Amz-Date"))?;
         return Ok((text.into(), at));
     }
     let value = headers.get(http::header::DATE).ok_or(ClaimError::NoDate)?;
-    let text = value.to_str().map_err(|_| ClaimError::Malformed("Date"))?;
+    let text = ascii(value).ok_or(ClaimError::Malformed("Date"))?;
     let at = parse_amz_date(text)
         .or_else(|| unix_millis(OffsetDateTime::parse(text, &Rfc2822).ok()?))
         .ok_or(ClaimError::Malformed("Date"))?;
@@ -727,7 +747,7 @@ mod tests {
             let (region, service) = (region.into(), service.into());
             prop_assert_eq!(&claim.scope, &Scope { date: "20250101".into(), region, service });
             prop_assert_eq!(claim.signed_headers.names().collect::<Vec<_>>(), names);
-            prop_assert_eq!(claim.signature, Some(signature));
+            prop_assert_eq!(claim.signature(), Some(signature));
         }
 
         #[test]

@@ -14,10 +14,10 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
-    digest, hkdf, hmac,
+    digest, hmac,
 };
 use nsm_sim::clock::UnixMillis;
-use smallvec::SmallVec;
+use sha2::block_api::compress256;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
@@ -34,6 +34,7 @@ const HANDLE_MARK: &[u8; 16] = b"drydock emulator";
 /// it, as AWS's is: this mark, the length, and the tag after it.
 const PLAINTEXT_MARK: &[u8; 7] = b"drydock";
 const HEADER_BYTES: usize = 5 + 32 + 1 + 16 + 4;
+const KDF_NONCE_BYTES: usize = 16;
 const GCM_NONCE_BYTES: usize = 12;
 
 /// Names key material inside a blob.
@@ -44,9 +45,10 @@ pub(crate) struct SymmetricMaterial {
     /// 64 hex digits: `KeyMaterialId`.
     pub(crate) id: String,
     pub(crate) handle: Handle,
-    /// What the extracting half of HKDF makes of the secret and a fixed salt.
-    prk: Zeroizing<[u8; 32]>,
-    /// For the data directory; encryption needs `prk` alone.
+    /// What the extracting half of HKDF makes of the secret and a fixed salt, ready to
+    /// be expanded.
+    expansion: Expansion,
+    /// For the data directory; encryption needs `expansion` alone.
     secret: Zeroizing<[u8; 32]>,
 }
 
@@ -56,6 +58,77 @@ pub(crate) struct Generation {
     pub(crate) material: Arc<SymmetricMaterial>,
     /// `None` for the first.
     pub(crate) rotated: Option<(UnixMillis, RotationType)>,
+}
+
+/// The expanding half of HKDF-SHA256 for one message key (RFC 5869 §2.3, RFC 2104):
+/// HMAC with its key taken in, which would else be half of every derivation. The
+/// library that does the rest of the cryptography keeps 700 bytes for that.
+struct Expansion {
+    inner: Zeroizing<[u32; 8]>,
+    outer: Zeroizing<[u32; 8]>,
+}
+
+impl Expansion {
+    /// The initial state of SHA-256 (FIPS 180-4 §5.3.3).
+    const START: [u32; 8] = [
+        0x6a09_e667,
+        0xbb67_ae85,
+        0x3c6e_f372,
+        0xa54f_f53a,
+        0x510e_527f,
+        0x9b05_688c,
+        0x1f83_d9ab,
+        0x5be0_cd19,
+    ];
+    const INFO: &[u8; 12] = b"message key ";
+
+    fn of(prk: &[u8; 32]) -> Self {
+        let taken_in = |pad: u8| {
+            let mut block = Zeroizing::new([pad; 64]);
+            for (to, from) in block.iter_mut().zip(prk) {
+                *to ^= from;
+            }
+            let mut state = Zeroizing::new(Self::START);
+            compress256(&mut state, std::slice::from_ref(&*block));
+            state
+        };
+        Self {
+            inner: taken_in(0x36),
+            outer: taken_in(0x5c),
+        }
+    }
+
+    fn message_key(&self, kdf_nonce: &[u8; KDF_NONCE_BYTES]) -> Zeroizing<[u8; 32]> {
+        // The info, and the number of the first and only block.
+        let mut message = [1; 12 + KDF_NONCE_BYTES + 1];
+        let (info, rest) = message.split_at_mut(Self::INFO.len());
+        info.copy_from_slice(Self::INFO);
+        let (nonce, _one) = rest.split_at_mut(KDF_NONCE_BYTES);
+        nonce.copy_from_slice(kdf_nonce);
+        let hash = Self::finish(&self.inner, &message);
+        Self::finish(&self.outer, hash.as_slice())
+    }
+
+    /// The hash of one block and a `message` that fits into the next.
+    fn finish(state: &[u32; 8], message: &[u8]) -> Zeroizing<[u8; 32]> {
+        let mut block = Zeroizing::new([0; 64]);
+        let (start, rest) = block.split_at_mut(message.len());
+        start.copy_from_slice(message);
+        if let Some(end) = rest.first_mut() {
+            *end = 0x80;
+        }
+        let bits = (64 + message.len() as u64) * 8;
+        if let Some(length) = rest.last_chunk_mut::<8>() {
+            *length = bits.to_be_bytes();
+        }
+        let mut state = Zeroizing::new(*state);
+        compress256(&mut state, std::slice::from_ref(&*block));
+        let mut hash = Zeroizing::new([0; 32]);
+        for (to, word) in hash.as_chunks_mut::<4>().0.iter_mut().zip(&*state) {
+            *to = word.to_be_bytes();
+        }
+        hash
+    }
 }
 
 impl fmt::Debug for SymmetricMaterial {
@@ -108,7 +181,7 @@ impl SymmetricMaterial {
         Self {
             id,
             handle,
-            prk,
+            expansion: Expansion::of(&prk),
             secret: secret.clone(),
         }
     }
@@ -125,11 +198,10 @@ impl SymmetricMaterial {
         &self.secret
     }
 
-    fn message_key(&self, kdf_nonce: &[u8]) -> Option<LessSafeKey> {
-        let info = [b"message key ".as_slice(), kdf_nonce];
-        let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, self.prk.as_slice());
-        let okm = prk.expand(&info, &AES_256_GCM).ok()?;
-        Some(LessSafeKey::new(UnboundKey::from(okm)))
+    fn message_key(&self, kdf_nonce: &[u8; KDF_NONCE_BYTES]) -> Option<LessSafeKey> {
+        let key = self.expansion.message_key(kdf_nonce);
+        let key = UnboundKey::new(&AES_256_GCM, key.as_slice()).ok()?;
+        Some(LessSafeKey::new(key))
     }
 
     /// Encrypts; `None` when the cryptographic library fails. `nonces` are 28
@@ -141,7 +213,8 @@ impl SymmetricMaterial {
         plaintext: &[u8],
         nonces: &[u8; 28],
     ) -> Option<Vec<u8>> {
-        let (kdf_nonce, gcm_nonce) = nonces.split_last_chunk::<GCM_NONCE_BYTES>()?;
+        let (kdf_nonce, _) = nonces.split_first_chunk::<KDF_NONCE_BYTES>()?;
+        let (_, gcm_nonce) = nonces.split_last_chunk::<GCM_NONCE_BYTES>()?;
         let inner_bytes = PLAINTEXT_MARK.len() + 4 + plaintext.len();
         let mut blob = Vec::with_capacity(HEADER_BYTES + inner_bytes + 128);
         blob.extend([1, 2, maker as u8, 0, 0x78]);
@@ -149,13 +222,13 @@ impl SymmetricMaterial {
         blob.push(1);
         blob.extend(kdf_nonce);
         let ciphertext_bytes = inner_bytes + AES_256_GCM.tag_len();
-        let prefix = encrypted_data_prefix(gcm_nonce, ciphertext_bytes);
+        let lengths = Lengths::around(ciphertext_bytes);
         blob.extend(
-            u32::try_from(prefix.len() + ciphertext_bytes)
+            u32::try_from(lengths.prefix() + ciphertext_bytes)
                 .ok()?
                 .to_be_bytes(),
         );
-        blob.extend_from_slice(&prefix);
+        lengths.push_prefix(&mut blob, gcm_nonce);
         let before_bytes = blob.len();
         let length = u32::try_from(plaintext.len()).ok()?.to_be_bytes();
         let key = self.message_key(kdf_nonce)?;
@@ -198,7 +271,7 @@ pub(crate) fn identify(key_id: &str, unique: &[u8]) -> (String, Handle) {
 pub(crate) struct Blob<'a> {
     pub(crate) handle: &'a Handle,
     before_ciphertext: &'a [u8],
-    kdf_nonce: &'a [u8],
+    kdf_nonce: &'a [u8; KDF_NONCE_BYTES],
     gcm_nonce: &'a [u8; GCM_NONCE_BYTES],
     ciphertext: &'a [u8],
 }
@@ -220,7 +293,7 @@ impl<'a> Blob<'a> {
         }
         let (handle, rest) = rest.split_first_chunk::<32>()?;
         let (one, rest) = rest.split_first()?;
-        let (kdf_nonce, rest) = rest.split_at_checked(16)?;
+        let (kdf_nonce, rest) = rest.split_first_chunk::<KDF_NONCE_BYTES>()?;
         let (length, data) = rest.split_first_chunk::<4>()?;
         if *one != 1 || usize::try_from(u32::from_be_bytes(*length)) != Ok(data.len()) {
             return None;
@@ -234,7 +307,9 @@ impl<'a> Blob<'a> {
         let after_nonce = TAG_LENGTH_16.len() + header_bytes(ciphertext_bytes);
         let (before, _) = prefix.split_at_checked(prefix_bytes - after_nonce)?;
         let (_, gcm_nonce) = before.split_last_chunk::<GCM_NONCE_BYTES>()?;
-        if *encrypted_data_prefix(gcm_nonce, ciphertext_bytes) != *prefix {
+        let mut expected = Vec::with_capacity(prefix_bytes);
+        Lengths::around(ciphertext_bytes).push_prefix(&mut expected, gcm_nonce);
+        if expected != prefix {
             return None;
         }
         Some(Self {
@@ -287,7 +362,6 @@ const AES256_GCM: &[u8] = b"\x30\x1e\x06\x09\x60\x86\x48\x01\x65\x03\x04\x01\x2e
 /// The shortest and the longest prefix there are.
 const PREFIX_BYTES_MIN: usize = Lengths::around(0).prefix();
 const PREFIX_BYTES_MAX: usize = Lengths::around(BLOB_BYTES_MAX).prefix();
-type Prefix = SmallVec<[u8; PREFIX_BYTES_MAX]>;
 
 /// What the headers of an encryptedData count, from the inside out: each what
 /// comes after it.
@@ -321,24 +395,21 @@ impl Lengths {
     const fn prefix(&self) -> usize {
         header_bytes(self.whole) + self.whole - self.ciphertext
     }
-}
 
-/// The DER of PKCS #7 encryptedData up to the ciphertext's first byte.
-fn encrypted_data_prefix(gcm_nonce: &[u8; GCM_NONCE_BYTES], ciphertext_bytes: usize) -> Prefix {
-    let lengths = Lengths::around(ciphertext_bytes);
-    let mut out = Prefix::new();
-    push_header(&mut out, 0x30, lengths.whole);
-    out.extend_from_slice(ENCRYPTED_DATA);
-    push_header(&mut out, 0xa0, lengths.explicit);
-    push_header(&mut out, 0x30, lengths.encrypted);
-    out.extend_from_slice(VERSION_0);
-    push_header(&mut out, 0x30, lengths.content);
-    out.extend_from_slice(DATA);
-    out.extend_from_slice(AES256_GCM);
-    out.extend_from_slice(gcm_nonce);
-    out.extend_from_slice(TAG_LENGTH_16);
-    push_header(&mut out, 0x80, lengths.ciphertext);
-    out
+    /// The DER of PKCS #7 encryptedData up to the ciphertext's first byte.
+    fn push_prefix(&self, out: &mut Vec<u8>, gcm_nonce: &[u8; GCM_NONCE_BYTES]) {
+        push_header(out, 0x30, self.whole);
+        out.extend_from_slice(ENCRYPTED_DATA);
+        push_header(out, 0xa0, self.explicit);
+        push_header(out, 0x30, self.encrypted);
+        out.extend_from_slice(VERSION_0);
+        push_header(out, 0x30, self.content);
+        out.extend_from_slice(DATA);
+        out.extend_from_slice(AES256_GCM);
+        out.extend_from_slice(gcm_nonce);
+        out.extend_from_slice(TAG_LENGTH_16);
+        push_header(out, 0x80, self.ciphertext);
+    }
 }
 
 /// Header and encryption context, each part with its length, keys sorted.
@@ -360,6 +431,7 @@ fn associated_data<'a>(before_ciphertext: &'a [u8], context: &EncryptionContext)
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::hkdf;
     use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
     use proptest::prelude::*;
 

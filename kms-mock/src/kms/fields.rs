@@ -323,7 +323,7 @@ impl<'a> Fields<'a> {
                 return None;
             }
         };
-        let Ok(bytes) = BASE64.decode(text.as_bytes()) else {
+        let Ok(bytes) = base64_simd::STANDARD.decode_to_vec(text.as_bytes()) else {
             self.malformed.get_or_insert(Malformed::Base64);
             return None;
         };

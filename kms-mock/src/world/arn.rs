@@ -236,11 +236,18 @@ pub(crate) fn is_key_id(text: &str) -> bool {
     if let Some(digits) = text.strip_prefix("mrk-") {
         return digits.len() == 32 && digits.bytes().all(hex);
     }
-    text.len() == 36
-        && text.bytes().enumerate().all(|(at, b)| match at {
-            8 | 13 | 18 | 23 => b == b'-',
-            _ => hex(b),
-        })
+    let Ok(bytes) = <&[u8; 36]>::try_from(text.as_bytes()) else {
+        return false;
+    };
+    // All at once rather than up to the first that is wrong.
+    let hyphens = bytes.iter().filter(|b| **b == b'-').count();
+    let fits = bytes
+        .iter()
+        .fold(true, |all, b| all & (hex(*b) | (*b == b'-')));
+    fits && hyphens == 4
+        && [8, 13, 18, 23]
+            .iter()
+            .all(|at| bytes.get(*at) == Some(&b'-'))
 }
 
 /// Whether a text has the form of a Region's name.
