@@ -10,7 +10,6 @@
 
 use std::{
     borrow::Cow,
-    cell::RefCell,
     fs::File,
     io::Write,
     net::IpAddr,
@@ -25,7 +24,7 @@ use smallvec::SmallVec;
 use crate::{
     policy::{Decision, EncryptionContext},
     recipient::VerifiedDocument,
-    threads::ring::Ring,
+    threads::{cache::ThreadCache, ring::Ring, spread::spread},
     world::{principal::Principal, request_id::RequestId},
 };
 
@@ -94,29 +93,9 @@ pub(crate) struct Common {
     user_agent: String,
 }
 
-thread_local! {
-    static COMMON: RefCell<Option<Arc<Common>>> = const { RefCell::new(None) };
-}
-
 impl Common {
-    /// The texts of this call, those of the thread's last one where they are the
-    /// same.
-    pub(crate) fn of(principal: &Principal, region: &str, user_agent: &str) -> Arc<Self> {
-        COMMON.with_borrow_mut(|last| {
-            let is_same = |it: &&mut Arc<Self>| {
-                it.principal == *principal && it.region == region && it.user_agent == user_agent
-            };
-            if let Some(common) = last.as_mut().filter(is_same) {
-                return Arc::clone(common);
-            }
-            let common = Arc::new(Self {
-                principal: principal.clone(),
-                principal_arn: principal.arn(),
-                region: region.to_owned(),
-                user_agent: user_agent.to_owned(),
-            });
-            Arc::clone(last.insert(common))
-        })
+    fn is_of(&self, principal: &Principal, region: &str, user_agent: &str) -> bool {
+        self.principal == *principal && self.region == region && self.user_agent == user_agent
     }
 }
 
@@ -318,6 +297,8 @@ fn recipient(document: &VerifiedDocument) -> Value {
 #[derive(Debug)]
 pub struct AuditLog {
     records: Ring<Arc<AuditRecord>>,
+    /// What a thread's last records have in common, by a number made of it.
+    common: ThreadCache<u64, Arc<Common>>,
     /// Where events are written too, one line each.
     file: OnceLock<Mutex<File>>,
 }
@@ -326,6 +307,7 @@ impl Default for AuditLog {
     fn default() -> Self {
         Self {
             records: Ring::new(RECORDS_MAX),
+            common: ThreadCache::default(),
             file: OnceLock::new(),
         }
     }
@@ -347,6 +329,31 @@ impl AuditLog {
         if let Err(error) = file.write_all(line.as_bytes()) {
             tracing::error!(%error, "writing the audit log");
         }
+    }
+
+    /// The texts of a call, those of an earlier one where they are the same.
+    pub(crate) fn common(
+        &self,
+        principal: &Principal,
+        region: &str,
+        user_agent: &str,
+    ) -> Arc<Common> {
+        const VERSION: u64 = 0; // texts never change
+        let name = spread(&(principal, region, user_agent));
+        if let Some(common) = self.common.get(&name, |_| VERSION)
+            && common.is_of(principal, region, user_agent)
+        {
+            return common;
+        }
+        let common = Arc::new(Common {
+            principal: principal.clone(),
+            principal_arn: principal.arn(),
+            region: region.to_owned(),
+            user_agent: user_agent.to_owned(),
+        });
+        self.common
+            .keep(name, Arc::clone(&common), VERSION, |_| VERSION);
+        common
     }
 
     /// The number of the next call.

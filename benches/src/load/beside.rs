@@ -47,7 +47,7 @@ impl std::fmt::Display for Ratios {
 ///
 /// # Errors
 /// [`LoadError`], when a server does not run or answers what it must not.
-pub async fn measure(
+pub(super) async fn measure(
     new: &Path,
     old: &Path,
     mut tell: impl FnMut(Ratios),

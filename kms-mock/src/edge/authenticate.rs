@@ -16,7 +16,7 @@ use super::{
     sigv4::{self, Claim, ClaimError, PathEncoding, SKEW_MAX_MS, Signed, format_amz_date},
 };
 use crate::{
-    iam::{self, Iam, Known},
+    iam::{Holding, Iam, Known},
     world::arn::is_region_name,
 };
 
@@ -125,32 +125,37 @@ impl Gate<'_> {
         body: &[u8],
     ) -> Result<Authenticated<'a>, AuthError> {
         let lenient = self.auth == Auth::Lenient;
-        let root = |account: &str, region: Option<Cow<'a, str>>| Authenticated {
-            identity: iam::root(account),
-            region: region.filter(|it| is_region_name(it)),
+        let unsigned = || Authenticated {
+            identity: Known::root(self.account),
+            region: None,
             signer: None,
         };
         let claim = match sigv4::claim(parts) {
             Ok(Some(claim)) => claim,
             Ok(None) | Err(ClaimError::Algorithm) if lenient => {
-                return Ok(root(self.account, None));
+                return Ok(unsigned());
             }
             Err(ClaimError::Version2) if lenient && service == Service::S3 => {
                 self.check_version_2(parts)?;
-                return Ok(root(self.account, None));
+                return Ok(unsigned());
             }
             Ok(None) => return Err(AuthError::Unsigned),
             Err(error) => return Err(error.into()),
         };
         let id = || claim.access_key_id.clone().into_owned();
-        let Some(holding) = self.iam.holding(&claim.access_key_id) else {
-            if !lenient {
-                return Err(AuthError::UnknownKey { id: id() });
+        let account = account_of(&claim.access_key_id).unwrap_or(self.account);
+        let (key, identity) = match self.iam.holding(&claim.access_key_id, account) {
+            Holding::Issued { key, identity } => (key, identity),
+            Holding::Stranger(root) if lenient => {
+                return Ok(Authenticated {
+                    identity: root,
+                    region: Some(claim.scope.region)
+                        .filter(|it| *it == self.region || is_region_name(it)),
+                    signer: None,
+                });
             }
-            let account = account_of(&claim.access_key_id).unwrap_or(self.account);
-            return Ok(root(account, Some(claim.scope.region)));
+            Holding::Stranger(_) => return Err(AuthError::UnknownKey { id: id() }),
         };
-        let key = holding.key;
         self.check_scope(service, &claim)?;
         // A token is looked at before a signature: AWS finds the secret in it.
         match (&key.credentials.session_token, &claim.token) {
@@ -186,9 +191,7 @@ impl Gate<'_> {
         if !sigv4::verify(&claim, &signed, &signing_key) {
             return Err(AuthError::Mismatch);
         }
-        let identity = holding
-            .identity
-            .ok_or_else(|| AuthError::HolderGone { id: id() })?;
+        let identity = identity.ok_or_else(|| AuthError::HolderGone { id: id() })?;
         let previous = (service == Service::S3)
             .then(|| claim.signature())
             .flatten();

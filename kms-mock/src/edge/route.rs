@@ -222,7 +222,7 @@ impl Edge {
         };
         let region = admitted.region;
         let origin = arrival.origin;
-        let caller = iam::caller(&admitted.identity, origin.peer.ip(), origin.tls);
+        let caller = admitted.identity.caller(origin.peer.ip(), origin.tls);
         let user_agent = parts.headers.get(USER_AGENT).and_then(sigv4::ascii);
         let call = Call {
             operation,

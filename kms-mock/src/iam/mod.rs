@@ -45,5 +45,5 @@ pub use self::{
 pub(crate) use self::{
     ops::NewPolicy,
     query::{Form, FormAnswer, answer, refusal, service},
-    recent::{Known, caller, root},
+    recent::{Holding, Known},
 };

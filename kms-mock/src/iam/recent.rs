@@ -1,33 +1,51 @@
-//! Who held an access key a moment ago. Without it, a thread that sees the same key
-//! again and again would take the lock of all identities for every call, copy names
-//! and policies, and drop them.
-//!
-//! What is remembered is good for one version of the identities: a change of them
-//! moves the version on before it is acknowledged, so a call that
-//! comes after a change never sees what was before.
+//! Who held an access key a moment ago. A thread that sees the same key again and
+//! again would otherwise take the lock of all identities for every call, copy names
+//! and policies, and let them go; see [`ThreadCache`](crate::threads::cache).
 
-use std::{cell::RefCell, net::IpAddr, ops::Deref, sync::Arc};
+use std::{
+    net::IpAddr,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
-use super::{credentials::AccessKey, identity::Identity, service::Iam};
+use super::{Iam, Identity, credentials::AccessKey};
 use crate::policy::Caller;
 
-/// Keys that a thread remembers; a power of two.
-const PLACES: usize = 16;
-
-/// An identity with its ARN, written once.
+/// An identity with its ARN, written once, and with what KMS is told of it.
 pub(crate) struct Known {
     identity: Identity,
     arn: Arc<str>,
+    /// Calling from where it called from first.
+    caller: OnceLock<Arc<Caller>>,
 }
 
 impl Known {
     fn new(identity: Identity) -> Arc<Self> {
         let arn = identity.principal.arn().into();
-        Arc::new(Self { identity, arn })
+        Arc::new(Self {
+            identity,
+            arn,
+            caller: OnceLock::new(),
+        })
+    }
+
+    /// The root user of `account`.
+    pub(crate) fn root(account: &str) -> Arc<Self> {
+        Self::new(Identity::root(account))
     }
 
     pub(crate) fn arn(&self) -> Arc<str> {
         Arc::clone(&self.arn)
+    }
+
+    /// What KMS is told about it, calling from `source_ip`.
+    pub(crate) fn caller(&self, source_ip: IpAddr, secure_transport: bool) -> Arc<Caller> {
+        let new = || Arc::new(self.identity.caller_from(source_ip, secure_transport));
+        let first = self.caller.get_or_init(new);
+        if first.source_ip == Some(source_ip) && first.secure_transport == secure_transport {
+            return Arc::clone(first);
+        }
+        new()
     }
 }
 
@@ -41,92 +59,42 @@ impl Deref for Known {
 
 /// What is known of an access key.
 #[derive(Clone)]
-pub(crate) struct Holding {
-    pub(crate) key: Arc<AccessKey>,
-    /// `None` if its holder is gone, or the key deleted or inactive.
-    pub(crate) identity: Option<Arc<Known>>,
-}
-
-struct Remembered {
-    version: (u64, u64),
-    access_key_id: String,
-    /// `None` for a key that was not issued here.
-    holding: Option<Holding>,
-}
-
-struct LastCaller {
-    identity: Arc<Known>,
-    caller: Arc<Caller>,
-}
-
-thread_local! {
-    static KEYS: RefCell<[Option<Remembered>; PLACES]> =
-        const { RefCell::new([const { None }; PLACES]) };
-    static ROOT: RefCell<Option<Arc<Known>>> = const { RefCell::new(None) };
-    static CALLER: RefCell<Option<LastCaller>> = const { RefCell::new(None) };
+pub(crate) enum Holding {
+    /// It was issued here.
+    Issued {
+        key: Arc<AccessKey>,
+        /// `None` if its holder is gone, or the key deleted or inactive.
+        identity: Option<Arc<Known>>,
+    },
+    /// It was not; the root user whom it acts for where signatures are not verified.
+    Stranger(Arc<Known>),
 }
 
 impl Iam {
-    /// A key that was issued here, with who holds it now.
-    pub(crate) fn holding(&self, access_key_id: &str) -> Option<Holding> {
-        // Read before the identities: what is found may be newer, never older.
-        let version = self.version();
-        let place = access_key_id
-            .bytes()
-            .fold(0, |sum: usize, b| sum.wrapping_mul(31) + usize::from(b))
-            % PLACES;
-        KEYS.with_borrow_mut(|places| {
-            let place = places.get_mut(place)?;
-            let is_it =
-                |it: &&mut Remembered| it.version == version && it.access_key_id == access_key_id;
-            if let Some(known) = place.as_mut().filter(is_it) {
-                return known.holding.clone();
+    /// An access key with who holds it now; `account` is a stranger's.
+    pub(crate) fn holding(&self, access_key_id: &str, account: &str) -> Holding {
+        let version = || self.version();
+        match self.holdings.get(access_key_id, |_| version()) {
+            Some(Holding::Stranger(root)) if root.principal.account() != account => {
+                return Holding::Stranger(Known::root(account));
             }
-            let holding = self.key(access_key_id).map(|key| Holding {
+            Some(known) => return known,
+            None => {}
+        }
+        // Read before the identities: what is found may be newer, never older.
+        let before = version();
+        let holding = match self.key(access_key_id) {
+            Some(key) => Holding::Issued {
                 identity: self.identity(&key).map(Known::new),
                 key,
-            });
-            *place = Some(Remembered {
-                version,
-                access_key_id: access_key_id.to_owned(),
-                holding: holding.clone(),
-            });
-            holding
-        })
-    }
-}
-
-/// The root user of `account`.
-pub(crate) fn root(account: &str) -> Arc<Known> {
-    ROOT.with_borrow_mut(|last| {
-        if let Some(root) = last.as_ref().filter(|it| it.principal.account() == account) {
-            return Arc::clone(root);
-        }
-        Arc::clone(last.insert(Known::new(Identity::root(account))))
-    })
-}
-
-/// `identity` as KMS sees it, calling from `source_ip`.
-pub(crate) fn caller(
-    identity: &Arc<Known>,
-    source_ip: IpAddr,
-    secure_transport: bool,
-) -> Arc<Caller> {
-    CALLER.with_borrow_mut(|last| {
-        let is_it = |it: &&LastCaller| {
-            Arc::ptr_eq(&it.identity, identity)
-                && it.caller.source_ip == Some(source_ip)
-                && it.caller.secure_transport == secure_transport
+            },
+            None => Holding::Stranger(Known::root(account)),
         };
-        if let Some(known) = last.as_ref().filter(is_it) {
-            return Arc::clone(&known.caller);
-        }
-        let known = last.insert(LastCaller {
-            identity: Arc::clone(identity),
-            caller: Arc::new(identity.caller_from(source_ip, secure_transport)),
-        });
-        Arc::clone(&known.caller)
-    })
+        let kept = holding.clone();
+        self.holdings
+            .keep(access_key_id.to_owned(), kept, before, |_| version());
+        holding
+    }
 }
 
 #[cfg(test)]
@@ -139,6 +107,10 @@ mod tests {
         Iam::new(Arc::new(SystemClock), None)
     }
 
+    fn is_stranger(iam: &Iam, id: &str) -> bool {
+        matches!(iam.holding(id, "111122223333"), Holding::Stranger(_))
+    }
+
     #[test]
     fn a_change_is_seen_by_the_next_call_of_a_thread_that_remembers() {
         let iam = iam();
@@ -146,10 +118,12 @@ mod tests {
         iam.create_user(account, "/", "alice").unwrap();
         let credentials = iam.create_access_key(account, "alice").unwrap();
         let id = credentials.access_key_id.as_str();
-        let policies = || {
-            let holding = iam.holding(id).unwrap();
-            let caller = caller(&holding.identity.unwrap(), [127, 0, 0, 1].into(), false);
-            caller.identity_policies.len()
+        let policies = || match iam.holding(id, account) {
+            Holding::Issued { identity, .. } => {
+                let caller = identity.unwrap().caller([127, 0, 0, 1].into(), false);
+                caller.identity_policies.len()
+            }
+            Holding::Stranger(_) => panic!("the key was issued"),
         };
         assert_eq!(policies(), 0);
         assert_eq!(policies(), 0);
@@ -157,7 +131,7 @@ mod tests {
         iam.put_user_policy(account, "alice", "p", policy).unwrap();
         assert_eq!(policies(), 1);
         iam.clear().unwrap();
-        assert!(iam.holding(id).is_none());
+        assert!(is_stranger(&iam, id));
     }
 
     #[test]
@@ -169,20 +143,30 @@ mod tests {
             .create_access_key(account, "alice")
             .unwrap()
             .access_key_id;
-        assert!(here.holding(&id).is_some());
-        assert!(there.holding(&id).is_none());
-        assert!(here.holding(&id).is_some());
-        assert!(here.holding("AKIASTRANGER").is_none());
+        assert!(!is_stranger(&here, &id));
+        assert!(is_stranger(&there, &id));
+        assert!(!is_stranger(&here, &id));
+        assert!(is_stranger(&here, "AKIASTRANGER"));
     }
 
     #[test]
-    fn root_users_of_different_accounts_are_not_mixed_up() {
+    fn strangers_of_different_accounts_and_places_are_not_mixed_up() {
+        let iam = iam();
         for account in ["111122223333", "444455556666", "111122223333"] {
-            let root = root(account);
+            let Holding::Stranger(root) = iam.holding("AKIASTRANGER", account) else {
+                panic!("nobody issued the key");
+            };
             assert_eq!(root.principal.account(), account);
-            let caller = caller(&root, [127, 0, 0, 1].into(), true);
-            assert_eq!(caller.principal.account(), account);
-            assert!(caller.secure_transport);
+            for (ip, tls) in [
+                ([127, 0, 0, 1], true),
+                ([127, 0, 0, 2], true),
+                ([127, 0, 0, 1], false),
+            ] {
+                let caller = root.caller(ip.into(), tls);
+                assert_eq!(caller.principal.account(), account);
+                assert_eq!(caller.source_ip, Some(ip.into()));
+                assert_eq!(caller.secure_transport, tls);
+            }
         }
     }
 }

@@ -1,9 +1,6 @@
 //! The identities of one world: what they are now, and how they change.
 
-use std::sync::{
-    Arc, Mutex, PoisonError, RwLockReadGuard,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard};
 
 use nsm_sim::{
     clock::{Clock, UnixMillis},
@@ -13,10 +10,12 @@ use rand_chacha::ChaCha20Rng;
 
 use super::{
     error::IamError,
+    recent::Holding,
     state::{Change, Identities},
 };
 use crate::{
     journal::{Journal, Kept, Unwritten},
+    threads::cache::ThreadCache,
     world::entropy::stream_of,
 };
 
@@ -26,20 +25,14 @@ pub struct Iam {
     journal: Journal,
     rng: Mutex<ChaCha20Rng>,
     clock: Arc<dyn Clock>,
-    /// Different from that of every other [`Iam`] of this process.
-    number: u64,
+    /// What a thread has just found of access keys.
+    pub(super) holdings: ThreadCache<String, Holding>,
 }
 
 impl std::fmt::Debug for Iam {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Iam(..)")
     }
-}
-
-/// A number that no other [`Iam`] of this process has.
-fn number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Iam {
@@ -66,7 +59,7 @@ impl Iam {
             journal: journal.clone(),
             rng: Mutex::new(rng),
             clock,
-            number: number(),
+            holdings: ThreadCache::default(),
         }
     }
 
@@ -82,10 +75,10 @@ impl Iam {
     /// [`Unwritten`] if the data directory cannot be written; then nothing is
     /// forgotten.
     pub fn clear(&self) -> Result<(), Unwritten> {
-        self.identities.change(&self.journal, |_, changes| {
+        self.changed(self.identities.change(&self.journal, |_, changes| {
             changes.push(Change::AllGone);
             Ok(())
-        })
+        }))
     }
 
     /// The one way in which identities change: `compute` refuses or adds changes; all
@@ -95,7 +88,13 @@ impl Iam {
         &self,
         compute: impl FnOnce(&Identities, &mut Vec<Change>) -> Result<T, IamError>,
     ) -> Result<T, IamError> {
-        self.identities.change(&self.journal, compute)
+        self.changed(self.identities.change(&self.journal, compute))
+    }
+
+    /// Lets go of the secrets that threads remember: they may be gone.
+    fn changed<T, E>(&self, change: Result<T, E>) -> Result<T, E> {
+        self.holdings.forget(|_| true);
+        change
     }
 
     /// Puts a change in place that the data directory has.
@@ -108,11 +107,10 @@ impl Iam {
         self.identities.read()
     }
 
-    /// Which identities these are: the number of their world in this process, and
-    /// their version. Read it before them: what is found then may be newer, never
-    /// older.
-    pub(super) fn version(&self) -> (u64, u64) {
-        (self.number, self.identities.version())
+    /// Another one after each change. Read it before them: what is found then may be
+    /// newer, never older.
+    pub(super) fn version(&self) -> u64 {
+        self.identities.version()
     }
 
     pub(super) fn with_rng<T>(&self, draw: impl FnOnce(&mut ChaCha20Rng) -> T) -> T {

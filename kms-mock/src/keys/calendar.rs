@@ -13,7 +13,7 @@ use super::{
     keep,
     key::{Due, Key},
     material::{Handle, SymmetricMaterial},
-    recent::{self, Known},
+    recent::Known,
     record::{KeyState, days_after},
     store::Store,
 };
@@ -33,7 +33,7 @@ impl Store {
         now: UnixMillis,
         entropy: &Entropy,
     ) -> Result<Option<Arc<Known>>, Unwritten> {
-        if let Some(known) = recent::by_arn(self.number, arn, now) {
+        if let Some(known) = self.by_arn.get(arn, |known| known.version_at(now)) {
             return Ok(Some(known));
         }
         let Some(key) = self.as_it_is(arn) else {
@@ -41,7 +41,7 @@ impl Store {
         };
         let known = self.as_of(key, now, entropy)?;
         if let Some(known) = &known {
-            recent::remember(self.number, known);
+            known.keep(&self.by_arn, Arc::clone(&known.arn));
         }
         Ok(known)
     }
@@ -58,7 +58,7 @@ impl Store {
         let Some(unique) = SymmetricMaterial::unique_part(handle) else {
             return Ok(None);
         };
-        if let Some(known) = recent::by_material(self.number, unique, now) {
+        if let Some(known) = self.by_material.get(&unique, |known| known.version_at(now)) {
             return Ok(Some(known));
         }
         let Some(mut key) = self.key_by_handle(handle) else {
@@ -73,7 +73,7 @@ impl Store {
         }
         let known = self.as_of(key, now, entropy)?;
         if let Some(known) = &known {
-            recent::remember_material(self.number, unique, known);
+            known.keep(&self.by_material, unique);
         }
         Ok(known)
     }

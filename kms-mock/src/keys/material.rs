@@ -61,7 +61,7 @@ pub(crate) struct Generation {
 }
 
 /// The expanding half of HKDF-SHA256 for one message key (RFC 5869 §2.3, RFC 2104):
-/// HMAC with its key taken in, which would else be half of every derivation. The
+/// HMAC with its key taken in, which would otherwise be half of every derivation. The
 /// library that does the rest of the cryptography keeps 700 bytes for that.
 struct Expansion {
     inner: Zeroizing<[u32; 8]>,

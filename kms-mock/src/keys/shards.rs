@@ -3,9 +3,11 @@
 
 use std::{
     collections::HashMap,
-    hash::{Hash, Hasher},
+    hash::Hash,
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
+
+use crate::threads::spread::place_of;
 
 /// Enough that sixteen busy connections rarely meet in one.
 pub(super) const SHARDS: usize = 64;
@@ -64,46 +66,6 @@ impl<K: Hash + Eq, V: Clone> Shards<K, V> {
 /// Below SHARDS.
 pub(super) fn shard_of<Q: Hash + ?Sized>(key: &Q) -> usize {
     place_of(key, SHARDS)
-}
-
-/// The place of a name among so many.
-pub(super) fn place_of<Q: Hash + ?Sized>(name: &Q, places: usize) -> usize {
-    let place = spread(name) % places as u64;
-    usize::try_from(place).expect("it is below the number of places, which is a usize")
-}
-
-/// A number that names seldom share.
-fn spread<Q: Hash + ?Sized>(key: &Q) -> u64 {
-    let mut spread = Spread::default();
-    key.hash(&mut spread);
-    spread.finish()
-}
-
-/// Chooses a shard. Quick, and open to a caller who wants all names in one shard:
-/// that costs waiting, no more. The maps inside hash as the standard library does.
-#[derive(Default)]
-struct Spread(u64);
-
-impl Spread {
-    /// Odd, with its bits in no order: the golden ratio's.
-    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
-}
-
-impl Hasher for Spread {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            for (to, from) in word.iter_mut().zip(chunk) {
-                *to = *from;
-            }
-            let mixed = (self.0 ^ u64::from_le_bytes(word)).wrapping_mul(Self::MIX);
-            self.0 = mixed.rotate_left(23);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
 }
 
 pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {

@@ -8,10 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use nsm_sim::clock::UnixMillis;
@@ -22,6 +19,7 @@ use super::{
     keep,
     key::Key,
     material::{Handle, SymmetricMaterial},
+    recent::Known,
     record::Record,
     shards::{SHARDS, Shards, read, shard_of, write},
     uses::LastUse,
@@ -29,19 +27,22 @@ use super::{
 use crate::{
     journal::{Batch, Changing, Held, Journal, Unwritten},
     policy::{Grant, Policy},
+    threads::cache::ThreadCache,
     world::arn::alias_arn,
 };
 
 /// All keys and aliases of all accounts and Regions.
 #[derive(Debug)]
 pub(crate) struct Store {
-    /// Another one for every store of this process.
-    pub(super) number: u64,
     keys: Shards<Arc<str>, Arc<Key>>,
     aliases: Shards<Arc<str>, Alias>,
     /// The key that each generation of material belongs to, by what is unique of
     /// its handle.
     handles: Shards<[u8; 16], Arc<Key>>,
+    /// Keys that a thread has just used: calls come in runs for the same few, and each
+    /// would otherwise take the locks of a shard and of the record.
+    pub(super) by_arn: ThreadCache<Arc<str>, Arc<Known>>,
+    pub(super) by_material: ThreadCache<[u8; 16], Arc<Known>>,
     /// ARNs in order, for lists.
     key_index: RwLock<BTreeSet<Arc<str>>>,
     alias_index: RwLock<BTreeSet<Arc<str>>>,
@@ -58,12 +59,12 @@ pub(crate) struct Store {
 impl Store {
     /// Empty; changes go by `journal`.
     pub(crate) fn new(journal: Journal) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
-            number: NEXT.fetch_add(1, Ordering::Relaxed),
             keys: Shards::new(),
             aliases: Shards::new(),
             handles: Shards::new(),
+            by_arn: ThreadCache::default(),
+            by_material: ThreadCache::default(),
             key_index: RwLock::default(),
             alias_index: RwLock::default(),
             deletions: Deletions::default(),
@@ -176,6 +177,7 @@ impl Store {
                     .map(|(held, record)| held.publish(|seen| *seen = Arc::new(record)))
                     .collect();
                 publish(&answer);
+                self.forget_changed();
                 answer
             },
         )
@@ -280,6 +282,13 @@ impl Store {
         }
     }
 
+    /// Lets go of what threads remember of keys that have changed or are gone, and with
+    /// it of material that is.
+    fn forget_changed(&self) {
+        self.by_arn.forget(|known| known.has_changed());
+        self.by_material.forget(|known| known.has_changed());
+    }
+
     /// Takes a key out of memory.
     pub(super) fn forget(&self, key: &Key, record: &Record, relatives: &[Arc<Key>]) {
         self.keys.remove(&*key.arn);
@@ -304,6 +313,7 @@ impl Store {
     /// Forgets all keys and aliases, in memory, with no change on its way.
     pub(crate) fn clear(&self) {
         self.keys.each(|key| key.end());
+        self.forget_changed();
         self.keys.clear();
         self.aliases.clear();
         self.handles.clear();

@@ -22,7 +22,7 @@ use super::{
     service::{Call, Kms, Reply},
 };
 use crate::{
-    audit::{AuditRecord, Common, Details, Rare},
+    audit::{AuditRecord, Details, Rare},
     keys::uses::LastUse,
     model::operation::Operation,
     recipient::Recipient,
@@ -142,7 +142,7 @@ impl Kms {
             ),
             decisions: trail.decisions,
             details: Details {
-                common: Common::of(
+                common: self.audit.common(
                     &call.caller.principal,
                     self.region_of(call),
                     beginning(call.user_agent, 256),

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
-use super::{condition::Because, document::Effect, own::OwnPolicy};
+use super::{
+    condition::Because,
+    document::{Effect, Policy},
+};
 use crate::model::condition_key::{ConditionKey, Filled};
 
 /// The answer to a [`Request`](super::Request), with its reasons.
@@ -103,7 +106,7 @@ pub struct PolicyTrace {
     pub source: PolicySource,
     /// One for each statement, in order.
     pub statements: SmallVec<[StatementTrace; 1]>,
-    pub(super) policy: OwnPolicy,
+    pub(super) policy: Arc<Policy>,
 }
 
 /// What became of a statement.

@@ -34,7 +34,6 @@ use super::{
     },
     document::{Effect, Policy, Statement},
     grant::Grant,
-    own::OwnPolicy,
     principals::Naming,
     request::Request,
     template::{Case, Variables},
@@ -206,7 +205,7 @@ fn trace_policy(policy: &Arc<Policy>, request: &Request<'_>, source: PolicySourc
             .iter()
             .map(|statement| trace_statement(statement, request, source))
             .collect(),
-        policy: OwnPolicy::of(policy),
+        policy: Arc::clone(policy),
     }
 }
 

@@ -23,7 +23,6 @@ mod lint;
 mod operator;
 #[cfg(test)]
 mod oracle;
-mod own;
 mod principals;
 pub mod prove;
 mod question;

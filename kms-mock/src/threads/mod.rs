@@ -2,5 +2,7 @@
 //!
 //! Models nothing of AWS.
 
+pub(crate) mod cache;
 pub(crate) mod lane;
 pub(crate) mod ring;
+pub(crate) mod spread;

@@ -1,10 +1,13 @@
 //! What the calendar does while nobody looks, and in combination; each event alone
 //! is tested beside its operations.
 
+use std::{sync::Weak, thread};
+
 use super::{
     import::{import, new_material, pending, with, wrapped},
     *,
 };
+use crate::keys::material::SymmetricMaterial;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -153,4 +156,59 @@ fn aliases_and_grants_go_with_their_key_when_its_window_is_over() {
     assert_eq!(counts(), (0, 0));
     let refused = world.err("DescribeKey", json!({ "KeyId": "alias/a" }));
     assert_eq!(refused.code, "NotFoundException");
+}
+
+/// The material of a key, for finding out whether it is still in memory.
+fn material_of(world: &World, key: &str) -> Weak<SymmetricMaterial> {
+    let key = world.kms.store.as_it_is(key).unwrap();
+    Arc::downgrade(&key.record().current().unwrap().material)
+}
+
+/// Uses a key in several threads, each of which remembers it.
+fn use_everywhere(world: &World, key: &str) {
+    let use_it = || {
+        let blob = world.encrypt(key, b"x", json!({}));
+        world.ok("Decrypt", json!({ "CiphertextBlob": blob }));
+    };
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(use_it);
+        }
+    });
+    use_it();
+}
+
+#[test]
+fn material_leaves_memory_with_its_key() {
+    let world = World::new();
+    let key = world.key();
+    use_everywhere(&world, &key);
+    let material = material_of(&world, &key);
+    let schedule = json!({ "KeyId": key, "PendingWindowInDays": 7 });
+    world.ok("ScheduleKeyDeletion", schedule);
+    world.clock.advance(DAY * 7 - Duration::from_millis(1));
+    world.ok("GenerateRandom", json!({ "NumberOfBytes": 1 }));
+    assert!(material.upgrade().is_some());
+    world.clock.advance(Duration::from_millis(1));
+    world.ok("GenerateRandom", json!({ "NumberOfBytes": 1 }));
+    assert!(material.upgrade().is_none());
+}
+
+#[test]
+fn imported_material_leaves_memory_when_it_is_deleted_and_when_it_expires() {
+    let world = World::new();
+    let key = pending(&world, json!({}));
+    import(&world, &key, 1, json!({}));
+    use_everywhere(&world, &key);
+    let material = material_of(&world, &key);
+    world.ok("DeleteImportedKeyMaterial", json!({ "KeyId": key }));
+    assert!(material.upgrade().is_none());
+
+    let expiring = json!({ "ExpirationModel": "KEY_MATERIAL_EXPIRES", "ValidTo": days(10) });
+    import(&world, &key, 1, expiring);
+    use_everywhere(&world, &key);
+    let material = material_of(&world, &key);
+    world.clock.advance(DAY * 10);
+    assert_eq!(state(&world, &key), "PendingImport");
+    assert!(material.upgrade().is_none());
 }
