@@ -11,12 +11,11 @@
 use std::{cell::OnceCell, ops::Deref, sync::Arc, time::Duration};
 
 use nsm_sim::clock::UnixMillis;
-use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::{
-    error::{Constraint, Failure, Invalid, NotFound, Refusal, RefusedResource, Violation},
-    fields::{GrantTokens, Page, RecipientMembers},
+    error::{Failure, Invalid, NotFound, Refusal, RefusedResource},
+    fields::{GrantTokens, RecipientMembers},
     grant_token,
     service::{Call, Kms},
 };
@@ -27,19 +26,16 @@ use crate::{
     },
     model::operation::{Operation, Row},
     policy::{
-        Caller, Decision, Denial, EncryptionContext, Facts, Grant, Outcome, Request, Resource,
-        decide,
+        Caller, Decision, Denial, EncryptionContext, Facts, Grant, Outcome, Policy, Request,
+        Resource, decide,
     },
     recipient::{Recipient, RecipientError, Rules},
     world::{
-        arn::{AliasArn, KeyReference, account_of},
+        arn::{AliasArn, KeyReference},
         entropy::Entropy,
         request_id::RequestId,
     },
 };
-
-/// The body of a reply.
-pub(crate) type Answer = Result<Vec<u8>, Failure>;
 
 /// One call on its way.
 #[derive(Debug)]
@@ -214,21 +210,23 @@ impl<'a> CallContext<'a> {
     /// Finds the key that a request names.
     pub(crate) fn find(&mut self, text: &str) -> Result<Found, Failure> {
         let reference = KeyReference::parse(text, self.region(), self.account())?;
-        let (arn, request_alias) = match reference {
-            KeyReference::Key(arn) => (arn.shared(), None),
+        let (arn, account, request_alias) = match &reference {
+            KeyReference::Key(arn) => (arn.shared(), arn.account(), None),
             KeyReference::Alias(_) if !self.row.takes_alias => {
                 let text = text.to_owned();
                 return Err(Failure::NotFound(NotFound::KeyId { text }));
             }
             KeyReference::Alias(arn) => {
-                let Some(alias) = self.store().alias(&arn) else {
-                    return Err(self.nothing_there(&arn, |arn| NotFound::Alias { arn }));
+                let Some(alias) = self.store().alias(arn) else {
+                    let what = |arn| NotFound::Alias { arn };
+                    return Err(self.nothing_there(arn, arn.account(), what));
                 };
-                (alias.target, Some(arn.name().to_owned()))
+                let name = Some(arn.name().to_owned());
+                (alias.target, arn.account(), name) // an alias is of its key's account
             }
         };
         let Some(known) = self.store().key(&arn, self.now, self.entropy())? else {
-            return Err(self.nothing_there(&arn, |arn| NotFound::Key { arn }));
+            return Err(self.nothing_there(&arn, account, |arn| NotFound::Key { arn }));
         };
         self.note(&known);
         Ok(Found {
@@ -268,8 +266,13 @@ impl<'a> CallContext<'a> {
     }
 
     /// Does not reveal whether something exists in another account.
-    fn nothing_there(&self, arn: &str, what: impl FnOnce(String) -> NotFound) -> Failure {
-        if account_of(arn) == self.account() {
+    fn nothing_there(
+        &self,
+        arn: &str,
+        account: &str,
+        what: impl FnOnce(String) -> NotFound,
+    ) -> Failure {
+        if account == self.account() {
             return Failure::NotFound(what(arn.to_owned()));
         }
         self.refuse(
@@ -338,6 +341,20 @@ impl<'a> CallContext<'a> {
         record: &Record,
         facts: Facts<'_>,
     ) -> Decision {
+        let resource = Resource::Key(found.key.facts(record));
+        self.decide(action, resource, facts, Some(&record.policy), || {
+            self.grants_to_caller(&found.key)
+        })
+    }
+
+    fn decide(
+        &self,
+        action: &'static str,
+        resource: Resource<'_>,
+        facts: Facts<'_>,
+        policy: Option<&Arc<Policy>>,
+        grants: impl FnOnce() -> Vec<Arc<Grant>>,
+    ) -> Decision {
         let facts = Facts {
             user_agent: Some(self.user_agent),
             region: Some(self.region()),
@@ -346,13 +363,11 @@ impl<'a> CallContext<'a> {
         let request = Request {
             caller: self.caller,
             action,
-            resource: Resource::Key(found.key.facts(record)),
+            resource,
             facts: &facts,
             now: self.now,
         };
-        decide(&request, Some(&record.policy), || {
-            self.grants_to_caller(&found.key)
-        })
+        decide(&request, policy, grants)
     }
 
     fn grants_to_caller(&self, key: &Key) -> Vec<Arc<Grant>> {
@@ -371,7 +386,7 @@ impl<'a> CallContext<'a> {
         facts: Facts<'_>,
     ) -> Result<(), Failure> {
         let resource = Resource::Account(self.account());
-        let decision = self.ask_without_policy(action, resource, facts);
+        let decision = self.decide(action, resource, facts, None, Vec::new);
         self.conclude(decision, action, || {
             // AWS names no resource when the tags of a new key are refused.
             if action == "kms:TagResource" {
@@ -398,29 +413,8 @@ impl<'a> CallContext<'a> {
             arn,
             account: arn.account(),
         };
-        let decision = self.ask_without_policy(action, resource, Facts::default());
+        let decision = self.decide(action, resource, Facts::default(), None, Vec::new);
         self.conclude(decision, action, || RefusedResource::Arn(arn.to_string()))
-    }
-
-    fn ask_without_policy(
-        &self,
-        action: &'static str,
-        resource: Resource<'_>,
-        facts: Facts<'_>,
-    ) -> Decision {
-        let facts = Facts {
-            user_agent: Some(self.user_agent),
-            region: Some(self.region()),
-            ..facts
-        };
-        let request = Request {
-            caller: self.caller,
-            action,
-            resource,
-            facts: &facts,
-            now: self.now,
-        };
-        decide(&request, None, Vec::new)
     }
 
     fn conclude(
@@ -465,51 +459,4 @@ impl<'a> CallContext<'a> {
         self.trail.recipient = Some(Arc::clone(&recipient));
         Ok(Some(recipient))
     }
-}
-
-/// The answer of operations that answer nothing.
-pub(crate) fn nothing() -> Answer {
-    Ok(Vec::new())
-}
-
-/// A JSON answer.
-pub(crate) fn answer(value: &Value) -> Answer {
-    Ok(value.to_string().into_bytes())
-}
-
-/// A time as the API writes it: seconds since 1970 with milliseconds.
-pub(crate) fn timestamp(at: UnixMillis) -> Value {
-    let whole = at.0 / 1000;
-    let rest = at.0 % 1000;
-    if rest == 0 {
-        return whole.into();
-    }
-    // Milliseconds since 1970 are far below 2^53.
-    #[allow(clippy::cast_precision_loss)]
-    let seconds = at.0 as f64 / 1000.0;
-    seconds.into()
-}
-
-/// Names of list pages, for operations whose lists are short.
-pub(crate) fn after_in<T>(
-    page: &Page,
-    items: Vec<T>,
-    name: impl Fn(&T) -> &str,
-) -> Result<Vec<T>, Failure> {
-    let Some(after) = page.after()? else {
-        return Ok(items);
-    };
-    Ok(items
-        .into_iter()
-        .filter(|item| name(item) > after.as_str())
-        .collect())
-}
-
-/// A required member that is absent.
-pub(crate) fn absent(member: &'static str) -> Failure {
-    Failure::Constraints(vec![Violation {
-        member: member.into(),
-        value: None,
-        constraint: Constraint::NotNull,
-    }])
 }

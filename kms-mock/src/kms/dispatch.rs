@@ -10,7 +10,8 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use nsm_sim::clock::UnixMillis;
 
 use super::{
-    call::{Answer, CallContext, Trail},
+    answer::Answer,
+    call::{CallContext, Trail},
     error::{Failure, Malformed},
     json::Object,
     ops::{

@@ -104,6 +104,17 @@ pub(crate) enum Failure {
     Unwritten(Unwritten),
 }
 
+impl Failure {
+    /// A required member that is absent.
+    pub(crate) fn absent(member: &'static str) -> Self {
+        Self::Constraints(vec![Violation {
+            member: member.into(),
+            value: None,
+            constraint: Constraint::NotNull,
+        }])
+    }
+}
+
 impl From<Unwritten> for Failure {
     fn from(unwritten: Unwritten) -> Self {
         match unwritten {

@@ -573,6 +573,19 @@ impl Page {
             .map_err(|_| Failure::InvalidMarker)
     }
 
+    /// What of a short list, in order, comes after the name.
+    pub(crate) fn after_in<T>(
+        &self,
+        items: Vec<T>,
+        name: impl Fn(&T) -> &str,
+    ) -> Result<Vec<T>, Failure> {
+        let Some(after) = self.after()? else {
+            return Ok(items);
+        };
+        let comes = |item: &T| name(item) > after.as_str();
+        Ok(items.into_iter().filter(comes).collect())
+    }
+
     /// Cuts what came after [`Page::after`], in order, to the limit.
     pub(crate) fn cut<T>(&self, mut items: Vec<T>, name: impl Fn(&T) -> &str) -> Cut<T> {
         let limit = self.reach() - 1;

@@ -1,5 +1,4 @@
-//! JSON as requests bring it and answers carry it, without a copy of what need
-//! not be copied.
+//! JSON as requests bring it, without a copy of what need not be copied.
 //!
 //! Source of truth: RFC 8259. Reading borrows from the body every string that
 //! has no escape in it; of members of the same name the last one counts, as in
@@ -169,86 +168,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
     }
 }
 
-/// Room for the usual answer; a longer one grows.
-pub(crate) const ANSWER_BYTES: usize = 640;
-
-/// The object of an answer, written member by member.
-#[derive(Debug)]
-pub(crate) struct Answered(Vec<u8>);
-
-impl Answered {
-    /// An empty object with room for `bytes`.
-    pub(crate) fn with_capacity(bytes: usize) -> Self {
-        let mut out = Vec::with_capacity(bytes);
-        out.push(b'{');
-        Self(out)
-    }
-
-    /// A member that is text.
-    pub(crate) fn text(mut self, name: &'static str, value: &str) -> Self {
-        self.name(name);
-        if is_plain(value) {
-            self.0.push(b'"');
-            self.0.extend_from_slice(value.as_bytes());
-            self.0.push(b'"');
-        } else {
-            let quoted = serde_json::Value::from(value).to_string();
-            self.0.extend_from_slice(quoted.as_bytes());
-        }
-        self
-    }
-
-    /// The same, if there is a value.
-    pub(crate) fn text_if(self, name: &'static str, value: Option<&str>) -> Self {
-        match value {
-            Some(value) => self.text(name, value),
-            None => self,
-        }
-    }
-
-    /// A member that is a blob, in base64.
-    pub(crate) fn blob(mut self, name: &'static str, value: &[u8]) -> Self {
-        self.name(name);
-        self.0.push(b'"');
-        base64_simd::STANDARD.encode_append(value, &mut self.0);
-        self.0.push(b'"');
-        self
-    }
-
-    /// The object's bytes.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
-        self.0.push(b'}');
-        self.0
-    }
-
-    /// Names are the model's: letters alone.
-    fn name(&mut self, name: &'static str) {
-        if self.0.len() > 1 {
-            self.0.push(b',');
-        }
-        self.0.push(b'"');
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
-    }
-}
-
-/// Whether JSON has a text as it is. Every byte is looked at, sixteen at a time: to
-/// stop at the first would take longer.
-fn is_plain(text: &str) -> bool {
-    let plain = |bytes: &[u8; 16]| {
-        let plain = |b: u8| (b' '..=b'~').contains(&b) & (b != b'"') & (b != b'\\');
-        bytes.iter().fold(true, |all, b| all & plain(*b))
-    };
-    let (whole, rest) = text.as_bytes().as_chunks::<16>();
-    let mut last = [b' '; 16];
-    if let Some(start) = last.get_mut(..rest.len()) {
-        start.copy_from_slice(rest);
-    }
-    whole
-        .iter()
-        .fold(plain(&last), |all, bytes| all & plain(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -313,21 +232,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn answers_read_back_as_what_was_written(text in ".{0,20}", blob in any::<Vec<u8>>()) {
-            let answer = Answered::with_capacity(0)
-                .text("Text", &text)
-                .text_if("None", None)
-                .text_if("Some", Some("x"))
-                .blob("Blob", &blob)
-                .finish();
-            let read: Value = serde_json::from_slice(&answer).unwrap();
-            let expected = serde_json::json!({
-                "Text": text, "Some": "x", "Blob": BASE64.encode(&blob),
-            });
-            prop_assert_eq!(read, expected);
-        }
-
         #[test]
         fn blobs_are_read_as_strictly_as_base64_is_written(
             bytes in any::<Vec<u8>>(), at in any::<prop::sample::Index>(), other in "[A-Za0+/=_ \n]",

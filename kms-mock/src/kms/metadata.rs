@@ -5,14 +5,14 @@
 use nsm_sim::clock::UnixMillis;
 use serde_json::{Value, json};
 
-use super::call::{CallContext, timestamp};
+use super::{answer::timestamp, call::CallContext};
 use crate::{
     keys::{
         custom_store::{Connection, StoreKind},
         key::Key,
         record::{KeyState, Record},
     },
-    world::arn::region_of,
+    world::arn::KeyArn,
 };
 
 /// `KeyMetadata`.
@@ -75,7 +75,10 @@ pub(crate) fn metadata(key: &Key, record: &Record) -> Value {
 /// `MultiRegionConfiguration`.
 fn configuration(key: &Key) -> Option<Value> {
     let members = key.family.as_ref()?.members();
-    let named = |arn: &str| json!({ "Arn": arn, "Region": region_of(arn) });
+    let named = |arn: &str| {
+        let parsed = KeyArn::parse(arn);
+        json!({ "Arn": arn, "Region": parsed.as_ref().map(KeyArn::region) })
+    };
     Some(json!({
         "MultiRegionKeyType": key.multi_region_type(),
         "PrimaryKey": named(&members.primary),

@@ -10,13 +10,14 @@
 //! A call passes these files in this order, and none of them again: `parsed` (its
 //! operation and its body), `dispatch` (the operation's function), one of `ops`, and
 //! from there `fields` (its members), `call` (the key, permission), `checks` (the
-//! row's checks), `sealing` or the key's own material, `json` (the answer);
-//! `dispatch` writes the record.
+//! row's checks), `sealing` or the key's own material, `answer`; `dispatch` writes the
+//! record.
 //!
 //! | file | what |
 //! |---|---|
 //! | `service` | what a KMS is made of, a [`Call`] and a [`Reply`] |
-//! | `error`, `json`, `fields`, `grant_token` | refusals, JSON, the members of a request, grant tokens |
+//! | `error`, `answer` | refusals and answers |
+//! | `json`, `fields`, `grant_token` | a request's JSON, its members, its grant tokens |
 //! | `parsed` | a call whose body is parsed |
 //! | `call`, `checks` | the context of one call, what is checked of a key |
 //! | `metadata`, `sealing` | what answers say of a key, ciphertexts of symmetric keys |
@@ -32,6 +33,7 @@
 //! | keys of spec `SM2`, wrapping under `SM2` | AWS has them in its China Regions alone, which are a partition of their own (`aws-cn`, SM4 instead of AES) that is not modelled |
 //! | wrapping by `RSAES_PKCS1_V1_5` | AWS has taken it away in 2023 |
 
+mod answer;
 mod call;
 mod checks;
 mod dispatch;

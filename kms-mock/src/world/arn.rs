@@ -63,11 +63,6 @@ impl KeyArn {
         self.part(self.0.len() - ID_BYTES, self.0.len())
     }
 
-    /// The ARN of the related key in another Region.
-    pub(crate) fn in_region(&self, region: &str) -> Self {
-        Self::new(region, self.account(), self.id())
-    }
-
     /// The same text, shared.
     pub(crate) fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
@@ -311,7 +306,6 @@ mod tests {
             assert_eq!(KeyArn::parse(&arn), Some(arn.clone()));
             assert_eq!(arn.region(), "ap-southeast-12");
             assert_eq!((arn.account(), arn.id()), (ACCOUNT, id));
-            assert_eq!(arn.in_region(REGION), KeyArn::new(REGION, ACCOUNT, id));
             assert!(arn.starts_with(&KeyArn::prefix("ap-southeast-12", ACCOUNT)));
             assert_eq!(AliasArn::parse(&arn), None);
         }

@@ -26,7 +26,7 @@ impl RequestId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         // ASCII by construction.
-        str::from_utf8(&self.0).unwrap_or_default()
+        str::from_utf8(&self.0).expect("a request id is made of ASCII")
     }
 }
 

@@ -11,14 +11,15 @@ use serde_json::{Value, json};
 use crate::{
     keys::{alias::Alias, keep, key::Key, record::Record},
     kms::{
-        call::{Answer, CallContext, Found, answer, nothing, timestamp},
+        answer::{Answer, answer, nothing, timestamp},
+        call::{CallContext, Found},
         checks::Asked,
         error::{Failure, Invalid, Limit, NotFound},
         fields::{ALIAS_NAME, Fields, KEY_ID},
         json::Object,
     },
     policy::Facts,
-    world::arn::AliasArn,
+    world::arn::{AliasArn, KeyArn},
 };
 
 const ALIASES_OF_KEY_MAX: usize = 50;
@@ -238,7 +239,7 @@ fn entry(call: &CallContext<'_>, arn: &str) -> Value {
     json!({
         "AliasName": name,
         "AliasArn": arn,
-        "TargetKeyId": alias.target.rsplit('/').next(),
+        "TargetKeyId": KeyArn::parse(&alias.target).as_ref().map(KeyArn::id),
         "CreationDate": timestamp(alias.created),
         "LastUpdatedDate": timestamp(alias.updated),
     })

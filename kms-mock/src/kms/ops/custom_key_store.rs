@@ -22,7 +22,8 @@ use crate::{
         xks::{NOT_CONNECTED, Proxy, ProxyError, ProxyRefusal, is_endpoint},
     },
     kms::{
-        call::{Answer, CallContext, after_in, answer, timestamp},
+        answer::{Answer, answer, timestamp},
+        call::CallContext,
         error::{Failure, Invalid, StoreFault, Unsupported},
         fields::{Fields, Pattern, Text, length},
         json::Object,
@@ -394,7 +395,7 @@ pub(crate) fn describe(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     if stores.is_empty() && (id.is_some() || name.is_some()) {
         return Err(Failure::CustomKeyStoreNotFound);
     }
-    let stores = after_in(&page, stores, |store| &store.id)?;
+    let stores = page.after_in(stores, |store| &store.id)?;
     let cut = page.cut(stores, |store| &store.id);
     answer(&cut.to_json("CustomKeyStores", |store| entry(store)))
 }

@@ -10,11 +10,12 @@ use zeroize::Zeroizing;
 use crate::{
     keys::material::Maker,
     kms::{
-        call::{Answer, CallContext, Found},
+        answer::{ANSWER_BYTES, Answer, Answered},
+        call::{CallContext, Found},
         checks::Asked,
         error::{Failure, Invalid},
         fields::{Fields, GrantTokens, KEY_ID, RecipientMembers},
-        json::{ANSWER_BYTES, Answered, Object},
+        json::Object,
         sealing::Symmetric,
     },
     model::spec::EncryptionAlgorithm,

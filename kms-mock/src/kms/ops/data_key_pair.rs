@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use crate::{
     keys::{material::Maker, pair::NewPair},
     kms::{
-        call::{Answer, CallContext, answer},
+        answer::{Answer, answer},
+        call::CallContext,
         checks::Asked,
         error::{Failure, Unsupported},
         fields::{Fields, GrantTokens, KEY_ID, RecipientMembers},

@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::{
     keys::{kem::KemKey, secret::Works},
     kms::{
-        call::{Answer, CallContext, Found, answer},
+        answer::{Answer, answer},
+        call::{CallContext, Found},
         checks::Asked,
         error::Failure,
         fields::{Fields, GrantTokens, KEY_ID},

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::{
     kms::{
-        call::{Answer, CallContext, Found, absent, after_in, answer, nothing, timestamp},
+        answer::{Answer, answer, nothing, timestamp},
+        call::{CallContext, Found},
         checks::Asked,
         error::{Failure, Invalid, Limit, NotFound, RefusedResource, Unsupported},
         fields::{
@@ -287,7 +288,7 @@ pub(crate) fn list(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
                 .as_ref()
                 .is_none_or(|grantee| *grantee == grant.grantee)
     });
-    let grants = after_in(&page, grants, |grant| &grant.id)?;
+    let grants = page.after_in(grants, |grant| &grant.id)?;
     let cut = page.cut(grants, |grant| &grant.id);
     answer(&cut.to_json("Grants", |grant| entry(&found.key.arn, grant)))
 }
@@ -301,7 +302,7 @@ pub(crate) fn list_retirable(call: &mut CallContext<'_>, body: Object<'_>) -> An
         )
     })?;
     must_not_name_a_service(&[service])?;
-    let retiring = retiring.ok_or_else(|| absent("retiringPrincipal"))?;
+    let retiring = retiring.ok_or_else(|| Failure::absent("retiringPrincipal"))?;
     call.authorize_account("kms:ListRetirableGrants", Facts::default())?;
     let prefix = KeyArn::prefix(call.region(), call.account());
     let mut grants: Vec<(Arc<str>, Arc<Grant>)> = Vec::new();
@@ -317,7 +318,7 @@ pub(crate) fn list_retirable(call: &mut CallContext<'_>, body: Object<'_>) -> An
         }
     }
     grants.sort_by(|a, b| a.1.id.cmp(&b.1.id));
-    let grants = after_in(&page, grants, |(_, grant)| &grant.id)?;
+    let grants = page.after_in(grants, |(_, grant)| &grant.id)?;
     let cut = page.cut(grants, |(_, grant)| &grant.id);
     answer(&cut.to_json("Grants", |(arn, grant)| entry(arn, grant)))
 }

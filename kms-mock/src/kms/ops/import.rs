@@ -28,7 +28,8 @@ use crate::{
         wrapping::{IMPORT_BYTES_MAX, TokenError, TokenKey, Wrapping, WrappingSpec},
     },
     kms::{
-        call::{Answer, CallContext, Found, answer, timestamp},
+        answer::{Answer, answer, timestamp},
+        call::{CallContext, Found},
         checks::Asked,
         error::{BadState, Failure, Invalid, NotFound, Unsupported},
         fields::{Fields, KEY_ID, Pattern, Text},

@@ -17,7 +17,8 @@ use crate::{
         record::{KeyState, days_after},
     },
     kms::{
-        call::{Answer, CallContext, Found, answer, nothing, timestamp},
+        answer::{Answer, answer, nothing, timestamp},
+        call::{CallContext, Found},
         checks::Asked,
         error::{Failure, Invalid, Unsupported},
         fields::{DESCRIPTION, Fields, KEY_ID, POLICY, length},

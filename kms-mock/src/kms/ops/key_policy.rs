@@ -11,7 +11,8 @@ use serde_json::json;
 use crate::{
     keys::record::Record,
     kms::{
-        call::{Answer, CallContext, Found, after_in, answer, nothing},
+        answer::{Answer, answer, nothing},
+        call::{CallContext, Found},
         error::{BadPolicy, Failure, Invalid, Limit, NotFound},
         fields::{Fields, KEY_ID, POLICY, POLICY_NAME},
         json::Object,
@@ -103,7 +104,7 @@ pub(crate) fn list(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     })?;
     let found = call.find(&key_id)?;
     call.authorize(&found, Facts::default())?;
-    let names = after_in(&page, vec![POLICY_NAME_DEFAULT], |name| name)?;
+    let names = page.after_in(vec![POLICY_NAME_DEFAULT], |name| name)?;
     answer(
         &page
             .cut(names, |name| name)

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::{
     kms::{
-        call::{Answer, CallContext, answer, timestamp},
+        answer::{Answer, answer, timestamp},
+        call::CallContext,
         fields::{Fields, KEY_ID},
         json::Object,
     },

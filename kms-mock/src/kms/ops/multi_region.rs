@@ -23,7 +23,8 @@ use crate::{
         record::KeyState,
     },
     kms::{
-        call::{Answer, CallContext, Found, answer, nothing},
+        answer::{Answer, answer, nothing},
+        call::{CallContext, Found},
         checks::Asked,
         error::{Failure, NotFound, Unsupported},
         fields::{DESCRIPTION, Fields, KEY_ID, POLICY, Pattern, Text},

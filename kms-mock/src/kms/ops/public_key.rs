@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::{
     kms::{
-        call::{Answer, CallContext, answer},
+        answer::{Answer, answer},
+        call::CallContext,
         checks::Asked,
         error::Failure,
         fields::{Fields, KEY_ID},

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use super::custom_key_store;
 use crate::{
     kms::{
-        call::{Answer, CallContext, answer},
+        answer::{Answer, answer},
+        call::CallContext,
         error::{Failure, Invalid},
         fields::{Fields, length},
         json::Object,

@@ -17,7 +17,8 @@ use crate::{
         record::{Automatic, Record},
     },
     kms::{
-        call::{Answer, CallContext, Found, after_in, answer, nothing, timestamp},
+        answer::{Answer, answer, nothing, timestamp},
+        call::{CallContext, Found},
         checks::{Asked, state_of},
         error::{BadState, Failure, Limit},
         fields::{Fields, KEY_ID, Page},
@@ -180,7 +181,7 @@ pub(crate) fn list(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
         .filter(|(_, generation)| all || generation.rotated.is_some())
         .map(|(at, generation)| (format!("{at:06}"), generation))
         .collect();
-    let entries = after_in(&page, entries, |(name, _)| name)?;
+    let entries = page.after_in(entries, |(name, _)| name)?;
     let current = found.record.current().map(|g| g.material.handle);
     let cut = page.cut(entries, |(name, _)| name);
     answer(&cut.to_json("Rotations", |(_, generation)| {
@@ -195,7 +196,7 @@ fn list_imports(found: &Found, page: &Page, all: bool) -> Answer {
         .filter(|(_, import)| all || import.rotated.is_some())
         .map(|(at, import)| (format!("{at:06}"), import))
         .collect();
-    let entries = after_in(page, entries, |(name, _)| name)?;
+    let entries = page.after_in(entries, |(name, _)| name)?;
     let cut = page.cut(entries, |(name, _)| name);
     answer(&cut.to_json("Rotations", |(_, import)| import_entry(found, import)))
 }

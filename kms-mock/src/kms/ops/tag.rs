@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::{
     kms::{
-        call::{Answer, CallContext, after_in, answer, nothing},
+        answer::{Answer, answer, nothing},
+        call::CallContext,
         checks::Asked,
         error::{Failure, TagFault},
         fields::{Fields, KEY_ID, length},
@@ -128,7 +129,7 @@ pub(crate) fn list(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     let found = call.find(&key_id)?;
     call.authorize(&found, Facts::default())?;
     let tags: Vec<(&String, &String)> = found.record.tags.iter().collect();
-    let tags = after_in(&page, tags, |(key, _)| key)?;
+    let tags = page.after_in(tags, |(key, _)| key)?;
     let cut = page.cut(tags, |(key, _)| key);
     answer(&cut.to_json(
         "Tags",
