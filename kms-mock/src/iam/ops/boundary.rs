@@ -6,10 +6,13 @@
 //! decided by [`crate::policy::decide`]. Unknown and chosen: deleting a
 //! boundary that does not exist succeeds.
 
-use crate::iam::{
-    entity::{Entity, EntityKind, Who},
-    error::IamError,
-    service::Iam,
+use crate::{
+    iam::{
+        entity::{Entity, EntityKind, Who},
+        error::IamError,
+        service::Iam,
+    },
+    world::arn::six_parts,
 };
 
 impl Iam {
@@ -59,11 +62,9 @@ impl Iam {
 }
 
 fn is_policy_arn(arn: &str) -> bool {
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    match parts[..] {
-        ["arn", partition, "iam", "", account, resource] => {
-            !partition.is_empty() && !account.is_empty() && resource.starts_with("policy/")
-        }
-        _ => false,
-    }
+    matches!(
+        six_parts(arn),
+        Some(["arn", partition, "iam", "", account, resource])
+            if !partition.is_empty() && !account.is_empty() && resource.starts_with("policy/")
+    )
 }

@@ -24,7 +24,7 @@ use crate::{
             check_policy_length,
         },
     },
-    world::principal::Principal,
+    world::{arn::six_parts, principal::Principal},
 };
 
 /// A session that AssumeRole made.
@@ -215,9 +215,8 @@ fn check_arn(arn: &str) -> Result<(), IamError> {
             constraint: "Member must have length greater than or equal to 20",
         });
     }
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    match parts[..] {
-        ["arn", partition, service, _, _, resource]
+    match six_parts(arn) {
+        Some(["arn", partition, service, _, _, resource])
             if !partition.is_empty() && !service.is_empty() && !resource.is_empty() =>
         {
             Ok(())
