@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::pki::Identity;
 use crate::{
-    cbor::{ARRAY, MAP, UNSIGNED, put_bytes, put_head, put_text},
+    cbor::{MAP, UNSIGNED, put_bytes, put_head, put_text},
     clock::UnixMillis,
 };
 
@@ -111,20 +111,6 @@ where
     }
     if indefinite {
         out.push(0xff);
-    }
-    out
-}
-
-/// The `certificate` and `cabundle` entries of a payload: encoded once a leaf,
-/// copied into every document.
-pub(crate) fn chain_entries(leaf: &[u8], cabundle: &[&[u8]]) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_text(&mut out, "certificate");
-    put_bytes(&mut out, leaf);
-    put_text(&mut out, "cabundle");
-    put_head(&mut out, ARRAY, cabundle.len() as u64);
-    for certificate in cabundle {
-        put_bytes(&mut out, certificate);
     }
     out
 }

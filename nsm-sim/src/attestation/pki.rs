@@ -23,11 +23,14 @@ use zeroize::Zeroizing;
 
 use super::{
     der::{element, tag, unsigned},
-    document::chain_entries,
     pem,
     verify::Verifier,
 };
-use crate::{clock::UnixMillis, seed::WorldSeed};
+use crate::{
+    cbor::{ARRAY, put_bytes, put_head, put_text},
+    clock::UnixMillis,
+    seed::WorldSeed,
+};
 
 /// A world's authority for one Region's documents.
 pub struct Pki {
@@ -607,6 +610,20 @@ pub(super) mod oid {
         &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
     /// 1.3.132.0.34
     pub(in crate::attestation) const SECP384R1: &[u8] = &[0x2b, 0x81, 4, 0, 34];
+}
+
+/// The `certificate` and `cabundle` entries of a payload: encoded once a leaf,
+/// copied into every document.
+pub(crate) fn chain_entries(leaf: &[u8], cabundle: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_text(&mut out, "certificate");
+    put_bytes(&mut out, leaf);
+    put_text(&mut out, "cabundle");
+    put_head(&mut out, ARRAY, cabundle.len() as u64);
+    for certificate in cabundle {
+        put_bytes(&mut out, certificate);
+    }
+    out
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use super::{
     loopback::OwnLoopback,
     nsmdev::{Delivery, NsmDevice},
     paths,
-    run::{StartError, supervise},
+    run::supervise,
     settings::Settings,
+    start_error::StartError,
     switchboard::{ANY, VsockAddr},
     vsock,
 };

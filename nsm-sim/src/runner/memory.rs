@@ -28,6 +28,25 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Looking takes at most this part of one CPU's time, whatever the machine runs.
 const BUSY_PART_MAX: u32 = 20;
 
+/// The run's processes together held more memory than an enclave of this size has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the enclave ran out of memory: its processes held {} MiB of {limit_mib} MiB, and were ended; \
+     raise --memory-mib, as --memory of nitro-cli run-enclave",
+    held_bytes >> 20
+)]
+pub struct MemoryExceeded {
+    /// What they held.
+    pub held_bytes: u64,
+    /// What they may.
+    pub limit_mib: u64,
+}
+
+impl MemoryExceeded {
+    /// The run's exit code then: none that a shell or `timeout` gives.
+    pub const EXIT_CODE: u8 = 123;
+}
+
 /// The memory of one run.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -176,7 +195,7 @@ mod tests {
     use std::io::{PipeWriter, Read as _, Write as _};
 
     use super::*;
-    use crate::runner::spawn::reap;
+    use crate::runner::sys::reap;
 
     const SHARED_BYTES: usize = 32 << 20;
 

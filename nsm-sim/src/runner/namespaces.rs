@@ -10,7 +10,7 @@ use std::{
     os::fd::AsRawFd as _,
 };
 
-use super::spawn;
+use super::sys;
 
 /// A step that failed, by its number in a caller's list, and the errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ pub(crate) fn rehearse(enter: impl FnOnce() -> Result<(), Obstacle>) -> Result<(
     drop(tells);
     let mut word = Vec::new();
     let read = io::Read::read_to_end(&mut told, &mut word);
-    spawn::reap(pid);
+    sys::reap(pid);
     read.map_err(no_process)?;
     match word.split_first_chunk::<4>() {
         Some((step, errno)) => Err(Obstacle {

@@ -12,7 +12,9 @@ use std::{
     path::PathBuf,
 };
 
-use super::{bpf::Arch, root::ImageRoot, run::StartError, settings::Settings, spawn::Become};
+use super::{
+    bpf::Arch, root::ImageRoot, settings::Settings, spawn::Become, start_error::StartError,
+};
 
 /// The program of a run, and every path where it may be.
 ///

@@ -9,11 +9,10 @@ use std::{ffi::OsString, path::PathBuf};
 use super::{
     bridge::{Forward, Publish},
     loopback::OwnLoopback,
-    memory,
+    memory::{self, MemoryExceeded},
     nsmdev::NsmDevice,
     paths,
     root::ImageRoot,
-    run::MemoryExceeded,
     switchboard::{ENCLAVE_CID, PARENT_CID, World},
 };
 

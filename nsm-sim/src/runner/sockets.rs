@@ -9,59 +9,18 @@
 
 use std::{
     io,
-    os::{
-        fd::{AsRawFd, OwnedFd, RawFd},
-        unix::net::UnixStream,
-    },
+    os::{fd::OwnedFd, unix::net::UnixStream},
     time::{Duration, Instant},
 };
 
 use super::{
-    notif::{ERESTARTSYS, Sent, Trap},
-    procfd::Status,
+    notif::{Sent, Trap},
+    parked::{LOOK_EVERY, Parked, interruption},
     switchboard::{self, ANY, VsockAddr},
     sys,
     traps::{Answer, Supervisor},
     vsock::{self, ADDRESS_BYTES, LOCAL_CID, Options, Socket, UNBOUND, Unheard},
 };
-
-/// How often a parked call looks for a signal its thread should take.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// An `accept` with nobody calling yet.
-#[derive(Debug)]
-pub(crate) struct Parked {
-    trap: Trap,
-    listener: OwnedFd,
-    cookie: u64,
-    flags: i32,
-    deadline: Option<Instant>,
-    looked: Instant,
-    /// The last look saw a signal that any thread of the process may take.
-    saw_shared: bool,
-}
-
-impl Parked {
-    pub(crate) fn listener(&self) -> RawFd {
-        self.listener.as_raw_fd()
-    }
-
-    /// When this call wants attention by itself.
-    fn due(&self) -> Instant {
-        let look = self.looked + LOOK_EVERY;
-        self.deadline.map_or(look, |deadline| deadline.min(look))
-    }
-
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.due() <= now
-    }
-
-    /// How long until then.
-    pub(crate) fn next_look(&self, now: Instant) -> Duration {
-        // Rounded up: poll counts whole milliseconds.
-        self.due().saturating_duration_since(now) + Duration::from_millis(1)
-    }
-}
 
 /// One of our sockets: a duplicate of the caller's descriptor and its cookie.
 type Ours = (OwnedFd, u64);
@@ -462,27 +421,6 @@ impl Supervisor {
         self.read(trap, at, &mut len)?;
         usize::try_from(i32::from_ne_bytes(len)).map_err(|_| Answer::Errno(libc::EINVAL))
     }
-}
-
-/// Whether a parked thread should go back to its own code, and with what.
-fn interruption(parked: &mut Parked) -> Option<i32> {
-    let tid = parked.trap.tid;
-    let status = Status::read(tid)?;
-    let saw_shared = std::mem::replace(&mut parked.saw_shared, status.shared_signals != 0);
-    if status.own_signals != 0 {
-        return Some(ERESTARTSYS);
-    }
-    if status.shared_signals == 0 {
-        return None;
-    }
-    // The kernel offers a process's signal to its main thread first. Another
-    // thread cannot know that it was chosen, and ERESTARTSYS to one that was not
-    // would leak to its program: wait until clearly nobody else takes it, and
-    // then be plain.
-    if status.process == tid || status.threads == 1 {
-        return Some(ERESTARTSYS);
-    }
-    saw_shared.then_some(libc::EINTR)
 }
 
 /// Where a socket is bound, by its name.

@@ -241,7 +241,7 @@ pub(crate) fn spawn(plan: &Plan, signals: &libc::sigset_t) -> Result<(Child, Own
     let pid = i32::try_from(pid).expect("the kernel's process ids are below 2^22");
     let pidfd = pidfd_of(pid)?;
     if !wait_until_ready(ready_read.as_raw_fd(), pidfd.as_raw_fd())? {
-        reap(pid);
+        sys::reap(pid);
         let failure = progress
             .failure()
             .unwrap_or(ChildFailure::Filter(libc::ECHILD));
@@ -285,14 +285,6 @@ fn pidfd_of(pid: i32) -> io::Result<OwnedFd> {
     let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     // SAFETY: the answer of a call that makes a descriptor, and nobody else has it.
     unsafe { sys::new_descriptor(pidfd) }
-}
-
-/// Collects a child that exits on its own.
-pub(crate) fn reap(pid: i32) -> i32 {
-    let mut status = 0;
-    // SAFETY: `status` is a live int.
-    unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    status
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -23,6 +23,14 @@ unsafe impl Plain for libc::ucred {}
 // SAFETY: two integers.
 unsafe impl Plain for libc::timeval {}
 
+/// Collects a child that exits on its own.
+pub(crate) fn reap(pid: i32) -> i32 {
+    let mut status = 0;
+    // SAFETY: `status` is a live int.
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    status
+}
+
 fn check(rc: i32) -> io::Result<i32> {
     if rc < 0 {
         Err(io::Error::last_os_error())

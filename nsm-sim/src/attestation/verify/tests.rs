@@ -4,11 +4,11 @@
 use super::*;
 use crate::{
     attestation::{
-        document::{chain_entries, sign},
+        document::sign,
         pki::{
             Authority, CA_KEY_USAGE, DIGITAL_SIGNATURE_NON_REPUDIATION, KEY_CERT_SIGN, Tbs,
-            authority_key_id, basic_constraints, certificate, extension, key_usage, name, oid,
-            subject_key_id,
+            authority_key_id, basic_constraints, certificate, chain_entries, extension, key_usage,
+            name, oid, subject_key_id,
         },
     },
     cbor::{MAP, put_bytes, put_head, put_text},
