@@ -4,7 +4,13 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use kms_mock::{KmsMock, kms::{Call, Kms, Reply, Settings, XksSettings}, policy::Caller, world::principal::Principal, mock::seed::SeedFile};
+use kms_mock::{
+    KmsMock,
+    kms::{Call, Kms, Reply, Settings, XksSettings},
+    mock::seed::SeedFile,
+    policy::Caller,
+    world::principal::Principal,
+};
 use nsm_sim::{
     attestation::verify::Verifier,
     clock::{SettableClock, UnixMillis},

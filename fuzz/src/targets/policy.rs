@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kms_mock::{policy::{Policy, PolicyKind, Question, QuestionKey, prove::{Claim, Verdict as Proved, prove}}, world::principal::Principal};
+use kms_mock::{
+    policy::{
+        Policy, PolicyKind, Question, QuestionKey,
+        prove::{Claim, Verdict as Proved, prove},
+    },
+    world::principal::Principal,
+};
 use nsm_sim::clock::UnixMillis;
 use serde_json::Value;
 

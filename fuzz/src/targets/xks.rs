@@ -14,7 +14,11 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use kms_mock::{kms::{Call, Kms, Reply, Settings, XksSettings}, policy::Caller, world::principal::Principal};
+use kms_mock::{
+    kms::{Call, Kms, Reply, Settings, XksSettings},
+    policy::Caller,
+    world::principal::Principal,
+};
 use nsm_sim::{
     attestation::verify::Verifier,
     clock::{SettableClock, UnixMillis},

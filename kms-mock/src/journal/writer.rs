@@ -323,8 +323,10 @@ fn transact(database: &Database, rows: &[&Row], sequence: u64) -> Result<(), Any
 struct OpenTables<'t> {
     transaction: &'t WriteTransaction,
     /// Few, so that looking through them is quicker than hashing their names.
-    open: Vec<(Table, redb::Table<'t, &'static [u8], &'static [u8]>)>,
+    open: Vec<(Table, OpenTable<'t>)>,
 }
+
+type OpenTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
 impl<'t> OpenTables<'t> {
     fn new(transaction: &'t WriteTransaction) -> Self {

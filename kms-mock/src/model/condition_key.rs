@@ -146,7 +146,7 @@ impl Row {
 enum Make {
     Whole(ConditionKey),
     /// By the part that the policy's author has chosen, in lower case.
-    Member(fn(&str) -> Option<ConditionKey>),
+    Member(ReadMember),
 }
 
 /// The part of a name that a policy's author chooses.
@@ -378,8 +378,11 @@ impl Ord for ByName {
 /// All names in lower case, former ones included.
 struct Names {
     whole: HashMap<String, ConditionKey>,
-    members: Vec<(String, fn(&str) -> Option<ConditionKey>)>,
+    members: Vec<(String, ReadMember)>,
 }
+
+/// The key that a name's last part names.
+type ReadMember = fn(&str) -> Option<ConditionKey>;
 
 static NAMES: LazyLock<Names> = LazyLock::new(|| {
     let by_name = BY_NAME.iter().filter(|row| row.prefix().is_none());
