@@ -186,6 +186,6 @@ mod tests {
         assert_eq!(on_device, ["nsm", "attestation"]);
         let said = |name: &str, target| choose(&[name.into()], target).unwrap_err().to_string();
         assert!(said("flow", Target::Device).contains("cannot be judged on a device"));
-        assert!(said("flaw", Target::Sim).contains("there is no suite flaw"));
+        assert!(said("flaw", Target::Sim).contains("`flaw` is not a suite"));
     }
 }

@@ -154,11 +154,16 @@ mod tests {
     fn what_is_forgotten_is_freed_in_the_places_of_all_threads() {
         let cache = cache();
         let (gone, stays) = (Arc::new(1), Arc::new(2));
+        // Two names that do not take each other's place.
+        let stayer = (0..)
+            .map(|number| format!("stays {number}"))
+            .find(|name| place(name.as_str()) != place("gone"))
+            .unwrap();
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     cache.keep("gone".to_owned(), Arc::clone(&gone), 1, |_| 1);
-                    cache.keep("stays".to_owned(), Arc::clone(&stays), 1, |_| 1);
+                    cache.keep(stayer.clone(), Arc::clone(&stays), 1, |_| 1);
                 });
             }
         });

@@ -76,7 +76,7 @@ fn only_the_measured_image_gets_a_data_key() {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let account = json!({ "AWS": "arn:aws:iam::000000000000:root" });
+    let account = json!({ "AWS": "arn:aws:iam::123456789012:root" });
     let policy = json!({ "Version": "2012-10-17", "Statement": [
         { "Effect": "Allow", "Principal": account, "Action": ["kms:PutKeyPolicy", "kms:Describe*"], "Resource": "*" },
         { "Effect": "Allow", "Principal": account, "Action": "kms:GenerateDataKey", "Resource": "*",
