@@ -48,6 +48,9 @@ const WRITE: Step = Step {
         );
         let counted = Counts::count(run)?;
         let path = run.workspace.root().join(BASELINE);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        }
         fs::write(&path, counted.to_text()).with_context(|| path.display().to_string())?;
         println!("wrote {BASELINE}");
         Ok(Passed::Fully)
