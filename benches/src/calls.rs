@@ -25,7 +25,7 @@ use crate::{
         floor::{self, Work},
         signed,
     },
-    operations::Operation,
+    operation::Operation,
 };
 
 /// Calls before the ones that are counted: the log of received requests is full

@@ -20,10 +20,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{
-    calls::CALLS,
-    operations::{OPERATIONS, Operation},
-};
+use crate::{calls::CALLS, operation::Operation, operations::OPERATIONS};
 
 /// Why there is no count.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +65,41 @@ pub fn counted(run: &mut dyn FnMut(), runs: u64) {
     for _ in 0..runs {
         run();
     }
+}
+
+impl Operation {
+    /// The operation of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        let mut all = OPERATIONS.iter().chain(CALLS);
+        all.find(|operation| operation.name == name)
+    }
+
+    /// Runs the operation of that name so many times.
+    ///
+    /// # Errors
+    /// What is wrong with the name or the number.
+    pub fn repeat(name: &str, runs: &str) -> Result<(), String> {
+        let operation = Self::named(name).ok_or_else(|| {
+            let all = OPERATIONS.iter().chain(CALLS);
+            let names: Vec<_> = all.map(|operation| operation.name).collect();
+            format!(
+                "`{name}` is not an operation; the operations are {}",
+                names.join(", ")
+            )
+        })?;
+        counted(&mut *operation.prepared(), number(runs)?);
+        Ok(())
+    }
+}
+
+/// A number of runs, as the command line has it.
+///
+/// # Errors
+/// A sentence that says so.
+pub fn number(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is not a number of runs"))
 }
 
 /// Counts every operation and gives each row to `print` as it is ready. `operations`

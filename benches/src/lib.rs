@@ -9,7 +9,9 @@
 pub mod calls;
 pub mod instructions;
 pub mod load;
+pub mod operation;
 pub mod operations;
+pub mod promise;
 pub mod promises;
 pub mod runner;
 

@@ -5,7 +5,7 @@
 //! then, so that one-off work (a leaf minted, a chain seen first) is done. All
 //! of them work in fixed worlds at a fixed time: a second run does the same.
 
-use std::{fmt, hint::black_box};
+use std::hint::black_box;
 
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use enclave_app::envelope::{self, DataKey, EncryptionContext, Envelope};
@@ -20,7 +20,7 @@ use p384::ecdsa::{
     signature::{Signer as _, hazmat::PrehashSigner as _},
 };
 
-use crate::{calls::CALLS, instructions::counted};
+use crate::operation::Operation;
 
 /// 2026-01-01T00:00:00Z.
 pub const NOW: UnixMillis = UnixMillis(1_767_225_600_000);
@@ -38,58 +38,7 @@ const EXTEND_PCR: &[u8] = b"\xa1\x69ExtendPCR\xa2\x65index\x10\x64data\x41\x01";
 /// unread.
 const PUBLIC_KEY: [u8; 294] = [0x30; 294];
 
-/// Something to run again and again.
-pub struct Operation {
-    /// Its name on the command line.
-    pub name: &'static str,
-    /// What one run does.
-    pub what: &'static str,
-    /// Runs whose instructions are counted.
-    pub counted_runs: u32,
-    pub(crate) prepare: fn() -> Box<dyn FnMut()>,
-}
-
-impl Operation {
-    /// The operation of that name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<&'static Self> {
-        let mut all = OPERATIONS.iter().chain(CALLS);
-        all.find(|operation| operation.name == name)
-    }
-
-    /// Runs the operation of that name so many times.
-    ///
-    /// # Errors
-    /// What is wrong with the name or the number.
-    pub fn repeat(name: &str, runs: &str) -> Result<(), String> {
-        let operation = Self::named(name).ok_or_else(|| {
-            let all = OPERATIONS.iter().chain(CALLS);
-            let names: Vec<_> = all.map(|operation| operation.name).collect();
-            format!(
-                "`{name}` is not an operation; the operations are {}",
-                names.join(", ")
-            )
-        })?;
-        counted(&mut *operation.prepared(), number(runs)?);
-        Ok(())
-    }
-
-    /// Makes what a run needs and runs once; each call is one run more.
-    #[must_use]
-    pub fn prepared(&self) -> Box<dyn FnMut()> {
-        let mut run = (self.prepare)();
-        run();
-        run
-    }
-}
-
-impl fmt::Debug for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-/// Those of an enclave, each beside the floor it is compared with; [`CALLS`] are
+/// Those of an enclave, each beside the floor it is compared with; `calls` has
 /// those of KMS.
 pub const OPERATIONS: &[Operation] = &[
     Operation {
@@ -216,15 +165,6 @@ pub const OPERATIONS: &[Operation] = &[
         },
     },
 ];
-
-/// A number of runs, as the command line has it.
-///
-/// # Errors
-/// A sentence that says so.
-pub fn number(text: &str) -> Result<u64, String> {
-    text.parse()
-        .map_err(|_| format!("`{text}` is not a number of runs"))
-}
 
 fn module(seed: &WorldSeed) -> NitroSecureModule {
     crate::module(seed, 1, NOW)

@@ -6,7 +6,7 @@
 
 use std::{env, process::ExitCode};
 
-use benches::operations::Operation;
+use benches::operation::Operation;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -7,8 +7,10 @@ use std::{convert::Infallible, env, path::Path, process::ExitCode};
 use benches::{
     calls::CALLS,
     instructions,
+    instructions::number,
     load::{self, Section, floor::Work},
-    operations::{OPERATIONS, Operation, number},
+    operation::Operation,
+    operations::OPERATIONS,
     promises,
     runner::{self, REQUESTS, Runner},
 };

@@ -10,11 +10,12 @@ use super::{
     LoadError,
     calls::Calls,
     client::{Connection, Load, Requests},
-    median, serve_command,
+    serve_command,
     server::Server,
     signed,
     speed::{self, Round},
 };
+use crate::promise::median;
 
 const CONNECTIONS: usize = 16;
 const ROUNDS: usize = 21;

@@ -24,7 +24,7 @@ use super::{
     server::Server,
     text,
 };
-use crate::promises::{Limit, Promise};
+use crate::promise::{Limit, Promise};
 
 const CONNECTIONS: usize = 10_000;
 /// Descriptors beside the connections': the program's own, and the hostile.

@@ -12,12 +12,12 @@ use tokio::task::JoinSet;
 use super::{
     Line, LoadError,
     client::{ClientError, Connection, Load, Requests},
-    kms_request, median,
+    kms_request,
     place::Places,
     serve_command,
     server::Server,
 };
-use crate::promises::{Limit, Promise};
+use crate::promise::{Limit, Promise, median};
 
 const FEW: usize = 1_000;
 const MANY: usize = 1_000_000;

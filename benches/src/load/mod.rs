@@ -38,7 +38,7 @@ use self::{
     client::{ClientError, Connection},
     server::{Server, ServerError},
 };
-use crate::promises::Promise;
+use crate::promise::Promise;
 
 /// What can be measured alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,10 +296,4 @@ fn text(answer: &Value, pointer: &str) -> Result<String, LoadError> {
     found
         .map(str::to_owned)
         .ok_or_else(|| LoadError::Wrong(format!("there is no {pointer} in {answer}")))
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    let at = figures.len() / 2;
-    figures.get(at).copied().unwrap_or(f64::NAN)
 }

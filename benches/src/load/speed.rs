@@ -13,11 +13,11 @@ use super::{
     Figures, Line, LoadError,
     calls::Calls,
     client::{Connection, Load, Requests},
-    median, own_server, serve_command,
+    own_server, serve_command,
     server::Server,
     signed,
 };
-use crate::promises::{Limit, Promise};
+use crate::promise::{Limit, Promise, median};
 
 const CONNECTIONS: usize = 16;
 const ROUNDS: usize = 7;

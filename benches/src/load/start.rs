@@ -3,7 +3,7 @@
 use std::{path::Path, time::Instant};
 
 use super::{Line, LoadError, client::Connection, serve_command, server::Server};
-use crate::promises::{Limit, Promise};
+use crate::promise::{Limit, Promise};
 
 const STARTS: usize = 25;
 
