@@ -71,7 +71,7 @@ pub(crate) enum AuthError {
     Claim(#[from] ClaimError),
     #[error("the access key {id} was not issued here")]
     UnknownKey { id: String },
-    #[error("the user or role of the access key {id} was deleted")]
+    #[error("the access key {id} is inactive, or its user or role was deleted")]
     HolderGone { id: String },
     #[error("the access key {id} needs its session token")]
     TokenMissing { id: String },

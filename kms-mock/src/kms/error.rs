@@ -590,7 +590,7 @@ impl fmt::Display for Invalid {
                 "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated.",
             ),
             Self::CustomId => f.write_str(
-                "[drydock] The tag _custom_id_ must hold the id of a new key: a UUID, or mrk- and 32 hexadecimal digits for a multi-Region key.",
+                "[drydock] The tag _custom_id_ must hold an id that no key has: a UUID, or mrk- and 32 hexadecimal digits for a multi-Region key.",
             ),
             Self::PendingWindow => {
                 f.write_str("PendingWindowInDays must be between 7 and 30, inclusive.")

@@ -315,8 +315,8 @@ impl Decision {
 
     /// What a person should know about the decision, most telling first: the
     /// enclave runs in debug mode, an expected value cannot ever match, another
-    /// statement makes an attestation condition irrelevant, a refused call lacks a
-    /// key that AWS alone can present.
+    /// statement makes an attestation condition irrelevant, what decided is a key that AWS
+    /// alone can present.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
@@ -361,15 +361,49 @@ impl Decision {
         if self.is_allowed() {
             self.remark_bypassed_conditions(&mut remarks);
         } else {
-            for condition in conditions().filter(|c| c.because == Because::KeyAbsent) {
-                let key = ConditionKey::parse(&condition.key);
-                if let Some(Filled::ByAws(why)) = key.row().map(|row| row.filled) {
-                    remarks.push(format!("{} is absent: {why}", condition.key));
-                }
-            }
+            self.remark_absent_keys(&mut remarks);
         }
         remarks.dedup();
         remarks
+    }
+
+    /// What decided is that a key is absent which AWS alone can present: an Allow lacks
+    /// nothing but such keys, or every Deny that applies does so for want of one.
+    fn remark_absent_keys(&self, remarks: &mut Vec<String>) {
+        let is_denied = matches!(self.outcome, Outcome::Denied(Denial::ExplicitDeny(_)));
+        let deciding = if is_denied {
+            Effect::Deny
+        } else {
+            Effect::Allow
+        };
+        let statements = self.policies.iter().flat_map(|policy| {
+            let effects = policy.policy.statements().iter().map(|it| it.effect);
+            policy.statements.iter().zip(effects)
+        });
+        let mut absent = Vec::new();
+        for (statement, _) in statements.filter(|(_, effect)| *effect == deciding) {
+            if is_denied && !statement.verdict.applies() {
+                continue;
+            }
+            let decisive = statement.conditions.iter();
+            let decisive: Vec<_> = decisive.filter(|c| c.satisfied == is_denied).collect();
+            let by_absence = |c: &&ConditionTrace| c.because == Because::KeyAbsent;
+            if is_denied {
+                let wanting: Vec<_> = decisive.into_iter().filter(by_absence).collect();
+                if wanting.is_empty() {
+                    return; // it denies whatever AWS could present
+                }
+                absent.extend(wanting);
+            } else if decisive.iter().all(by_absence) {
+                absent.extend(decisive);
+            }
+        }
+        for condition in absent {
+            let key = ConditionKey::parse(&condition.key);
+            if let Some(Filled::ByAws(why)) = key.row().map(|row| row.filled) {
+                remarks.push(format!("{} is absent: {why}", condition.key));
+            }
+        }
     }
 
     /// An attestation condition of one Allow is worth nothing beside an Allow

@@ -65,7 +65,7 @@ impl Default for XksSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum XksRootError {
     /// The text is not PEM, or has no certificate in it.
-    #[error("it holds no certificate (PEM expected)")]
+    #[error("it holds no certificate")]
     NoCertificate,
     /// rustls refuses a certificate as a root.
     #[error("{0}")]

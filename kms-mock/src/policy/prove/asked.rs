@@ -190,13 +190,13 @@ pub(super) static ASKED: [Asked; 16] = [
     ),
     on_asymmetric(
         Operation::Sign,
-        "Sign takes no Recipient: the caller signs outside of an enclave",
+        "Sign takes no Recipient: every caller that may sign does so outside of an enclave",
         SIGNS,
         &[KeyUsage::SignVerify],
     ),
     on_asymmetric(
         Operation::GenerateMac,
-        "GenerateMac takes no Recipient: the caller uses it outside of an enclave",
+        "GenerateMac takes no Recipient: every caller that may use it does so outside of an enclave",
         MACS,
         &[KeyUsage::GenerateVerifyMac],
     ),

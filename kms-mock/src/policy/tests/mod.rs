@@ -616,6 +616,13 @@ fn a_refusal_remarks_on_a_key_that_aws_alone_can_present() {
         ["aws:SourceVpce is absent: there is no VPC and no VPC endpoint here"]
     );
     assert!(remarks(&open).is_empty());
+    // Only of what decided: not beside a Deny that needs nothing, nor of one that did
+    // not apply.
+    let plain = r#"{"Effect":"Deny","Principal":"*","Action":"kms:*","Resource":"*"}"#;
+    assert!(remarks(&format!("{open},{deny},{plain}")).is_empty());
+    let idle = deny.replace("StringNotEquals", "StringEquals");
+    let other = r#"{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"kms:KeySpec":"RSA_2048"}}}"#;
+    assert!(remarks(&format!("{idle},{other}")).is_empty());
 }
 
 #[test]
