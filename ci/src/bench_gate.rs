@@ -69,7 +69,9 @@ fn judge(run: &mut Run<'_>) -> anyhow::Result<Passed> {
         return Ok(Passed::But(format!("NOTHING was counted: {missing}")));
     }
     let path: PathBuf = run.workspace.root().join(BASELINE);
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!("{BASELINE} cannot be read; `cargo ci bench-gate --write` makes what is counted now the baseline")
+    })?;
     let baseline = Counts::parse(&text).context(BASELINE)?;
     let counted = Counts::count(run)?;
     let comparison = Comparison::of(&baseline, &counted);
