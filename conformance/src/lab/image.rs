@@ -99,7 +99,7 @@ fn configuration_text(cloud: &Cloud, configuration: &Configuration) -> String {
     use aws_lc_rs::digest;
     let model_sha256 = hex::encode(digest::digest(&digest::SHA256, MODEL));
     format!(
-        r#"# Measured into the image: whoever changes a word changes PCR0.
+        r#"# Measured into the image: every change of a word changes PCR0.
 # {remark}
 region = "{REGION}"
 input_key_arn = "{input}"

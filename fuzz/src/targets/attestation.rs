@@ -99,7 +99,7 @@ impl Target for Documents {
             );
             assert!(
                 self.verifier.verify(input, document.timestamp).is_ok(),
-                "its own time is no time for it"
+                "it is refused at the time that it states itself"
             );
         }
         Verdict::from(&result)

@@ -86,7 +86,7 @@ enum ManagementError {
     NoSuchPath { method: Method, path: String },
     #[error("the log has no request {0}")]
     NoSuchRequest(String),
-    #[error("there is no fault {0}")]
+    #[error("no fault has the id {0}; list the faults to see the ids")]
     NoSuchFault(String),
     #[error(
         "the Host header does not name this machine, or the request comes from a browser's page"
