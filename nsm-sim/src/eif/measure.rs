@@ -11,56 +11,84 @@ use aws_lc_rs::digest::{Context, SHA384};
 use super::SectionKind;
 use crate::device::Measurements;
 
-/// Bytes hashed for one register before the same bytes are hashed for the next,
-/// so that they are still in the processor's cache.
-const STRIDE: usize = 64 << 10;
+/// Below this many bytes of an image a second thread costs more than it saves.
+const THREAD_BYTES_MIN: usize = 1 << 20;
 
 pub(crate) fn measure<'a>(
     sections: impl Iterator<Item = (SectionKind, &'a [u8])>,
     signing_certificate_der: Option<&[u8]>,
 ) -> Measurements {
-    // PCR0 and PCR1 start with the same bytes in every image that has its
-    // application last, as all tools write it: they share one hash until the
-    // first byte that only one of them covers.
-    let mut image = Context::new(&SHA384);
-    let mut bootstrap: Option<Context> = None;
-    let mut application = Context::new(&SHA384);
     let mut ramdisks = 0_usize;
-    for (kind, data) in sections {
-        let is_application = match kind {
-            SectionKind::Kernel | SectionKind::Cmdline => false,
-            SectionKind::Ramdisk => {
-                ramdisks += 1;
-                ramdisks > 1
-            }
-            SectionKind::Signature | SectionKind::Metadata => continue,
-        };
-        if is_application && bootstrap.is_none() {
-            bootstrap = Some(image.clone());
-        }
-        let mut beside = if is_application {
-            Some(&mut application)
-        } else {
-            bootstrap.as_mut()
-        };
-        for stride in data.chunks(STRIDE) {
-            image.update(stride);
-            if let Some(beside) = &mut beside {
-                beside.update(stride);
-            }
-        }
-    }
-    let bootstrap = bootstrap.unwrap_or_else(|| image.clone());
+    let measured: Vec<Part<'a>> = sections
+        .filter_map(|(kind, data)| {
+            let is_application = match kind {
+                SectionKind::Kernel | SectionKind::Cmdline => false,
+                SectionKind::Ramdisk => {
+                    ramdisks += 1;
+                    ramdisks > 1
+                }
+                SectionKind::Signature | SectionKind::Metadata => return None,
+            };
+            Some(Part {
+                is_application,
+                data,
+            })
+        })
+        .collect();
+    let bytes: usize = measured.iter().map(|part| part.data.len()).sum();
+    // The application is nearly all of an image, and two registers cover it.
+    let ((pcr0, pcr1), pcr2) = if bytes < THREAD_BYTES_MIN {
+        (image(&measured), application(&measured))
+    } else {
+        std::thread::scope(|scope| {
+            let beside = scope.spawn(|| application(&measured));
+            let image = image(&measured);
+            (image, beside.join().expect("hashing does not panic"))
+        })
+    };
     Measurements {
-        pcr0: register(image),
-        pcr1: register(bootstrap),
-        pcr2: register(application),
+        pcr0,
+        pcr1,
+        pcr2,
         pcr8: signing_certificate_der.map(|der| {
             let mut content = Context::new(&SHA384);
             content.update(der);
             register(content)
         }),
     }
+}
+
+/// A section that registers cover.
+struct Part<'a> {
+    is_application: bool,
+    data: &'a [u8],
+}
+
+/// PCR0 and PCR1. They start with the same bytes in every image that has its
+/// application last, as all tools write it: they share one hash until the first
+/// byte that only one of them covers.
+fn image(measured: &[Part<'_>]) -> ([u8; 48], [u8; 48]) {
+    let mut image = Context::new(&SHA384);
+    let mut bootstrap: Option<Context> = None;
+    for part in measured {
+        if part.is_application {
+            bootstrap.get_or_insert_with(|| image.clone());
+        } else if let Some(bootstrap) = &mut bootstrap {
+            bootstrap.update(part.data);
+        }
+        image.update(part.data);
+    }
+    let bootstrap = bootstrap.unwrap_or_else(|| image.clone());
+    (register(image), register(bootstrap))
+}
+
+/// PCR2.
+fn application(measured: &[Part<'_>]) -> [u8; 48] {
+    let mut application = Context::new(&SHA384);
+    for part in measured.iter().filter(|part| part.is_application) {
+        application.update(part.data);
+    }
+    register(application)
 }
 
 /// The value of a register that was extended once, from zero, by the digest of
@@ -110,5 +138,22 @@ mod tests {
         assert_eq!(got.pcr1, t(b"initcmdlinekernel"));
         assert_eq!(got.pcr2, t(b"appmore"));
         assert_eq!(got.pcr8, Some(t(b"der")));
+    }
+
+    #[test]
+    fn an_image_that_two_threads_measure_has_the_same_registers() {
+        let large: Vec<u8> = (0..THREAD_BYTES_MIN).map(|at| (at % 251) as u8).collect();
+        let sections: [(SectionKind, &[u8]); 4] = [
+            (Kernel, &large[1..]),
+            (Ramdisk, b"init"),
+            (Ramdisk, &large),
+            (Ramdisk, b"more"),
+        ];
+        let got = measure(sections.into_iter(), None);
+        let bootstrap = [&large[1..], b"init"].concat();
+        let application = [&large[..], b"more"].concat();
+        assert_eq!(got.pcr1, t(&bootstrap));
+        assert_eq!(got.pcr2, t(&application));
+        assert_eq!(got.pcr0, t(&[bootstrap, application].concat()));
     }
 }
