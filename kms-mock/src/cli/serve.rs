@@ -34,6 +34,11 @@ pub(crate) struct Args {
     /// strict: every signature is verified.
     #[arg(long, value_enum, default_value = "lenient")]
     auth: AuthMode,
+    /// Answer under this host name too, and under all names below it. Lenient
+    /// authentication refuses names that a web page could have been given: all but
+    /// addresses, names without a dot, localhost, and AWS's and LocalStack's names.
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    allow_host: Vec<String>,
     /// Trust attestation documents under this root certificate (PEM), beside
     /// the simulated one.
     #[arg(long, value_name = "FILE")]
@@ -89,6 +94,21 @@ enum AuthMode {
     Lenient,
 }
 
+/// A host name without a port, as it is in a `Host` header.
+fn host_name(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    if name.split('.').all(is_label) {
+        return Ok(name.to_owned());
+    }
+    Err("give a host name alone, such as kms.lab.example".to_owned())
+}
+
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !args.bind.ip().is_loopback() && !args.allow_remote {
         bail!(
@@ -114,6 +134,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             AuthMode::Strict => Auth::Strict,
             AuthMode::Lenient => Auth::Lenient,
         });
+    for name in &args.allow_host {
+        builder = builder.allow_host(name);
+    }
     if let Some(seed) = &args.seed {
         builder = builder.seed(seed.clone());
     }

@@ -7,6 +7,7 @@
 
 mod authenticate;
 pub(crate) mod body;
+mod browser;
 mod calls;
 mod chunked;
 pub(crate) mod connection_timer;
@@ -68,6 +69,8 @@ pub(crate) struct Edge {
     pub(crate) region: String,
     pub(crate) account: String,
     pub(crate) auth: Auth,
+    /// Names beside the usual ones under which a lenient endpoint may be reached.
+    pub(crate) hosts: Vec<String>,
     pub(crate) limits: Limits,
     pub(crate) tls: tls::Endpoint,
     /// The last requests answered.

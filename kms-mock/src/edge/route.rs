@@ -20,8 +20,9 @@ use time::OffsetDateTime;
 
 use super::{
     Edge, Origin, Received,
-    authenticate::{AuthError, Gate, Service},
+    authenticate::{Auth, AuthError, Gate, Service},
     body::{self, BodyError, Bounds},
+    browser::{self, PageError},
     chunked::{self, ChunkError, ChunkSigner, Streaming},
     connection_timer::{ConnectionTimer, RequestInProgress},
     cut::{self, AnswerBody, Dropped},
@@ -79,7 +80,9 @@ impl Edge {
             now,
         };
         let (parts, incoming) = request.into_parts();
-        let mut noted = if let Some(target) = parts.headers.get(TARGET) {
+        let mut noted = if let Err(error) = self.keep_pages_out(&parts) {
+            refused_page(&parts, &error, request_id)
+        } else if let Some(target) = parts.headers.get(TARGET) {
             let target = sigv4::ascii(target).unwrap_or_default();
             self.kms(target, &parts, incoming, arrival).await
         } else {
@@ -129,6 +132,20 @@ impl Edge {
             self.received.push(number, received);
         }
         cut::apply(answer)
+    }
+
+    /// Refuses what a browser sends for a page, as far as header fields tell. Where
+    /// every signature is verified no page can send one.
+    fn keep_pages_out(&self, parts: &Parts) -> Result<(), PageError> {
+        if self.auth == Auth::Strict {
+            return Ok(());
+        }
+        browser::check_host(&parts.headers, &self.hosts)?;
+        // S3 has rules of its own for pages: those of each bucket.
+        if parts.headers.contains_key(TARGET) || is_form(parts) {
+            browser::check_page(&parts.headers)?;
+        }
+        Ok(())
     }
 
     /// A request for another service than KMS.
@@ -299,6 +316,12 @@ impl Edge {
         };
         let form = iam::Form::parse(parts.uri.query().unwrap_or_default(), &body);
         let action = form.action();
+        if self.auth == Auth::Lenient && parts.method == Method::GET && !iam::only_reads(action) {
+            let error = PageError::Get {
+                action: action.to_owned(),
+            };
+            return refused_page(parts, &error, arrival.request_id);
+        }
         let admitted = match self.gate(arrival.now).admit(Service::Form, parts, &body) {
             Ok(admitted) => admitted,
             Err(refusal) => {
@@ -379,6 +402,15 @@ impl Edge {
                 return refused(code, status, message, principal, error.to_string());
             }
         };
+        if self.auth == Auth::Lenient
+            && browser::may_change(&parts.method)
+            && let Some(page) = browser::page(&parts.headers)
+            && !self.s3.has_rule_for_page(&parts)
+        {
+            let mut noted = refused_page(&parts, &PageError::NoRule(page), arrival.request_id);
+            noted.principal = principal;
+            return noted;
+        }
         let answer = s3_answer(self.s3.call(parts, body, account, region.as_deref()).await);
         Noted {
             answer,
@@ -556,6 +588,30 @@ fn unsigned_uri(uri: &Uri, bucket: Option<&str>) -> Result<Uri, Unwrapping> {
         text.push_str(&kept.join("&"));
     }
     text.parse().map_err(|_| Unwrapping::Uri)
+}
+
+/// The refusal of a page's request, as the service that it is for writes one. Its
+/// body is not read.
+fn refused_page(parts: &Parts, error: &PageError, request_id: RequestId) -> Noted {
+    let message = error.to_string();
+    let operation = format!("{} {}", parts.method, parts.uri.path());
+    let (service, answer) = if parts.headers.contains_key(TARGET) {
+        ("kms", json_error(403, "AccessDeniedException", &message))
+    } else if is_form(parts) {
+        let id = request_id.as_str();
+        let answer = iam::refusal("", "AccessDenied", 403, &message, id);
+        ("iam", whole(answer.status, "text/xml", answer.body))
+    } else {
+        let fault = s3::fault("AccessDenied", 403, message.clone());
+        ("s3", s3_answer(s3::error_response(fault)))
+    };
+    Noted {
+        answer: closing(answer),
+        service,
+        operation: operation.into(),
+        principal: None,
+        reason: Some(message),
+    }
 }
 
 fn is_form(parts: &Parts) -> bool {

@@ -44,6 +44,6 @@ pub use self::{
 };
 pub(crate) use self::{
     ops::NewPolicy,
-    query::{Form, FormAnswer, answer, refusal, service},
+    query::{Form, FormAnswer, answer, only_reads, refusal, service},
     recent::{Holding, Known},
 };

@@ -150,6 +150,7 @@ pub struct Builder {
     xks_roots_pem: Vec<String>,
     xks_answer_time_max: Duration,
     auth: Auth,
+    hosts: Vec<String>,
     bind: SocketAddr,
     limits: Limits,
     received_max: usize,
@@ -199,6 +200,7 @@ impl KmsMock {
             xks_roots_pem: Vec::new(),
             xks_answer_time_max: XksSettings::default().answer_time_max,
             auth: Auth::Lenient,
+            hosts: Vec::new(),
             bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
             limits: Limits::default(),
             received_max: 1024,
@@ -451,6 +453,16 @@ impl Builder {
         self
     }
 
+    /// Answers under this host name too, and under all names below it, such as
+    /// `kms.lab.example`. With lenient authentication a request is refused whose
+    /// `Host` is neither an address, nor a name without a dot, nor `localhost`, nor
+    /// one of AWS's or LocalStack's: it may be a web page's.
+    #[must_use]
+    pub fn allow_host(mut self, name: &str) -> Self {
+        self.hosts.push(name.to_owned());
+        self
+    }
+
     /// Where to listen; default a free port of 127.0.0.1.
     #[must_use]
     pub fn bind(mut self, address: SocketAddr) -> Self {
@@ -638,6 +650,7 @@ impl Builder {
             region: self.region,
             account: self.account,
             auth: self.auth,
+            hosts: self.hosts,
             limits: self.limits,
             tls,
             received: Ring::new(self.received_max),

@@ -95,6 +95,12 @@ impl ObjectStore {
         self.store.clear()
     }
 
+    /// Whether a cross-origin rule of the bucket allows the page that sends this.
+    pub(crate) fn has_rule_for_page(&self, parts: &http::request::Parts) -> bool {
+        let (path, headers) = (parts.uri.path(), &parts.headers);
+        !cross_origin::headers_of(&self.store, path, &parts.method, headers).is_empty()
+    }
+
     /// Answers one authenticated request of `account`, signed for `region` if
     /// it was signed, whose signature and chunking have been taken off.
     pub(crate) async fn call(

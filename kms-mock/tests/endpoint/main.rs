@@ -15,6 +15,7 @@ mod clients;
 mod durability;
 mod edge_auth;
 mod edge_bounds;
+mod edge_browsers;
 mod edge_identities;
 mod edge_key_stores;
 mod edge_keys;

@@ -49,6 +49,8 @@ pub(super) struct Action {
     pub(super) about: Option<EntityKind>,
     /// Whether `iam:PermissionsBoundary` is one of its condition keys.
     pub(super) tells_boundary: bool,
+    /// Whether it changes nothing and hands out no credentials.
+    pub(super) only_reads: bool,
 }
 
 /// One call: what is asked, by whom, of which world.

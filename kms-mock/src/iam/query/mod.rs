@@ -45,6 +45,12 @@ pub(crate) fn service(action: &str) -> &'static str {
     service_of(action).prefix()
 }
 
+/// Whether an operation changes nothing and hands out no credentials; not so of one
+/// that is not known.
+pub(crate) fn only_reads(action: &str) -> bool {
+    named(action).is_some_and(|it| it.action.only_reads)
+}
+
 fn service_of(action: &str) -> Service {
     named(action).map_or(Service::Iam, |it| it.action.service)
 }

@@ -39,6 +39,7 @@ const fn operation(
         service,
         about,
         tells_boundary: false,
+        only_reads: false,
     };
     Operation { action, answer }
 }
@@ -74,23 +75,33 @@ const fn bounded(operation: Operation) -> Operation {
     Operation { action, answer }
 }
 
+/// An operation that changes nothing and hands out no credentials.
+const fn reads(operation: Operation) -> Operation {
+    let Operation { action, answer } = operation;
+    let action = Action {
+        only_reads: true,
+        ..action
+    };
+    Operation { action, answer }
+}
+
 static OPERATIONS: &[Operation] = &[
     sts("AssumeRole", sts::assume_role),
-    sts("GetAccessKeyInfo", sts::access_key_info),
-    sts("GetCallerIdentity", sts::caller_identity),
+    reads(sts("GetAccessKeyInfo", sts::access_key_info)),
+    reads(sts("GetCallerIdentity", sts::caller_identity)),
     sts("GetFederationToken", sts::federation_token),
     sts("GetSessionToken", sts::session_token),
     //
     role("CreateRole", roles::create),
-    role("GetRole", roles::get),
-    role("ListRoles", roles::list),
+    reads(role("GetRole", roles::get)),
+    reads(role("ListRoles", roles::list)),
     role("UpdateRole", roles::update),
     role("UpdateRoleDescription", roles::update_description),
     role("UpdateAssumeRolePolicy", roles::update_trust),
     role("DeleteRole", roles::delete),
     bounded(role("PutRolePolicy", entities::put_policy)),
-    role("GetRolePolicy", entities::get_policy),
-    role("ListRolePolicies", entities::list_policies),
+    reads(role("GetRolePolicy", entities::get_policy)),
+    reads(role("ListRolePolicies", entities::list_policies)),
     bounded(role("DeleteRolePolicy", entities::delete_policy)),
     bounded(role("PutRolePermissionsBoundary", entities::put_boundary)),
     bounded(role(
@@ -99,22 +110,22 @@ static OPERATIONS: &[Operation] = &[
     )),
     bounded(role("AttachRolePolicy", entities::attach)),
     bounded(role("DetachRolePolicy", entities::detach)),
-    role("ListAttachedRolePolicies", entities::list_attached),
+    reads(role("ListAttachedRolePolicies", entities::list_attached)),
     role("TagRole", entities::tag),
     role("UntagRole", entities::untag),
-    role("ListRoleTags", entities::list_tags),
+    reads(role("ListRoleTags", entities::list_tags)),
     //
     user("CreateUser", users::create),
-    user("GetUser", users::get),
-    user("ListUsers", users::list),
+    reads(user("GetUser", users::get)),
+    reads(user("ListUsers", users::list)),
     user("DeleteUser", users::delete),
     user("CreateAccessKey", users::create_key),
-    user("ListAccessKeys", users::list_keys),
+    reads(user("ListAccessKeys", users::list_keys)),
     user("UpdateAccessKey", users::update_key),
     user("DeleteAccessKey", users::delete_key),
     bounded(user("PutUserPolicy", entities::put_policy)),
-    user("GetUserPolicy", entities::get_policy),
-    user("ListUserPolicies", entities::list_policies),
+    reads(user("GetUserPolicy", entities::get_policy)),
+    reads(user("ListUserPolicies", entities::list_policies)),
     bounded(user("DeleteUserPolicy", entities::delete_policy)),
     bounded(user("PutUserPermissionsBoundary", entities::put_boundary)),
     bounded(user(
@@ -123,36 +134,36 @@ static OPERATIONS: &[Operation] = &[
     )),
     bounded(user("AttachUserPolicy", entities::attach)),
     bounded(user("DetachUserPolicy", entities::detach)),
-    user("ListAttachedUserPolicies", entities::list_attached),
+    reads(user("ListAttachedUserPolicies", entities::list_attached)),
     user("TagUser", entities::tag),
     user("UntagUser", entities::untag),
-    user("ListUserTags", entities::list_tags),
+    reads(user("ListUserTags", entities::list_tags)),
     //
     group("CreateGroup", groups::create),
-    group("GetGroup", groups::get),
-    group("ListGroups", groups::list),
+    reads(group("GetGroup", groups::get)),
+    reads(group("ListGroups", groups::list)),
     group("DeleteGroup", groups::delete),
     group("AddUserToGroup", groups::add_user),
     group("RemoveUserFromGroup", groups::remove_user),
-    user("ListGroupsForUser", groups::list_of_user),
+    reads(user("ListGroupsForUser", groups::list_of_user)),
     group("PutGroupPolicy", entities::put_policy),
-    group("GetGroupPolicy", entities::get_policy),
-    group("ListGroupPolicies", entities::list_policies),
+    reads(group("GetGroupPolicy", entities::get_policy)),
+    reads(group("ListGroupPolicies", entities::list_policies)),
     group("DeleteGroupPolicy", entities::delete_policy),
     group("AttachGroupPolicy", entities::attach),
     group("DetachGroupPolicy", entities::detach),
-    group("ListAttachedGroupPolicies", entities::list_attached),
+    reads(group("ListAttachedGroupPolicies", entities::list_attached)),
     //
     iam("CreatePolicy", policies::create),
-    iam("GetPolicy", policies::get),
-    iam("ListPolicies", policies::list),
+    reads(iam("GetPolicy", policies::get)),
+    reads(iam("ListPolicies", policies::list)),
     iam("DeletePolicy", policies::delete),
     iam("TagPolicy", policies::tag),
     iam("UntagPolicy", policies::untag),
-    iam("ListPolicyTags", policies::list_tags),
+    reads(iam("ListPolicyTags", policies::list_tags)),
     iam("CreatePolicyVersion", policies::create_version),
-    iam("GetPolicyVersion", policies::get_version),
-    iam("ListPolicyVersions", policies::list_versions),
+    reads(iam("GetPolicyVersion", policies::get_version)),
+    reads(iam("ListPolicyVersions", policies::list_versions)),
     iam("SetDefaultPolicyVersion", policies::set_default_version),
     iam("DeletePolicyVersion", policies::delete_version),
 ];
@@ -168,5 +179,41 @@ mod tests {
             assert!(std::ptr::eq(found, operation), "{}", operation.action.name);
         }
         assert!(named("createRole").is_none());
+    }
+
+    #[test]
+    fn an_operation_that_is_said_to_read_changes_nothing() {
+        use std::sync::Arc;
+
+        use nsm_sim::clock::{SettableClock, UnixMillis};
+
+        use crate::iam::{Iam, identity::Identity, query::Form, query::answer};
+
+        let clock = SettableClock::frozen(UnixMillis(1_766_678_658_123));
+        let iam = Iam::new(Arc::new(clock), None);
+        let root = Identity::root("123456789012");
+        let ask = |name: &str| {
+            let policy = "arn:aws:iam::123456789012:policy/p";
+            let document = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22s3%3A%2A%22%2C%22Resource%22%3A%22%2A%22%7D%7D";
+            let form = format!(
+                "Action={name}&UserName=u&RoleName=r&GroupName=g&PolicyName=p&PolicyArn={policy}\
+                 &VersionId=v1&AccessKeyId=AKIAIOSFODNN7EXAMPLE&PolicyDocument={document}\
+                 &AssumeRolePolicyDocument={document}"
+            );
+            answer(&iam, &root, &Form::parse("", form.as_bytes()), "id")
+        };
+        for make in ["CreateUser", "CreateGroup", "PutUserPolicy"] {
+            assert_eq!(ask(make).status, 200, "{make}");
+        }
+        let before = iam.version();
+        let reading = || OPERATIONS.iter().filter(|it| it.action.only_reads);
+        for operation in reading() {
+            ask(operation.action.name);
+            assert_eq!(iam.version(), before, "{}", operation.action.name);
+        }
+        assert!(reading().count() > 20);
+        for hands_out in ["AssumeRole", "GetSessionToken", "GetFederationToken"] {
+            assert!(!named(hands_out).unwrap().action.only_reads, "{hands_out}");
+        }
     }
 }
