@@ -87,7 +87,7 @@ pub(super) fn proof(corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
             if let Ok(proof) = &proof {
                 for finding in &proof.findings {
                     assert!(
-                        finding.witness.decide(&policy, &[]).is_allowed(),
+                        finding.holds(&policy),
                         "{} is found and refused: {}",
                         finding.kind_name(),
                         finding.reason

@@ -162,7 +162,9 @@ fn in_words(proof: &Proof, claim: &Claim) -> String {
     });
     out.push(format!(
         "  the key belongs to account {}; {} kind(s) of principals, {} requests decided",
-        proof.account, proof.principals, proof.decisions
+        proof.accounts.join(" or "),
+        proof.principals,
+        proof.decisions
     ));
     if proof.expected_pcr0.is_empty() {
         out.push("  no image is expected: neither --pcr0 nor the policy names one".to_owned());
@@ -219,10 +221,10 @@ fn finding_in_words(finding: &Finding) -> String {
         finding.kind_name(),
         finding.action(),
         finding.reason,
-        request_in_words(&finding.witness)
+        request_in_words(finding.witness())
     );
-    if let Some((then, _)) = &finding.then {
-        out.push_str(&format!("\n  then:    {}", request_in_words(then)));
+    for step in finding.steps.iter().skip(1) {
+        out.push_str(&format!("\n  then:    {}", request_in_words(&step.call)));
     }
     out
 }

@@ -434,11 +434,6 @@ impl ConditionKey {
         }
     }
 
-    /// Whether calls of every service have the key.
-    pub(crate) fn is_global(&self) -> bool {
-        self.name().starts_with("aws:")
-    }
-
     /// Whether `lower`, a name in lower case, is the key's.
     pub(crate) fn is_named(&self, lower: &str) -> bool {
         match self.known() {

@@ -1,5 +1,5 @@
 //! The KMS service model as data: which operations there are and what each may be
-//! asked for, which kinds of keys there are and what each can do.
+//! asked for, which kinds of keys there are and what each can do, and which Regions there are.
 //!
 //! Source of truth: the KMS service model (version 2014-11-01) and AWS's service
 //! authorization reference. Nothing here decides anything: the evaluator, the
@@ -7,4 +7,5 @@
 
 pub(crate) mod condition_key;
 pub(crate) mod operation;
+pub(crate) mod region;
 pub(crate) mod spec;

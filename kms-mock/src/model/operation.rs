@@ -364,7 +364,6 @@ impl Operation {
     }
 
     /// All of them, by name.
-    #[cfg(test)]
     pub(crate) fn all() -> &'static [Self] {
         ALL
     }

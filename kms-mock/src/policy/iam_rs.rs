@@ -21,7 +21,7 @@ use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use super::{Policy, PolicyKind, Question, QuestionKey};
+use super::{OneOrMany, Policy, PolicyKind, Question, QuestionKey};
 use crate::world::principal::Principal;
 
 const CASES_DEFAULT: usize = 4000;
@@ -99,7 +99,7 @@ impl Case {
                 let one = self
                     .presented
                     .first()
-                    .map(|v| (ONE.to_owned(), (*v).to_owned()));
+                    .map(|v| (ONE.to_owned(), OneOrMany::One((*v).to_owned())));
                 question.facts.condition_keys.extend(one);
             }
             _ => {

@@ -44,5 +44,5 @@ pub use facts::{EncryptionContext, Facts, KeyFacts, NewKeyFacts, Resource};
 pub use grant::{Constraint, GRANT_OPERATIONS, Grant, is_grant_principal};
 pub use lint::{Lint, LintKind, lint};
 pub use prove::prove;
-pub use question::{Question, QuestionError, QuestionFacts, QuestionKey, Recipient};
+pub use question::{OneOrMany, Question, QuestionError, QuestionFacts, QuestionKey, Recipient};
 pub use request::Request;

@@ -128,6 +128,11 @@ impl Operator {
         }
     }
 
+    /// Whether the operator is one of a set of values.
+    pub(super) fn is_of_sets(&self) -> bool {
+        self.quantifier != Quantifier::Single
+    }
+
     /// Whether a request without the key satisfies the operator: the one rule of
     /// the missing key. (`Null` asks for the key itself and is decided by its values.)
     pub(super) fn holds_for_absent_keys(&self) -> bool {

@@ -162,6 +162,25 @@ impl Owned for u32 {
     }
 }
 
+/// The values of a condition key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// The only one.
+    One(String),
+    /// All of them.
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    fn values(&self) -> &[String] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Many(values) => values,
+        }
+    }
+}
+
 macro_rules! question_facts {
     ($($name:ident: $type:ty => $fact:ident,)+) => {
         /// The facts of a question, each named by the condition key that reads it.
@@ -187,7 +206,7 @@ macro_rules! question_facts {
             pub secure_transport: Option<bool>,
             /// Condition keys that a plain call does not have, with their values.
             #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-            pub condition_keys: BTreeMap<String, String>,
+            pub condition_keys: BTreeMap<String, OneOrMany>,
         }
 
         impl QuestionFacts {
@@ -455,7 +474,7 @@ impl Question {
     }
 
     /// Gives the request these values of a condition key, or none. A key that the
-    /// form of a question has no member for stands in it by name, with one value.
+    /// form of a question has no member for stands in it by name.
     /// Text that is not of the key's type leaves the request without the key; what
     /// every request has, such as the time, stays.
     pub(super) fn present(&mut self, key: &ConditionKey, values: Option<Vec<String>>) {
@@ -534,7 +553,16 @@ impl Question {
             | K::MultiFactorAuthPresent
             | K::ViaAwsService
             | K::ByName(_)
-            | K::Unknown(_) => put(&mut facts.condition_keys, &key.name().to_lowercase(), first),
+            | K::Unknown(_) => {
+                let name = key.name().to_lowercase();
+                let keys = &mut facts.condition_keys;
+                let values = values.unwrap_or_default();
+                match (first, values.len()) {
+                    (None, _) => keys.remove(&name),
+                    (Some(only), 1) => keys.insert(name, OneOrMany::One(only)),
+                    (Some(_), _) => keys.insert(name, OneOrMany::Many(values)),
+                };
+            }
         }
     }
 
@@ -579,7 +607,10 @@ impl Question {
         let names: Vec<(String, &str)> = facts
             .condition_keys
             .iter()
-            .map(|(key, value)| (key.to_lowercase(), value.as_str()))
+            .flat_map(|(key, given)| {
+                let values = given.values().iter();
+                values.map(|value| (key.to_lowercase(), value.as_str()))
+            })
             .collect();
         let others: Vec<(&str, &str)> = names.iter().map(|(k, v)| (k.as_str(), *v)).collect();
         let request = Request {

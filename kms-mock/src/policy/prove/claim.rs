@@ -2,11 +2,15 @@
 //!
 //! Source of truth: ground truth KMS §2 (the ways round an attestation condition).
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use nsm_sim::clock::UnixMillis;
 use serde_json::{Value, json};
 
+use super::asked::harmless;
 use crate::{
     policy::{Grant, Lint, Policy, Question},
     world::principal::Principal,
@@ -31,6 +35,8 @@ pub struct Claim {
     pub account: Option<String>,
     /// The key's ARN; `None` lets it be any.
     pub key_arn: Option<String>,
+    /// The key's spec, `SYMMETRIC_DEFAULT`, …; `None` lets it be any.
+    pub key_spec: Option<String>,
     /// The time of the requests, unless the policy has conditions on time.
     pub now: UnixMillis,
 }
@@ -47,6 +53,7 @@ impl Claim {
             expected_pcr0: Vec::new(),
             account: None,
             key_arn: None,
+            key_spec: None,
             now: UnixMillis(1_767_225_600_000),
         }
     }
@@ -54,9 +61,10 @@ impl Claim {
 
 /// What came out.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Proof {
-    /// The account that is taken for the key's owner.
-    pub account: String,
+    /// The accounts that are taken for the key's owner, one after the other.
+    pub accounts: Vec<String>,
     /// PCR0 values that count as wanted.
     pub expected_pcr0: BTreeSet<String>,
     /// Paths first, then what is only worth knowing.
@@ -65,6 +73,10 @@ pub struct Proof {
     pub lints: Vec<Lint>,
     /// Questions that were left open.
     pub undecided: Vec<Gap>,
+    /// What "closed" stands on, beside the policies.
+    pub assumptions: Vec<String>,
+    /// What the enclaves of the expected images can do.
+    pub enclaves: Vec<Enclave>,
     /// How many principals stand for all.
     pub principals: usize,
     /// How many requests were decided.
@@ -84,19 +96,92 @@ pub enum Verdict {
 
 /// A permission that somebody has.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Finding {
     /// What kind of way it is.
     pub kind: Kind,
-    /// A request that is allowed.
-    pub witness: Question,
-    /// For a grant: what the grantee does with it, and the grant.
-    pub then: Option<(Question, Arc<Grant>)>,
+    /// What it leads to.
+    pub reaches: Reaches,
+    /// Requests that are allowed one after the other; at least one.
+    pub steps: Vec<Step>,
     /// The statement that allows it, counted from one, with its `Sid`.
     pub statement: Option<(usize, Option<String>)>,
     /// Whether the key policy leaves the decision to IAM.
     pub is_delegated: bool,
     /// Why it matters, in a sentence.
     pub reason: String,
+}
+
+/// One call on a way to the key.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The request.
+    pub call: Question,
+    /// The grant that it makes.
+    pub makes: Option<Arc<Grant>>,
+}
+
+/// What somebody has at the end of a way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Reaches {
+    /// The plaintext of what was encrypted before.
+    PlaintextBefore,
+    /// The plaintext of what will be encrypted.
+    PlaintextAfter,
+    /// Control of what the enclave decrypts.
+    Contents,
+    /// What the key vouches for.
+    Signatures,
+    /// All of it, by a policy of one's own.
+    Everything,
+    /// The end of the key.
+    EndOfKey,
+}
+
+impl Reaches {
+    /// In words.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::PlaintextBefore => "the plaintext of what was encrypted before",
+            Self::PlaintextAfter => "the plaintext of what will be encrypted",
+            Self::Contents => "control of what the enclave decrypts",
+            Self::Signatures => "signatures or MACs of the key",
+            Self::Everything => "a key policy of the caller's choice, and with it everything",
+            Self::EndOfKey => "the end of the key",
+        }
+    }
+}
+
+/// What an enclave of an expected image can do.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Enclave {
+    /// Its PCR0, 96 hex digits.
+    pub pcr0: String,
+    /// Permissions that it has, each with a request and the statement that allows it.
+    pub can: Vec<Ability>,
+    /// Permissions that a statement with a condition on attestation is about and that
+    /// it does not have.
+    pub cannot: Vec<&'static str>,
+}
+
+/// A permission that an enclave has.
+#[derive(Clone, Debug)]
+pub struct Ability {
+    /// A request that is allowed.
+    pub call: Question,
+    /// The statement that allows it, counted from one, with its `Sid`.
+    pub statement: Option<(usize, Option<String>)>,
+}
+
+impl Enclave {
+    /// Whether the enclave can do what it is meant to.
+    #[must_use]
+    pub fn works(&self) -> bool {
+        !self.can.is_empty() && self.cannot.is_empty()
+    }
 }
 
 /// What kind of way a finding is.
@@ -142,6 +227,17 @@ pub struct Gap {
     pub action: &'static str,
     /// Why.
     pub why: Undecided,
+}
+
+impl Gap {
+    /// A question about everybody and every permission.
+    pub(super) fn about_all(why: Undecided) -> Self {
+        Self {
+            principal: None,
+            action: "kms:*",
+            why,
+        }
+    }
 }
 
 /// Why a question is left open.
@@ -199,6 +295,12 @@ pub enum ClaimError {
         /// The owner.
         account: String,
     },
+    /// Not a key spec.
+    #[error("`{text}` is not the spec of a key, such as SYMMETRIC_DEFAULT or RSA_2048")]
+    KeySpec {
+        /// The text found.
+        text: String,
+    },
     /// IAM policies without the principals that have them.
     #[error("IAM policies were given without the principals they are attached to")]
     PoliciesWithoutPrincipals,
@@ -225,6 +327,12 @@ impl Proof {
         }
     }
 
+    /// Whether the enclaves of all expected images can do what they are meant to.
+    #[must_use]
+    pub fn enclaves_work(&self) -> bool {
+        !self.enclaves.is_empty() && self.enclaves.iter().all(Enclave::works)
+    }
+
     /// As `kms-mock policy check --json` prints it. A witness is what
     /// `kms-mock policy explain` reads.
     #[must_use]
@@ -235,7 +343,7 @@ impl Proof {
                 Verdict::Open => "open",
                 Verdict::Undecided => "undecided",
             },
-            "account": self.account,
+            "accounts": self.accounts,
             "expectedPcr0": self.expected_pcr0,
             "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
             "lints": self.lints.iter().map(Lint::to_json).collect::<Vec<_>>(),
@@ -244,17 +352,60 @@ impl Proof {
                 "action": gap.action,
                 "why": gap.why.to_string(),
             })).collect::<Vec<_>>(),
+            "assumptions": self.assumptions,
+            "harmless": harmless().collect::<BTreeMap<_, _>>(),
+            "enclaves": self.enclaves.iter().map(Enclave::to_json).collect::<Vec<_>>(),
             "principals": self.principals,
             "decisions": self.decisions,
         })
     }
 }
 
+impl Enclave {
+    fn to_json(&self) -> Value {
+        json!({
+            "pcr0": self.pcr0,
+            "works": self.works(),
+            "can": self.can.iter().map(|ability| json!({
+                "action": ability.call.action,
+                "statement": ability.statement.as_ref().map(|(number, _)| number),
+                "call": ability.call,
+            })).collect::<Vec<_>>(),
+            "cannot": self.cannot,
+        })
+    }
+}
+
 impl Finding {
-    /// The permission.
+    /// The first request.
+    #[must_use]
+    pub fn witness(&self) -> &Question {
+        let first = self.steps.first().expect("a way has a first step");
+        &first.call
+    }
+
+    /// The last request, when there is more than one.
+    #[must_use]
+    pub fn then(&self) -> Option<&Question> {
+        let last = self.steps.get(1..)?.last()?;
+        Some(&last.call)
+    }
+
+    /// The permission that the way begins with.
     #[must_use]
     pub fn action(&self) -> &str {
-        &self.witness.action
+        &self.witness().action
+    }
+
+    /// Whether every request is allowed under the policy and the grants made before it.
+    #[must_use]
+    pub fn holds(&self, policy: &Arc<Policy>) -> bool {
+        let mut grants = Vec::new();
+        self.steps.iter().all(|step| {
+            let decision = step.call.decide(policy, &grants);
+            grants.extend(step.makes.clone());
+            decision.is_allowed()
+        })
     }
 
     pub(super) fn to_json(&self) -> Value {
@@ -266,8 +417,10 @@ impl Finding {
             "sid": self.statement.as_ref().and_then(|(_, sid)| sid.clone()),
             "delegatedToIam": self.is_delegated,
             "reason": self.reason,
-            "witness": self.witness,
-            "then": self.then.as_ref().map(|(question, _)| question),
+            "reaches": self.reaches.in_words(),
+            "witness": self.witness(),
+            "then": self.then(),
+            "steps": self.steps.iter().map(|step| &step.call).collect::<Vec<_>>(),
         })
     }
 

@@ -98,22 +98,24 @@ pub(super) fn contexts(
     Ok(all)
 }
 
-/// All sets of members that differ in what conditions see of them, each with
+/// All sets of members that differ in what conditions see of them, each with all of
 /// `always`.
 pub(super) fn kinds_of_members(
     base: &Question,
     atoms: &[Atom<'_>],
     key: &ConditionKey,
     members: Vec<String>,
-    always: Option<&str>,
+    always: &[String],
 ) -> Result<Vec<Vec<String>>, Undecided> {
-    let mut seen = BTreeSet::new();
-    let mut kinds = Vec::new();
-    let own = always.map(str::to_owned);
-    for member in own.iter().cloned().chain(members) {
+    let seen_of = |member: &String| {
         let mut alone = base.clone();
         alone.present(key, Some(vec![member.clone()]));
-        if seen.insert(signature(&alone, atoms)) {
+        signature(&alone, atoms)
+    };
+    let mut seen: BTreeSet<_> = always.iter().map(seen_of).collect();
+    let mut kinds = Vec::new();
+    for member in members {
+        if seen.insert(seen_of(&member)) {
             kinds.push(member);
         }
     }
@@ -123,14 +125,11 @@ pub(super) fn kinds_of_members(
             max: SET_KINDS_MAX,
         });
     }
-    let mut sets: Vec<Vec<String>> = vec![Vec::new()];
+    let mut sets: Vec<Vec<String>> = vec![always.to_vec()];
     for kind in kinds {
         let mut longer = sets.clone();
         longer.iter_mut().for_each(|set| set.push(kind.clone()));
         sets.extend(longer);
-    }
-    if let Some(own) = own {
-        sets.retain(|set| set.contains(&own));
     }
     sets.sort_by_key(Vec::len);
     Ok(sets)

@@ -1,26 +1,33 @@
-//! The search itself: every principal, every permission, every kind of request,
-//! and what an allowed one means.
+//! The search itself: every owner of the key, every principal, every permission,
+//! every kind of request.
 
 use std::{
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
+    rc::Rc,
     sync::Arc,
 };
 
 use super::{
-    asked::{ASKED, Asked, Gives, grantable},
-    claim::{Claim, ClaimError, Finding, Gap, Kind, Proof, Undecided},
-    principals,
-    space::{Bounds, Choice, State, choices, relevant},
+    asked::{ASKED, Asked, Gives, KeyKind},
+    beyond,
+    claim::{Claim, ClaimError, Finding, Gap, Proof, Step, Undecided},
+    finding::collapse,
+    grants::Uses,
+    pins::{Pins, is_zeros, owner_of, pins, register_value},
+    principals::{self, Everybody},
+    space::{Bounds, Choice, State, choices, is_possible, relevant},
     values::{Atom, must_be_settled},
 };
 use crate::{
-    model::{condition_key::ConditionKey, operation::Operation},
+    model::{
+        operation::Operation,
+        spec::{KeySpec, KeyUsage, Origin},
+    },
     policy::{
-        AllowedBy, Constraint, Decision, EncryptionContext, Grant, Outcome, Policy, PolicyKind,
-        PolicySource, Question, QuestionKey, Recipient, Verdict as StatementVerdict,
+        Decision, EncryptionContext, Grant, Policy, PolicyKind, Question, Recipient,
         document::{Effect, Statement},
         lint,
-        principals::{Naming, PrincipalEntry},
         question::parse_principal,
     },
     world::{
@@ -31,23 +38,71 @@ use crate::{
 
 /// Requests decided for one principal and one permission.
 const DECISIONS_MAX: usize = 100_000;
-/// The account when neither the claim nor the policy names one.
-const ACCOUNT_DEFAULT: &str = "123456789012";
+/// Accounts that may own the key. A policy of 32 KB that names more is rare.
+const OWNERS_MAX: usize = 20;
 
-type Searched = Result<Option<(Question, Decision)>, Undecided>;
+/// The kind of key that principals are looked for with.
+const USUAL_KIND: KeyKind = KeyKind {
+    spec: KeySpec::SymmetricDefault,
+    usage: KeyUsage::EncryptDecrypt,
+    origin: Origin::AwsKms,
+    multi_region: None,
+};
+
+pub(super) type Searched = Result<Option<(Question, Decision)>, Undecided>;
 
 pub(super) struct Prover<'a> {
-    claim: &'a Claim,
-    account: String,
-    expected: BTreeSet<String>,
-    nitrotpm: BTreeMap<u8, BTreeSet<String>>,
+    pub(super) claim: &'a Claim,
+    /// Whose the key is taken to be.
+    pub(super) account: String,
+    /// How many accounts it may belong to.
+    pub(super) owners: usize,
+    /// PCR0 values that are as wanted.
+    pub(super) expected: BTreeSet<String>,
+    pub(super) pins: Pins,
+    key_spec: Option<KeySpec>,
     /// What callers' IAM policies are taken to be.
     iam: Vec<Arc<Policy>>,
     /// The same for principals that the claim is not about.
-    iam_of_others: Vec<Arc<Policy>>,
+    pub(super) iam_of_others: Vec<Arc<Policy>>,
+    /// Whether the principals may change their own IAM policies, and by what.
+    pub(super) escalates: Option<beyond::Escalation>,
     key_arns: Vec<String>,
+    pub(super) everybody: Rc<Everybody>,
     retiring: Vec<String>,
-    decisions: usize,
+    /// What a grant of an operation is good for, once it was looked at.
+    pub(super) uses: RefCell<BTreeMap<&'static str, Rc<Uses>>>,
+    decisions: Cell<usize>,
+}
+
+/// What is looked for: one request.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) principal: &'a Principal,
+    pub(super) asked: &'a Asked,
+    pub(super) state: State,
+    /// PCR0 of the enclave whose document comes along.
+    pub(super) image: Option<&'a str>,
+    /// What a grant must allow, and to whom.
+    pub(super) creates: Option<(&'a [String], &'a str)>,
+    /// The grants there are.
+    pub(super) grants: &'a [Arc<Grant>],
+    /// The encryption context, unless the policy looks at it.
+    pub(super) context: Option<&'a EncryptionContext>,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn new(principal: &'a Principal, asked: &'a Asked, state: State) -> Self {
+        Self {
+            principal,
+            asked,
+            state,
+            image: None,
+            creates: None,
+            grants: &[],
+            context: None,
+        }
+    }
 }
 
 impl<'a> Prover<'a> {
@@ -70,6 +125,14 @@ impl<'a> Prover<'a> {
                 });
             }
         }
+        let key_spec = match &claim.key_spec {
+            None => None,
+            Some(text) => {
+                let spec = KeySpec::parse(text).filter(|spec| spec.is_available());
+                let text = text.clone();
+                Some(spec.ok_or(ClaimError::KeySpec { text })?)
+            }
+        };
         let mut expected = BTreeSet::new();
         for text in &claim.expected_pcr0 {
             let value =
@@ -79,9 +142,9 @@ impl<'a> Prover<'a> {
             }
             expected.insert(value);
         }
-        let mut nitrotpm = BTreeMap::new();
+        let pins = pins(claim);
         if claim.expected_pcr0.is_empty() {
-            (expected, nitrotpm) = pinned(claim);
+            expected.clone_from(&pins.pcr0);
         }
         let everything = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
         let everything: Vec<_> = Policy::parse(everything, PolicyKind::Identity)
@@ -95,79 +158,173 @@ impl<'a> Prover<'a> {
         Ok(Self {
             claim,
             account,
+            owners: 1,
             expected,
-            nitrotpm,
+            pins,
+            key_spec,
             iam: claim
                 .identity_policies
                 .clone()
                 .unwrap_or_else(|| everything.clone()),
             iam_of_others: everything,
+            escalates: None,
             key_arns: Vec::new(),
+            everybody: Rc::default(),
             retiring: Vec::new(),
-            decisions: 0,
+            uses: RefCell::default(),
+            decisions: Cell::new(0),
         })
     }
 
     pub(super) fn run(mut self) -> Result<Proof, ClaimError> {
         let claim = self.claim;
-        let mut undecided = Vec::new();
-        let mut everything: Vec<(&Policy, bool)> = vec![(&claim.policy, true)];
-        everything.extend(claim.own_policies().map(|policy| (&**policy, false)));
+        let mut gaps = Vec::new();
+        for text in &claim.principals {
+            if !is_account_id(text) && parse_principal(text, "session").is_none() {
+                return Err(ClaimError::Principal { text: text.clone() });
+            }
+        }
+        let mut owners = vec![self.account.clone()];
+        if claim.account.is_none() && claim.key_arn.is_none() {
+            match principals::accounts(&self.base(), &claim.policy) {
+                Ok(accounts) => owners.extend(accounts),
+                Err(why) => gaps.push(Gap::about_all(why)),
+            }
+            let mut seen = BTreeSet::new();
+            owners.retain(|account| seen.insert(account.clone()));
+            if owners.len() > OWNERS_MAX {
+                gaps.push(Gap::about_all(Undecided::TooLarge {
+                    what: "accounts that the key may belong to".to_owned(),
+                    max: OWNERS_MAX,
+                }));
+                owners.truncate(OWNERS_MAX);
+            }
+        }
+        self.owners = owners.len();
+        gaps.extend(beyond::gaps(claim));
+        self.escalates = beyond::escalation(&self, &mut gaps);
+        let mut findings = Vec::new();
+        let mut principals = 0;
+        for owner in &owners {
+            self.account.clone_from(owner);
+            principals = self
+                .search_as_owner(&mut findings, &mut gaps)
+                .max(principals);
+        }
+        let (of_services, mut findings) = beyond::without_services(findings);
+        gaps.extend(of_services);
+        collapse(&mut findings, claim.principals.is_empty());
+        let mut seen = BTreeSet::new();
+        gaps.retain(|gap| seen.insert((gap.action, gap.why.to_string())));
+        self.account.clone_from(&owners[0]);
+        self.prepare(&mut Vec::new());
+        let enclaves = self.enclaves(&mut gaps);
+        Ok(Proof {
+            assumptions: beyond::assumptions(claim),
+            accounts: owners,
+            enclaves,
+            expected_pcr0: self.expected,
+            findings,
+            lints: lint(&claim.policy),
+            undecided: gaps,
+            principals,
+            decisions: self.decisions.get(),
+        })
+    }
+
+    /// A request for nothing in particular, to resolve policy variables with.
+    fn base(&self) -> Question {
         let nobody = Principal::Root {
             account: self.account.clone(),
         };
-        let base = self.blank(&nobody, &ASKED[0], None);
-        let mut gap = |why: Undecided| {
-            undecided.push(Gap {
-                principal: None,
-                action: "kms:*",
-                why,
-            });
-        };
+        self.blank(&nobody, ASKED[0], None, USUAL_KIND)
+    }
+
+    /// Finds out who there is and which keys there are, for this owner.
+    pub(super) fn prepare(&mut self, gaps: &mut Vec<Gap>) {
+        let claim = self.claim;
+        let mut policies: Vec<(&Policy, bool)> = vec![(&claim.policy, true)];
+        policies.extend(claim.own_policies().map(|policy| (&**policy, false)));
+        let base = self.base();
         self.key_arns = match &claim.key_arn {
             Some(arn) => vec![arn.clone()],
-            None => principals::key_arns(&base, &everything, &self.account).unwrap_or_else(|why| {
-                gap(why);
+            None => principals::key_arns(&base, &policies, &self.account).unwrap_or_else(|why| {
+                gaps.push(Gap::about_all(why));
                 vec![base.key.arn.clone()]
             }),
         };
-        let everybody =
-            principals::everybody(&base, &everything, &self.account).unwrap_or_else(|why| {
-                gap(why);
-                Vec::new()
-            });
-        self.retiring = everybody.iter().map(Principal::role_arn).collect();
-        self.retiring.dedup();
-        let mut asking = Vec::new();
-        for text in &claim.principals {
-            let of_text = if is_account_id(text) {
-                everybody
-                    .iter()
-                    .filter(|p| p.account() == text)
-                    .cloned()
-                    .collect()
-            } else if text.contains(":role/") {
-                principals::sessions(text, &everything)
+        let mut everybody =
+            principals::everybody(&base, &policies, &self.account, &claim.principals)
+                .unwrap_or_else(|why| {
+                    gaps.push(Gap::about_all(why));
+                    Everybody::default()
+                });
+        for text in claim.principals.iter().filter(|text| !is_account_id(text)) {
+            let named = if text.contains(":role/") {
+                principals::sessions(text, &policies)
             } else {
                 parse_principal(text, "").into_iter().collect()
             };
-            if of_text.is_empty() {
-                return Err(ClaimError::Principal { text: text.clone() });
+            for principal in named {
+                everybody
+                    .grantees
+                    .push((principal.role_arn(), principal.clone()));
+                if !everybody.callers.contains(&principal) {
+                    everybody.callers.push(principal);
+                }
             }
-            asking.extend(of_text);
         }
-        let is_anybody = claim.principals.is_empty();
-        if is_anybody {
-            asking.clone_from(&everybody);
+        self.retiring = everybody
+            .grantees
+            .iter()
+            .map(|(arn, _)| arn.clone())
+            .collect();
+        self.everybody = Rc::new(everybody);
+        self.uses = RefCell::default();
+    }
+
+    /// Whether the claim is about the principal.
+    pub(super) fn is_asked_about(&self, principal: &Principal) -> bool {
+        self.claim.principals.is_empty()
+            || self.claim.principals.iter().any(|text| {
+                *text == principal.role_arn()
+                    || *text == principal.arn()
+                    || text == principal.account()
+            })
+    }
+
+    /// What the principal's IAM policies and its boundary are taken to be.
+    pub(super) fn iam_of(&self, principal: &Principal) -> (&[Arc<Policy>], Option<&Arc<Policy>>) {
+        if !self.is_asked_about(principal) {
+            return (&self.iam_of_others, None);
         }
-        let mut findings = Vec::new();
-        for principal in &asking {
-            for asked in &ASKED {
+        match &self.escalates {
+            Some(by) => (
+                &self.iam_of_others,
+                self.claim.boundary.as_ref().filter(|_| !by.lifts_boundary),
+            ),
+            None => (&self.iam, self.claim.boundary.as_ref()),
+        }
+    }
+
+    /// Looks for every way to the key of this owner, and says how many principals stand
+    /// for all.
+    fn search_as_owner(&mut self, findings: &mut Vec<Finding>, gaps: &mut Vec<Gap>) -> usize {
+        self.prepare(gaps);
+        let everybody = Rc::clone(&self.everybody);
+        let asking = everybody
+            .callers
+            .iter()
+            .filter(|it| self.is_asked_about(it));
+        let mut count = 0;
+        for principal in asking {
+            count += 1;
+            for asked in ASKED.iter() {
                 if !asked.operation.row().crosses_accounts && principal.account() != self.account {
                     continue;
                 }
-                self.ask(principal, asked, &everybody, &mut findings, &mut |why| {
-                    undecided.push(Gap {
+                self.ask(principal, asked, findings, &mut |why| {
+                    gaps.push(Gap {
                         principal: Some(principal.clone()),
                         action: asked.action(),
                         why,
@@ -175,45 +332,40 @@ impl<'a> Prover<'a> {
                 });
             }
         }
-        collapse(&mut findings, is_anybody);
-        Ok(Proof {
-            account: self.account,
-            expected_pcr0: self.expected,
-            findings,
-            lints: lint(&claim.policy),
-            undecided,
-            principals: asking.len(),
-            decisions: self.decisions,
-        })
+        count
     }
 
     /// Looks for the ways that one permission opens to one principal.
     fn ask(
-        &mut self,
+        &self,
         principal: &Principal,
         asked: &'static Asked,
-        everybody: &[Principal],
         findings: &mut Vec<Finding>,
         gap: &mut dyn FnMut(Undecided),
     ) {
-        let mut states = vec![State::Unattested];
-        if asked.is_attested() {
-            states.extend([State::Debug, State::OtherImage, State::NitroTpm]);
-        }
         if asked.gives == Gives::Grant {
-            match self.search_grant(principal, asked, everybody) {
+            match self.search_grant(principal, asked) {
                 Ok(found) => findings.extend(found),
                 Err(why) => gap(why),
             }
             return;
         }
-        for state in states {
-            match self.search(principal, asked, state, None, None) {
+        for state in states_of(asked) {
+            match self.search(Wanted::new(principal, asked, *state)) {
                 Err(why) => gap(why),
                 Ok(None) => {}
-                Ok(Some((witness, decision))) => {
-                    findings.push(self.finding(asked, state, witness, &decision, None));
-                    if state == State::Unattested {
+                Ok(Some((call, decision))) => {
+                    let steps = match self.before(principal, asked) {
+                        Ok(None) => continue,
+                        Ok(Some(before)) => before.into_iter().chain([call]),
+                        Err(why) => {
+                            gap(why);
+                            continue;
+                        }
+                    };
+                    let steps = steps.map(|call| Step { call, makes: None }).collect();
+                    findings.push(self.finding(asked, *state, steps, &decision));
+                    if *state == State::Unattested {
                         return; // and a fortiori with any document
                     }
                 }
@@ -221,88 +373,67 @@ impl<'a> Prover<'a> {
         }
     }
 
-    /// A permission to create grants is a way to the key when there is somebody
-    /// who could use a grant outside of the expected enclave.
-    fn search_grant(
-        &mut self,
+    /// Whether a key of the claim can have the permission used on it.
+    pub(super) fn is_possible_for_key(&self, asked: &Asked) -> bool {
+        !self.kinds(asked, None).is_empty()
+    }
+
+    fn kinds(&self, asked: &Asked, granted: Option<Operation>) -> Vec<KeyKind> {
+        let mut kinds = asked.kinds(granted);
+        kinds.retain(|kind| self.key_spec.is_none_or(|spec| spec == kind.spec));
+        kinds
+    }
+
+    /// The calls that must have been made before, by anybody; `None` when nobody can.
+    fn before(
+        &self,
         principal: &Principal,
-        asked: &'static Asked,
-        everybody: &[Principal],
-    ) -> Result<Option<Finding>, Undecided> {
-        let base = self.blank(principal, asked, None);
-        if !may_allow(&relevant(&base, &self.claim.policy)) {
+        asked: &Asked,
+    ) -> Result<Option<Vec<Question>>, Undecided> {
+        if !beyond::iam_allows_the_rest(self, principal, asked) {
             return Ok(None);
         }
-        let mut open = None;
-        for target in &ASKED {
-            let Some(operation) = grantable(target) else {
-                continue;
-            };
-            for grantee in std::iter::once(principal).chain(everybody) {
-                let arn = grantee.role_arn();
-                let first = match self.search(
-                    principal,
-                    asked,
-                    State::Unattested,
-                    Some((operation, &arn)),
-                    None,
-                ) {
-                    Ok(Some(first)) => first,
-                    Ok(None) => continue,
-                    Err(why) => {
-                        open.get_or_insert(why);
-                        continue;
-                    }
-                };
-                let states = [
-                    State::Unattested,
-                    State::Debug,
-                    State::OtherImage,
-                    State::NitroTpm,
-                ];
-                let states = if target.is_attested() {
-                    &states[..]
-                } else {
-                    &states[..1]
-                };
-                for state in states {
-                    let grant = grant_of(&first.0, operation, &arn);
-                    match self.search(grantee, target, *state, None, Some(&grant)) {
-                        Ok(None) => {}
-                        Err(why) => {
-                            open.get_or_insert(why);
-                        }
-                        Ok(Some((then, _))) => {
-                            let (witness, decision) = first;
-                            let grant = with_constraint(grant, &witness, &then);
-                            let then = Some((then, grant));
-                            return Ok(Some(self.finding(asked, *state, witness, &decision, then)));
-                        }
-                    }
-                }
+        if asked.operation != Operation::ImportKeyMaterial {
+            return Ok(Some(Vec::new()));
+        }
+        let everybody = Rc::clone(&self.everybody);
+        let of_account = |it: &&Principal| it.account() == self.account;
+        for by in std::iter::once(principal).chain(everybody.callers.iter().filter(of_account)) {
+            let wanted = Wanted::new(by, &super::asked::IMPORT_PARAMETERS, State::Unattested);
+            if let Some((call, _)) = self.search(wanted)? {
+                return Ok(Some(vec![call]));
             }
         }
-        open.map_or(Ok(None), Err)
+        Ok(None)
     }
 
     /// Tries every kind of request.
-    fn search(
-        &mut self,
-        principal: &Principal,
-        asked: &'static Asked,
-        state: State,
-        creates: Option<(&'static str, &str)>,
-        grant: Option<&Arc<Grant>>,
-    ) -> Searched {
-        for key_arn in self.key_arns.clone() {
-            let mut base = self.blank(principal, asked, Some(state));
-            base.key.arn = key_arn;
+    pub(super) fn search(&self, wanted: Wanted<'_>) -> Searched {
+        let (granted, grantee) = wanted.creates.unwrap_or((&[], ""));
+        let operation = granted.first().and_then(|name| Operation::of_grant(name));
+        let kinds = self.kinds(wanted.asked, operation);
+        let Some(usual) = kinds.first() else {
+            return Ok(None);
+        };
+        for key_arn in &self.key_arns {
+            let mut base = self.blank(wanted.principal, wanted.asked, Some(wanted.state), *usual);
+            base.key.arn.clone_from(key_arn);
             base.facts.requested_region = Some(base.key.region().to_owned());
-            if let Some((operation, grantee)) = creates {
-                base.facts.grant_operations = Some(vec![operation.to_owned()]);
+            if let Some(pcr0) = wanted.image.and_then(|text| hex::decode(text).ok()) {
+                // Of the other registers that every document has, any value will do.
+                let mut pcrs: BTreeMap<_, _> = (1..16).map(|n| (n, vec![0x5a; 48])).collect();
+                pcrs.insert(0, pcr0);
+                let nitrotpm = false;
+                base.recipient = Some(Recipient { pcrs, nitrotpm });
+            }
+            if wanted.creates.is_some() {
+                base.facts.grant_operations = Some(granted.to_vec());
                 base.facts.grantee_principal = Some(grantee.to_owned());
             }
-            let found = self.search_from(&base, asked, state, creates.map(|c| c.0), grant)?;
+            if let Some(context) = wanted.context {
+                base.facts.encryption_context = Some(context.clone());
+            }
+            let found = self.search_from(&base, &wanted, granted, &kinds)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -311,16 +442,15 @@ impl<'a> Prover<'a> {
     }
 
     fn search_from(
-        &mut self,
+        &self,
         base: &Question,
-        asked: &'static Asked,
-        state: State,
-        granted: Option<&'static str>,
-        grant: Option<&Arc<Grant>>,
+        wanted: &Wanted<'_>,
+        granted: &[String],
+        kinds: &[KeyKind],
     ) -> Searched {
-        let policy = &self.claim.policy;
+        let (policy, asked, state) = (&self.claim.policy, wanted.asked, wanted.state);
         let statements = relevant(base, policy);
-        if grant.is_none() && !may_allow(&statements) {
+        if wanted.grants.is_empty() && !may_allow(&statements) {
             return Ok(None);
         }
         for (statement, _) in &statements {
@@ -336,17 +466,18 @@ impl<'a> Prover<'a> {
             }));
         }
         let looks_at_document = atoms.iter().any(|a| a.condition.key().is_attestation());
-        if state != State::Unattested && !looks_at_document {
+        if !matches!(state, State::Unattested | State::Wanted) && !looks_at_document {
             return Ok(None); // a document changes nothing
         }
         let bounds = Bounds {
             asked,
             state,
             expected: &self.expected,
-            nitrotpm: &self.nitrotpm,
+            nitrotpm: &self.pins.nitrotpm,
             principals: &self.retiring,
             region_known: self.claim.key_arn.is_some(),
             granted,
+            kinds,
         };
         let parts = choices(base, &atoms, &bounds)?;
         let count = parts
@@ -359,7 +490,6 @@ impl<'a> Prover<'a> {
                 max: DECISIONS_MAX,
             });
         }
-        let grants: Vec<Arc<Grant>> = grant.cloned().into_iter().collect();
         let mut at = vec![0usize; parts.len()];
         loop {
             let mut question = base.clone();
@@ -369,9 +499,19 @@ impl<'a> Prover<'a> {
                     choose(&mut question);
                 }
             }
-            if state != State::NitroTpm || !self.is_wanted_nitrotpm(&question) {
-                self.decisions += 1;
-                let decision = question.decide(policy, &grants);
+            let facts = &mut question.facts;
+            let has_context = facts
+                .encryption_context
+                .as_ref()
+                .is_some_and(|it| !it.is_empty());
+            if asked.operation == Operation::CreateGrant && has_context {
+                // What a grant shows as its context is its constraint.
+                let kind = || "EncryptionContextSubset".to_owned();
+                facts.grant_constraint_type.get_or_insert_with(kind);
+            }
+            if is_possible(&question) && !self.is_wanted(&question, state) {
+                self.decisions.set(self.decisions.get() + 1);
+                let decision = question.decide(policy, wanted.grants);
                 if decision.is_allowed() {
                     return Ok(Some((question, decision)));
                 }
@@ -382,176 +522,41 @@ impl<'a> Prover<'a> {
         }
     }
 
-    /// Whether a NitroTPM shows all registers that the policy names, each with a
-    /// value that it names.
-    fn is_wanted_nitrotpm(&self, question: &Question) -> bool {
+    /// Whether what looks like a way round is an enclave or an instance that is wanted:
+    /// one that shows both parts of the image, or all registers of a NitroTPM, with a
+    /// value that the policy names.
+    fn is_wanted(&self, question: &Question, state: State) -> bool {
         let Some(recipient) = &question.recipient else {
             return false;
         };
-        !self.nitrotpm.is_empty()
-            && self.nitrotpm.iter().all(|(index, values)| {
-                recipient
-                    .pcrs
-                    .get(index)
-                    .is_some_and(|bytes| values.contains(&hex::encode(bytes)))
-            })
+        let shows = |index: &u8, values: &BTreeSet<String>| {
+            let value = recipient.pcrs.get(index).map(hex::encode);
+            value.is_some_and(|value| values.contains(&value))
+        };
+        let pins = &self.pins;
+        match state {
+            State::NitroTpm => {
+                let mut all = pins.nitrotpm.iter();
+                !pins.nitrotpm.is_empty() && all.all(|(index, values)| shows(index, values))
+            }
+            State::OtherImage => {
+                let is_of_policy = self.claim.expected_pcr0.is_empty();
+                is_of_policy && shows(&1, &pins.pcr1) && shows(&2, &pins.pcr2)
+            }
+            State::Unattested | State::Debug | State::Wanted => false,
+        }
     }
+}
 
-    /// The plainest request for a permission.
-    fn blank(&self, principal: &Principal, asked: &Asked, state: Option<State>) -> Question {
-        let key = QuestionKey {
-            arn: format!(
-                "arn:aws:kms:us-east-1:{}:key/00000000-0000-4000-8000-000000000000",
-                self.account
-            ),
-            spec: asked.spec().name().to_owned(),
-            usage: asked.usage().name().to_owned(),
-            ..QuestionKey::default()
-        };
-        let mut question = Question::new(principal.clone(), asked.action(), key, self.claim.now);
-        let is_asked = self.claim.principals.is_empty()
-            || self.claim.principals.iter().any(|text| {
-                *text == principal.role_arn()
-                    || *text == principal.arn()
-                    || text == principal.account()
-            });
-        let iam = if is_asked {
-            &self.iam
-        } else {
-            &self.iam_of_others
-        };
-        question.identity_policies.clone_from(iam);
-        if is_asked {
-            question.boundary.clone_from(&self.claim.boundary);
-        }
-        if matches!(principal, Principal::FederatedUser { .. }) {
-            // The user who asks for the session chooses its policies.
-            question.session_policies.clone_from(&self.iam_of_others);
-        }
-        let facts = &mut question.facts;
-        facts.requested_region = Some("us-east-1".to_owned());
-        if asked.has(&ConditionKey::EncryptionContextKeys) {
-            facts.encryption_context = Some(EncryptionContext::new());
-            facts.encryption_algorithm = Some("SYMMETRIC_DEFAULT".to_owned());
-        }
-        let text = |text: &str| Some(text.to_owned());
-        match asked.operation {
-            Operation::DeriveSharedSecret => facts.key_agreement_algorithm = text("ECDH"),
-            Operation::Sign => {
-                facts.signing_algorithm = text("ECDSA_SHA_256");
-                facts.message_type = text("RAW");
-            }
-            Operation::GenerateMac => facts.mac_algorithm = text("HMAC_SHA_256"),
-            Operation::ReEncrypt => facts.re_encrypt_on_same_key = Some(false),
-            Operation::CreateGrant => facts.grant_is_for_aws_resource = Some(false),
-            Operation::PutKeyPolicy => {
-                facts.bypass_policy_lockout_safety_check = Some(false);
-                facts.policy_name = text("default");
-            }
-            Operation::ReplicateKey => {
-                facts.bypass_policy_lockout_safety_check = Some(false);
-                facts.replica_region = text("eu-west-1");
-            }
-            Operation::ScheduleKeyDeletion => {
-                facts.schedule_key_deletion_pending_window_in_days = Some(7);
-            }
-            Operation::GenerateDataKeyPair | Operation::GenerateDataKeyPairWithoutPlaintext => {
-                facts.data_key_pair_spec = text("ECC_NIST_P256");
-            }
-            _ => {}
-        }
-        let zero = vec![0; 48];
-        let other = || {
-            (0x5a..=0xff_u8)
-                .map(|byte| vec![byte; 48])
-                .find(|bytes| !self.expected.contains(&hex::encode(bytes)))
-                .unwrap_or_else(|| vec![1; 48])
-        };
-        question.recipient = match state {
-            None | Some(State::Unattested) => None,
-            Some(State::Debug) => Some(Recipient {
-                pcrs: (0..3).map(|index| (index, zero.clone())).collect(),
-                nitrotpm: false,
-            }),
-            Some(State::OtherImage) => Some(Recipient {
-                pcrs: (0..3).map(|index| (index, other())).collect(),
-                nitrotpm: false,
-            }),
-            Some(State::NitroTpm) => Some(Recipient {
-                pcrs: BTreeMap::new(),
-                nitrotpm: true,
-            }),
-        };
-        question
-    }
-
-    fn finding(
-        &self,
-        asked: &Asked,
-        state: State,
-        witness: Question,
-        decision: &Decision,
-        then: Option<(Question, Arc<Grant>)>,
-    ) -> Finding {
-        let (statement, is_account) = deciding_statement(decision, &self.claim.policy);
-        let is_delegated = is_account
-            && matches!(
-                decision.outcome,
-                Outcome::Allowed(
-                    AllowedBy::IdentityPolicy | AllowedBy::RootUser | AllowedBy::CrossAccount
-                )
-            );
-        let kind = match (asked.gives, state) {
-            (Gives::Unavailability, _) => Kind::Availability,
-            (_, State::Unattested) => Kind::Unattested,
-            (_, State::Debug) => Kind::Debug,
-            (_, State::OtherImage) => Kind::OtherImage,
-            (_, State::NitroTpm) => Kind::NitroTpm,
-        };
-        let mut reason = match (asked.gives, &then) {
-            (Gives::Unavailability, _) => format!("{} makes the key unusable", asked.action()),
-            (_, Some((question, _))) => format!(
-                "a grant carries no attestation constraint: {} may {} with it",
-                question.principal.role_arn(),
-                question.action
-            ),
-            (Gives::Use(why), None) => why.to_owned(),
-            (Gives::Grant, None) => "a grant carries no attestation constraint".to_owned(),
-        };
-        let shown = then.as_ref().map_or(&witness, |(question, _)| question);
-        match kind {
-            Kind::Debug => reason.push_str(
-                ", and this request comes from an enclave in debug mode, whose PCR0 to PCR2 are zeros and whose console and memory the parent reads",
-            ),
-            Kind::OtherImage => {
-                let pcr0 = shown.recipient.as_ref().and_then(|r| r.pcrs.get(&0)).map(hex::encode);
-                let is_named = pcr0.is_some_and(|value| pinned(self.claim).0.contains(&value));
-                reason.push_str(if is_named {
-                    ", and the policy still accepts this PCR0, which is not the expected one"
-                } else {
-                    ", and nothing pins PCR0: an enclave of any image that has the other registers will do"
-                });
-            }
-            Kind::NitroTpm => reason.push_str(", and this request comes from an instance's NitroTPM, not from an enclave"),
-            Kind::Unattested | Kind::Availability => {}
-        }
-        if is_delegated {
-            reason.push_str("; the key policy leaves it to IAM, so any IAM administrator of the account can allow it");
-        }
-        if !witness.facts.condition_keys.is_empty()
-            || witness.facts.grant_is_for_aws_resource == Some(true)
-        {
-            reason.push_str("; the request needs something that only AWS can present");
-        }
-        Finding {
-            kind,
-            witness,
-            then,
-            statement,
-            is_delegated,
-            reason,
-        }
-    }
+/// The states that a caller may ask for the permission in, the plainest first.
+pub(super) fn states_of(asked: &Asked) -> &'static [State] {
+    const ALL: &[State] = &[
+        State::Unattested,
+        State::Debug,
+        State::OtherImage,
+        State::NitroTpm,
+    ];
+    if asked.is_attested() { ALL } else { &ALL[..1] }
 }
 
 fn advance(at: &mut [usize], parts: &[Vec<Choice>]) -> bool {
@@ -565,158 +570,8 @@ fn advance(at: &mut [usize], parts: &[Vec<Choice>]) -> bool {
     false
 }
 
-fn may_allow(statements: &[(&Statement, bool)]) -> bool {
+pub(super) fn may_allow(statements: &[(&Statement, bool)]) -> bool {
     statements
         .iter()
         .any(|(statement, in_key_policy)| *in_key_policy && statement.effect == Effect::Allow)
-}
-
-fn grant_of(creating: &Question, operation: &'static str, grantee: &str) -> Arc<Grant> {
-    Arc::new(Grant {
-        id: "0".repeat(64),
-        name: None,
-        grantee: grantee.to_owned(),
-        retiring: creating.facts.retiring_principal.clone(),
-        operations: vec![operation],
-        constraint: None,
-        issuing_account: format!("arn:aws:iam::{}:root", creating.principal.account()),
-        created: creating.now,
-    })
-}
-
-/// A grant that had to have a constraint gets the context that is used.
-fn with_constraint(grant: Arc<Grant>, creating: &Question, used: &Question) -> Arc<Grant> {
-    let context = used.facts.encryption_context.clone().unwrap_or_default();
-    let constraint = match creating.facts.grant_constraint_type.as_deref() {
-        Some("EncryptionContextEquals") => Some(Constraint::Equals(context)),
-        Some(_) => Some(Constraint::Subset(context)),
-        None => None,
-    };
-    Arc::new(Grant {
-        constraint,
-        ..(*grant).clone()
-    })
-}
-
-/// The first statement of the key policy that allows and names the caller most
-/// closely, and whether it names the account only.
-fn deciding_statement(
-    decision: &Decision,
-    policy: &Policy,
-) -> (Option<(usize, Option<String>)>, bool) {
-    let Some(trace) = decision
-        .policies
-        .iter()
-        .find(|trace| trace.source == PolicySource::Resource)
-    else {
-        return (None, false);
-    };
-    let applying = trace
-        .statements
-        .iter()
-        .zip(policy.statements())
-        .enumerate()
-        .filter(|(_, (trace, statement))| {
-            trace.verdict.applies() && statement.effect == Effect::Allow
-        });
-    let ranked = applying.map(|(at, (trace, statement))| {
-        let naming = match trace.verdict {
-            StatementVerdict::AppliesToAccount => Naming::Account,
-            StatementVerdict::AppliesDirectly => Naming::Direct,
-            _ => Naming::Behind,
-        };
-        (naming, at, statement)
-    });
-    let best = ranked.min_by_key(|(naming, at, _)| (std::cmp::Reverse(*naming), *at));
-    match best {
-        Some((naming, at, statement)) => (
-            Some((at + 1, statement.sid.as_deref().map(str::to_owned))),
-            naming == Naming::Account,
-        ),
-        None => (None, false),
-    }
-}
-
-/// One finding for each way: when the claim is about anybody, principals to which
-/// the same statement allows the same are one; an IAM administrator comes before the
-/// root user.
-fn collapse(findings: &mut Vec<Finding>, is_anybody: bool) {
-    let is_root = |finding: &Finding| matches!(finding.witness.principal, Principal::Root { .. });
-    findings.sort_by_key(|finding| {
-        (
-            !finding.kind.is_path(),
-            finding.is_delegated && is_root(finding),
-        )
-    });
-    let mut seen = BTreeSet::new();
-    findings.retain(|finding| {
-        let who = (!is_anybody).then(|| finding.witness.principal.clone());
-        let number = finding.statement.as_ref().map(|(number, _)| *number);
-        seen.insert((who, finding.kind, finding.witness.action.clone(), number))
-    });
-}
-
-fn register_value(text: &str) -> Option<String> {
-    let is_hex = text.len() == 96 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    is_hex.then(|| text.to_ascii_lowercase())
-}
-
-fn is_zeros(value: &str) -> bool {
-    value.bytes().all(|b| b == b'0')
-}
-
-/// The account the policy delegates to, or that of the first principal.
-fn owner_of(claim: &Claim) -> String {
-    if let Some([_, _, _, _, account, _]) = claim.key_arn.as_deref().and_then(six_parts) {
-        return account.to_owned();
-    }
-    let entries = || {
-        claim
-            .policy
-            .statements()
-            .iter()
-            .filter(|statement| statement.effect == Effect::Allow)
-            .filter_map(|statement| statement.principals.as_ref())
-            .flat_map(|principals| &principals.items)
-    };
-    let account = |entry: &PrincipalEntry| match entry {
-        PrincipalEntry::Account(account)
-        | PrincipalEntry::User { account, .. }
-        | PrincipalEntry::Role { account, .. }
-        | PrincipalEntry::Session { account, .. }
-        | PrincipalEntry::FederatedUser { account, .. } => Some(account.clone()),
-        PrincipalEntry::Anyone | PrincipalEntry::Foreign => None,
-    };
-    let delegated = entries().find(|entry| matches!(entry, PrincipalEntry::Account(_)));
-    delegated
-        .and_then(account)
-        .or_else(|| entries().find_map(account))
-        .unwrap_or_else(|| ACCOUNT_DEFAULT.to_owned())
-}
-
-type Pinned = (BTreeSet<String>, BTreeMap<u8, BTreeSet<String>>);
-
-/// The PCR0 values and NitroTPM registers that the policies name, zeros and what
-/// is not a register's value left out.
-fn pinned(claim: &Claim) -> Pinned {
-    let mut pinned = Pinned::default();
-    for statement in std::iter::once(&claim.policy)
-        .chain(claim.own_policies())
-        .flat_map(|policy| policy.statements())
-    {
-        for condition in &statement.conditions {
-            let texts = condition.operands().iter().map(|operand| operand.text());
-            let values = texts
-                .filter_map(|text| register_value(text))
-                .filter(|v| !is_zeros(v));
-            match condition.key() {
-                ConditionKey::ImageSha384 | ConditionKey::Pcr(0) => pinned.0.extend(values),
-                ConditionKey::NitroTpmPcr(index) => {
-                    pinned.1.entry(*index).or_default().extend(values);
-                }
-                _ => {}
-            }
-        }
-    }
-    pinned
 }

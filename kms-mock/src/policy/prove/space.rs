@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    asked::{Asked, PAIRS},
+    asked::{Asked, KeyKind},
     claim::Undecided,
     contexts::{contexts, kinds_of_members},
     values::{
@@ -23,9 +23,10 @@ use super::{
 };
 use crate::{
     model::{
-        condition_key::{ConditionKey, Row, ValueType},
+        condition_key::{ConditionKey, On, Row, ValueType},
         operation::Operation,
-        spec::{KeySpec, MessageType, Named, Origin},
+        region::REGIONS,
+        spec::{KeySpec, KeyUsage, MessageType, Named},
     },
     policy::{GRANT_OPERATIONS, Policy, Question, document::Statement, principals::Naming},
 };
@@ -37,6 +38,8 @@ pub(super) enum State {
     Debug,
     OtherImage,
     NitroTpm,
+    /// The document of an expected image, whose PCR0 the plainest request has.
+    Wanted,
 }
 
 /// One way to fill in a part of a question.
@@ -55,8 +58,10 @@ pub(super) struct Bounds<'a> {
     pub(super) principals: &'a [String],
     /// Whether the Region is known.
     pub(super) region_known: bool,
-    /// The operation that a grant must have.
-    pub(super) granted: Option<&'static str>,
+    /// The operations that a grant must have.
+    pub(super) granted: &'a [String],
+    /// What the key may be, the usual one first.
+    pub(super) kinds: &'a [KeyKind],
 }
 
 /// The statements that can count for the question, whatever its facts are.
@@ -127,6 +132,8 @@ fn distinct(base: &Question, atoms: &[Atom<'_>], proposed: Vec<Choice>) -> Vec<C
 /// A part of a question that varies on its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
+    /// What the key is, and the algorithm, which goes by it.
+    Kind,
     Register(ConditionKey, u8),
     Context,
     RequestTags,
@@ -138,17 +145,24 @@ impl Part {
     /// `None` for what the caller and the key already say.
     fn of(key: &ConditionKey) -> Option<Self> {
         use ConditionKey as K;
-        if is_settled(key) {
+        if is_settled(key) && *key != K::PrincipalIsAwsService {
             return None;
         }
         Some(match key {
+            K::KeySpec
+            | K::KeyUsage
+            | K::KeyOrigin
+            | K::MultiRegion
+            | K::MultiRegionKeyType
+            | K::EncryptionAlgorithm
+            | K::SigningAlgorithm
+            | K::MacAlgorithm => Self::Kind,
             K::ImageSha384 => Self::Register(K::Pcr(0), 0),
             K::Pcr(index) | K::NitroTpmPcr(index) => Self::Register(key.clone(), *index),
             K::EncryptionContext(_) | K::EncryptionContextKeys => Self::Context,
             K::RequestTag(_) | K::TagKeys => Self::RequestTags,
             // Two keys that read the same.
             K::EpochTime => Self::Key(K::CurrentTime),
-            K::MultiRegion => Self::Key(K::MultiRegionKeyType),
             other => Self::Key(other.clone()),
         })
     }
@@ -160,27 +174,33 @@ impl Part {
         bounds: &Bounds<'_>,
     ) -> Result<Vec<Choice>, Undecided> {
         let asked = bounds.asked;
+        // A grant's constraint is an encryption context, too, and AWS shows it as one.
+        let has_context = asked.has(&ConditionKey::EncryptionContextKeys)
+            || asked.operation == Operation::CreateGrant;
         match self {
+            Self::Kind => Ok(kinds(base, atoms, bounds)),
             Self::Register(key, index) => match (&key, bounds.state) {
-                (ConditionKey::NitroTpmPcr(_), State::NitroTpm) => {
+                (ConditionKey::NitroTpmPcr(_), State::NitroTpm) if index <= NITROTPM_PCR_MAX => {
                     register(base, key, index, atoms, bounds)
                 }
                 (ConditionKey::NitroTpmPcr(_), _) | (_, State::Unattested | State::NitroTpm) => {
                     Ok(Vec::new())
                 }
+                _ if index > PCR_MAX => Ok(Vec::new()),
                 (_, State::Debug) if index < 3 => Ok(Vec::new()),
-                (_, State::Debug | State::OtherImage) => register(base, key, index, atoms, bounds),
+                (_, State::Wanted) if index == 0 => Ok(Vec::new()),
+                (_, State::Debug | State::OtherImage | State::Wanted) => {
+                    register(base, key, index, atoms, bounds)
+                }
             },
-            Self::Context if asked.has(&ConditionKey::EncryptionContextKeys) => {
-                Ok(contexts(base, atoms)?
-                    .into_iter()
-                    .map(|context| {
-                        Rc::new(move |question: &mut Question| {
-                            question.facts.encryption_context = Some(context.clone());
-                        }) as Choice
-                    })
-                    .collect())
-            }
+            Self::Context if has_context => Ok(contexts(base, atoms)?
+                .into_iter()
+                .map(|context| {
+                    Rc::new(move |question: &mut Question| {
+                        question.facts.encryption_context = Some(context.clone());
+                    }) as Choice
+                })
+                .collect()),
             Self::Context => Ok(Vec::new()),
             Self::RequestTags if asked.operation == Operation::ReplicateKey => {
                 Err(Undecided::Beyond {
@@ -188,18 +208,143 @@ impl Part {
                 })
             }
             Self::RequestTags => Ok(Vec::new()),
+            Self::Key(ConditionKey::RequestedRegion) => Ok(if bounds.region_known {
+                Vec::new()
+            } else {
+                regions(base)
+            }),
             Self::Key(key) => {
+                let is_of_sets = |atom: &Atom<'_>| atom.condition.operator().is_of_sets();
+                let any = |value, many| free(&key, value, many, base, atoms);
                 let proposed = match key.row() {
-                    Some(row) if !row.is_on(asked.operation) => Vec::new(),
-                    Some(row) => values(&key, row, base, atoms, bounds)?,
-                    // A key of AWS that the table does not have.
-                    None if key.is_global() => free(ValueType::Text, base, atoms)?,
-                    None => Vec::new(),
+                    Some(row) => match row.on {
+                        // Of calls to other services that KMS is not.
+                        On::Service("sts" | "iam" | "s3") => Vec::new(),
+                        // What a session brings along from where it was made.
+                        On::Service(_) => any(row.value, row.many)?,
+                        _ if !row.is_on(asked.operation) => Vec::new(),
+                        _ => values(&key, row, base, atoms, bounds)?,
+                    },
+                    // AWS's table of the keys of KMS is complete.
+                    None if key.name().starts_with("kms:") => Vec::new(),
+                    // Claims of an identity provider, keys of services, new global keys.
+                    None => any(ValueType::Text, atoms.iter().any(is_of_sets))?,
                 };
                 Ok(each(&key, proposed))
             }
         }
     }
+}
+
+/// The registers of an enclave: AWS lists PCR0 to PCR31.
+const PCR_MAX: u8 = 31;
+/// An enclave's document has all registers before this one, extended or not.
+const PCR_ALWAYS: u8 = 16;
+const NITROTPM_PCR_MAX: u8 = 23;
+
+/// What the key may be and what is done with it, as far as conditions look at it.
+fn kinds(base: &Question, atoms: &[Atom<'_>], bounds: &Bounds<'_>) -> Vec<Choice> {
+    use ConditionKey as K;
+    let mentions = |keys: &[K]| atoms.iter().any(|atom| keys.contains(atom.condition.key()));
+    let by_spec = mentions(&[
+        K::KeySpec,
+        K::KeyUsage,
+        K::EncryptionAlgorithm,
+        K::SigningAlgorithm,
+        K::MacAlgorithm,
+    ]);
+    let by_origin = mentions(&[K::KeyOrigin, K::MultiRegion, K::MultiRegionKeyType]);
+    let key = &base.key;
+    let mut out = Vec::new();
+    for kind in bounds.kinds {
+        let same_spec = key.spec == kind.spec.name() && key.usage == kind.usage.name();
+        let multi_region = key.multi_region_type.as_deref();
+        let same_origin = key.origin == kind.origin.name() && multi_region == kind.multi_region;
+        if !(by_spec || same_spec) || !(by_origin || same_origin) {
+            continue;
+        }
+        let of_spec = |list: Vec<&'static str>, usual: &Option<String>| -> Vec<Option<String>> {
+            match (usual, list.is_empty()) {
+                (Some(_), false) => list.into_iter().map(|it| Some(it.to_owned())).collect(),
+                _ => vec![None],
+            }
+        };
+        let spec = kind.spec;
+        let encryption = spec.encryption_algorithms().iter().map(|a| a.name());
+        let signing: Vec<_> = spec.signing_algorithms().iter().map(|a| a.name()).collect();
+        let mac: Vec<_> = spec.mac_algorithms().iter().map(|a| a.name()).collect();
+        for encryption in of_spec(encryption.collect(), &base.facts.encryption_algorithm) {
+            for signing in of_spec(signing.clone(), &base.facts.signing_algorithm) {
+                for mac in of_spec(mac.clone(), &base.facts.mac_algorithm) {
+                    let (kind, encryption) = (*kind, encryption.clone());
+                    let (signing, mac) = (signing.clone(), mac.clone());
+                    out.push(Rc::new(move |question: &mut Question| {
+                        kind.put(question);
+                        let facts = &mut question.facts;
+                        facts.encryption_algorithm.clone_from(&encryption);
+                        facts.signing_algorithm.clone_from(&signing);
+                        facts.mac_algorithm.clone_from(&mac);
+                    }) as Choice);
+                }
+            }
+        }
+    }
+    out
+}
+
+impl KeyKind {
+    /// Makes the question one about such a key.
+    pub(super) fn put(self, question: &mut Question) {
+        let key = &mut question.key;
+        self.spec.name().clone_into(&mut key.spec);
+        self.usage.name().clone_into(&mut key.usage);
+        self.origin.name().clone_into(&mut key.origin);
+        key.multi_region_type = self.multi_region.map(str::to_owned);
+    }
+}
+
+/// The Regions there are, the key's own first; a key is where it is called.
+fn regions(base: &Question) -> Vec<Choice> {
+    let usual = base.key.region().to_owned();
+    let all = std::iter::once(usual.clone()).chain(REGIONS.iter().map(|it| (*it).to_owned()));
+    all.map(|region| {
+        let of_usual = format!(":kms:{usual}:");
+        Rc::new(move |question: &mut Question| {
+            let arn = &question.key.arn;
+            question.key.arn = arn.replacen(&of_usual, &format!(":kms:{region}:"), 1);
+            question.facts.requested_region = Some(region.clone());
+        }) as Choice
+    })
+    .collect()
+}
+
+/// Whether a request can be like that: parts that vary on their own exclude each
+/// other here and there.
+pub(super) fn is_possible(question: &Question) -> bool {
+    let (facts, key) = (&question.facts, &question.key);
+    let is_symmetric = key.spec == KeySpec::SymmetricDefault.name();
+    let has_context = facts
+        .encryption_context
+        .as_ref()
+        .is_some_and(|it| !it.is_empty());
+    if !is_symmetric && (has_context || facts.grant_constraint_type.is_some()) {
+        return false;
+    }
+    let by_endpoint = facts
+        .condition_keys
+        .keys()
+        .any(|name| name.starts_with("aws:sourcevpc") || name.starts_with("aws:vpc"));
+    if by_endpoint && facts.source_ip.is_some() {
+        return false;
+    }
+    let kind = KeySpec::parse(&key.spec).zip(KeyUsage::parse(&key.usage));
+    let can_be_granted = |name: &String| {
+        let operation = Operation::of_grant(name);
+        operation
+            .zip(kind)
+            .is_some_and(|(it, (spec, usage))| it.suits(spec, usage))
+    };
+    facts.grant_operations.iter().flatten().all(can_be_granted)
 }
 
 /// The values of a key in one request; `None` when the request does not have it.
@@ -228,14 +373,21 @@ fn optional<T: ToString>(values: impl IntoIterator<Item = T>) -> Vec<Presented> 
 /// Anything of the type, as only AWS presents it: a service that calls for the
 /// caller, the VPC endpoint, the organization, ….
 fn free(
+    key: &ConditionKey,
     value: ValueType,
+    many: bool,
     base: &Question,
     atoms: &[Atom<'_>],
 ) -> Result<Vec<Presented>, Undecided> {
-    Ok(match value {
-        ValueType::Bool => optional([true, false]),
-        _ => optional(texts(base, atoms, &vec![Symbol::Any])?),
-    })
+    let alone = match value {
+        ValueType::Bool => ["true", "false"].map(str::to_owned).to_vec(),
+        _ => texts(base, atoms, &vec![Symbol::Any])?,
+    };
+    if !many {
+        return Ok(optional(alone));
+    }
+    let sets = kinds_of_members(base, atoms, key, alone, &[])?.into_iter();
+    Ok(sets.map(|set| (!set.is_empty()).then_some(set)).collect())
 }
 
 /// The values of a key that requests for the permission have.
@@ -247,87 +399,91 @@ fn values(
     bounds: &Bounds<'_>,
 ) -> Result<Vec<Presented>, Undecided> {
     use ConditionKey as K;
-    let (asked, facts) = (bounds.asked, &base.facts);
-    let region = vec![Symbol::Of(REGION), Symbol::SomeOf(REGION)];
-    // The usual value first, so that a witness is a plain request.
-    let usual = |value: &Option<String>| value.clone().into_iter();
-    let names = |list: Vec<&'static str>| list.into_iter().map(str::to_owned);
-    let of_specs = |list: fn(KeySpec) -> Vec<&'static str>| {
-        names(asked.specs.iter().copied().flat_map(list).collect())
-    };
+    let names = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    let any = || free(key, row.value, row.many, base, atoms);
     Ok(match key {
-        K::EncryptionAlgorithm => always(of_specs(|spec| {
-            spec.encryption_algorithms()
-                .iter()
-                .map(|a| a.name())
-                .collect()
-        })),
-        K::SigningAlgorithm => always(usual(&facts.signing_algorithm).chain(of_specs(|spec| {
-            spec.signing_algorithms().iter().map(|a| a.name()).collect()
-        }))),
-        K::MacAlgorithm => always(usual(&facts.mac_algorithm).chain(of_specs(|spec| {
-            spec.mac_algorithms().iter().map(|a| a.name()).collect()
-        }))),
         K::MessageType => always(MessageType::ALL.iter().map(|it| it.name())),
-        K::DataKeyPairSpec => always(PAIRS.iter().map(|it| it.name())),
-        K::KeySpec => always(asked.specs.iter().map(|it| it.name())),
-        K::KeyUsage => always(asked.usages.iter().map(|it| it.name())),
-        K::KeyOrigin => always(Origin::ALL.iter().map(|it| it.name())),
-        K::MultiRegionKeyType => optional(["PRIMARY", "REPLICA"]),
+        K::DataKeyPairSpec => {
+            let pairs = KeySpec::ALL.iter().filter(|spec| {
+                let is_pair = spec.is_rsa() || spec.name().starts_with("ECC_");
+                spec.is_available() && is_pair
+            });
+            always(pairs.map(|it| it.name()))
+        }
         K::GrantConstraintType => optional(["EncryptionContextSubset", "EncryptionContextEquals"]),
         K::RetiringPrincipal => optional(bounds.principals),
-        K::ReplicaRegion => always(texts(base, atoms, &region)?),
-        K::RequestedRegion if bounds.region_known => Vec::new(),
-        K::RequestedRegion => {
-            always(usual(&facts.requested_region).chain(texts(base, atoms, &region)?))
+        K::ReplicaRegion => {
+            let others = REGIONS.iter().filter(|it| **it != base.key.region());
+            always(others)
         }
         K::RequestAlias => optional(texts(base, atoms, &alias_shape())?),
-        K::ResourceTag(_) | K::PrincipalTag(_) | K::UserAgent => free(row.value, base, atoms)?,
+        // The root user has none.
+        K::PrincipalTag(_) if base.principal.acts_for_root() => Vec::new(),
+        K::ResourceTag(_) | K::PrincipalTag(_) | K::UserAgent => any()?,
         K::ResourceAliases => {
             let aliases = texts(base, atoms, &alias_shape())?;
-            kinds_of_members(base, atoms, key, aliases, None)?
+            kinds_of_members(base, atoms, key, aliases, &[])?
                 .into_iter()
                 .map(Some)
                 .collect()
         }
         K::GrantOperations => {
-            let all = names(GRANT_OPERATIONS.to_vec()).collect();
+            let suits = |name: &String| {
+                let operation = Operation::of_grant(name);
+                let fits = |it: Operation| bounds.kinds.iter().any(|k| it.suits(k.spec, k.usage));
+                operation.is_some_and(fits)
+            };
+            let mut all = names(&GRANT_OPERATIONS);
+            all.retain(suits);
             kinds_of_members(base, atoms, key, all, bounds.granted)?
                 .into_iter()
                 .map(Some)
                 .collect()
         }
-        K::SecureTransport => always([true, false]),
-        K::BypassPolicyLockoutSafetyCheck | K::ReEncryptOnSameKey | K::GrantIsForAwsResource => {
-            always([false, true])
-        }
+        K::BypassPolicyLockoutSafetyCheck | K::GrantIsForAwsResource => always([false, true]),
         K::ScheduleKeyDeletionPendingWindowInDays => always(7..=30),
-        K::CurrentTime => always(instants(base, atoms)?),
+        K::CurrentTime => always(instants(base, atoms, base.now)?),
         K::SourceIp => optional(addresses(base, atoms)?),
+        K::ExpirationModel => always(["KEY_MATERIAL_DOES_NOT_EXPIRE", "KEY_MATERIAL_EXPIRES"]),
+        K::WrappingAlgorithm => always([
+            "RSAES_OAEP_SHA_256",
+            "RSAES_OAEP_SHA_1",
+            "RSA_AES_KEY_WRAP_SHA_256",
+            "RSA_AES_KEY_WRAP_SHA_1",
+        ]),
+        K::WrappingKeySpec => always(["RSA_2048", "RSA_3072", "RSA_4096"]),
+        K::PrincipalIsAwsService => optional([true]),
 
         K::UserId
         | K::SourceIdentity
         | K::TokenIssueTime
         | K::MultiFactorAuthPresent
         | K::ViaAwsService
-        | K::ByName(_) => free(row.value, base, atoms)?,
+        | K::ByName(_) => any()?,
 
-        // The plainest request has the only value there is.
-        K::PolicyName | K::KeyAgreementAlgorithm => Vec::new(),
+        // The plainest request has the only value there is: KMS speaks TLS alone, and
+        // a ciphertext that comes back under the same key is as good as before.
+        K::PolicyName | K::KeyAgreementAlgorithm | K::SecureTransport | K::ReEncryptOnSameKey => {
+            Vec::new()
+        }
         // The search for grants chooses it.
         K::GranteePrincipal => Vec::new(),
         // No permission is asked about whose requests have them.
-        K::WrappingAlgorithm
-        | K::WrappingKeySpec
-        | K::ExpirationModel
-        | K::PrimaryRegion
-        | K::RotationPeriodInDays => Vec::new(),
+        K::PrimaryRegion | K::RotationPeriodInDays => Vec::new(),
         // Settled by who calls, or a part that several keys read.
-        K::CallerAccount
+        K::KeySpec
+        | K::KeyUsage
+        | K::KeyOrigin
+        | K::MultiRegion
+        | K::MultiRegionKeyType
+        | K::EncryptionAlgorithm
+        | K::SigningAlgorithm
+        | K::MacAlgorithm
+        | K::RequestedRegion
+        | K::CallerAccount
         | K::PrincipalArn
         | K::PrincipalAccount
         | K::PrincipalType
-        | K::PrincipalIsAwsService
         | K::UserName
         | K::ResourceAccount
         | K::ImageSha384
@@ -338,12 +494,10 @@ fn values(
         | K::RequestTag(_)
         | K::TagKeys
         | K::EpochTime
-        | K::MultiRegion
         | K::Unknown(_) => Vec::new(),
     })
 }
 
-const REGION: &str = "abcdefghijklmnopqrstuvwxyz0123456789-";
 const ALIAS: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_-:";
 
 fn alias_shape() -> Pattern {
@@ -385,8 +539,7 @@ fn register(
     let shape = vec![Symbol::Of(HEX_DIGITS_ONLY); 96];
     let mut values = words(&all, &shape, 1)?;
     values.retain(|v| !is_image || (*v != zeros && !bounds.expected.contains(v)));
-    // An enclave's document always has PCR0 to PCR2.
-    let values = if index < 3 && bounds.state != State::NitroTpm {
+    let values = if index < PCR_ALWAYS && bounds.state != State::NitroTpm {
         always(values)
     } else {
         optional(values)

@@ -173,6 +173,11 @@ pub(super) fn texts(
             values.push("x".to_owned());
             Ok(values)
         }
+        [Look::Date] => Ok(instants(base, atoms, UnixMillis(0))?
+            .iter()
+            .map(UnixMillis::to_string)
+            .chain(["x".to_owned()])
+            .collect()),
         [Look::Address] => Ok(addresses(base, atoms)?
             .iter()
             .map(IpAddr::to_string)
@@ -182,15 +187,19 @@ pub(super) fn texts(
     }
 }
 
-/// The edges of every comparison with the clock.
-pub(super) fn instants(base: &Question, atoms: &[Atom<'_>]) -> Result<Vec<UnixMillis>, Undecided> {
+/// Now and, of every comparison with an instant, the edges that are not before `from`.
+pub(super) fn instants(
+    base: &Question,
+    atoms: &[Atom<'_>],
+    from: UnixMillis,
+) -> Result<Vec<UnixMillis>, Undecided> {
     if looks(atoms)
         .iter()
         .any(|l| !matches!(l, Look::Date | Look::Number))
     {
         return Err(mixed(atoms));
     }
-    let mut instants = vec![base.now, UnixMillis(0)];
+    let mut instants = vec![base.now];
     for text in operands(atoms, base)? {
         let date_secs = parse_date(&text).map(|nanos| nanos.div_euclid(1_000_000_000));
         #[allow(clippy::cast_possible_truncation)] // saturates
@@ -199,7 +208,8 @@ pub(super) fn instants(base: &Question, atoms: &[Atom<'_>]) -> Result<Vec<UnixMi
             for secs in [secs - 1, secs, secs + 1] {
                 // Beyond the year 9999 there is no RFC 3339 text.
                 let within = u64::try_from(secs).ok().filter(|s| *s < 253_402_300_799);
-                instants.extend(within.map(UnixMillis::from_secs));
+                let to_come = within.map(UnixMillis::from_secs).filter(|at| *at >= from);
+                instants.extend(to_come);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! Characters that no pattern mentions are alike, so one of them stands for all;
 //! that makes the search exact. It is bounded by [`STATES_MAX`].
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::claim::Undecided;
 use crate::{policy::template::Character, world::arn::six_parts};
@@ -87,6 +87,35 @@ pub(super) fn words(
     shape: &Pattern,
     each: usize,
 ) -> Result<Vec<String>, Undecided> {
+    let found = combinations(patterns, shape, each)?;
+    Ok(found.into_iter().map(|(_, word)| word).collect())
+}
+
+/// The same for a string of any of the `shapes`, those of the first before the others.
+pub(super) fn words_of_any(
+    patterns: &[Pattern],
+    shapes: &[Pattern],
+) -> Result<Vec<String>, Undecided> {
+    let mut seen = BTreeSet::new();
+    let mut out = Vec::new();
+    for shape in shapes {
+        for (combination, word) in combinations(patterns, shape, 1)? {
+            if seen.insert(combination) {
+                out.push(word);
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Which patterns a string matches, with the string.
+type Combination = (Vec<bool>, String);
+
+fn combinations(
+    patterns: &[Pattern],
+    shape: &Pattern,
+    each: usize,
+) -> Result<Vec<Combination>, Undecided> {
     let mut all: Vec<&Pattern> = patterns.iter().collect();
     all.sort();
     all.dedup();
@@ -111,10 +140,10 @@ pub(super) fn words(
             .map(|(pattern, positions)| positions.iter().any(|p| *p as usize == pattern.len()))
             .collect();
         if accepted.last() == Some(&true) {
-            let count = found.entry(accepted).or_default();
+            let count = found.entry(accepted.clone()).or_default();
             if *count < each {
                 *count += 1;
-                out.push(spell(&nodes, at));
+                out.push((accepted, spell(&nodes, at)));
             }
         }
         for c in &alphabet {

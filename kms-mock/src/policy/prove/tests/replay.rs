@@ -110,26 +110,17 @@ fn is_beyond_the_mock(question: &Question) -> bool {
 /// Makes the calls of a finding and says how many KMS has answered.
 pub(super) fn replay(claim: &Claim, finding: &Finding) -> usize {
     let about = || format!("{}\n{:#}", claim.policy.text(), finding.to_json());
-    let first = &finding.witness;
-    assert!(first.decide(&claim.policy, &[]).is_allowed(), "{}", about());
-    if let Some((then, grant)) = &finding.then {
-        assert!(
-            then.decide(&claim.policy, std::slice::from_ref(grant))
-                .is_allowed(),
-            "{}",
-            about()
-        );
-    }
-    if is_beyond_the_mock(first)
-        || finding
-            .then
-            .as_ref()
-            .is_some_and(|(t, _)| is_beyond_the_mock(t))
+    let first = finding.witness();
+    assert!(finding.holds(&claim.policy), "{}", about());
+    if finding
+        .steps
+        .iter()
+        .any(|step| is_beyond_the_mock(&step.call))
     {
         return 0;
     }
     let mut calls = 0;
-    let used = finding.then.as_ref().map_or(first, |(then, _)| then);
+    let used = finding.then().unwrap_or(first);
     let world = World::new(first.key.account(), first.now);
     for (name, value) in used.key.tags.iter().chain(&first.key.tags) {
         let tags = json!([{ "TagKey": name, "TagValue": value }]);
@@ -167,11 +158,8 @@ pub(super) fn replay(claim: &Claim, finding: &Finding) -> usize {
             }),
         );
     }
-    for question in [Some(first), finding.then.as_ref().map(|(then, _)| then)]
-        .into_iter()
-        .flatten()
-    {
-        let grant = finding.then.as_ref().map(|(_, grant)| grant);
+    for step in &finding.steps {
+        let (question, grant) = (&step.call, step.makes.as_ref());
         let Some((operation, body)) = as_call(question, grant, &world, &blob, &foreign) else {
             continue;
         };
