@@ -1,9 +1,9 @@
 //! `kms-mock policy check` and `kms-mock policy explain`: key policies looked at
 //! without a server.
 //!
-//! Exit status of `check`: 0 no way to the key round the enclave, 1 there is one,
-//! 2 the policy could not be read or not everything could be decided. Of
-//! `explain`: 0 allowed, 1 denied, 2 unreadable.
+//! Exit status of `check`: 0 closed, 1 open, 3 undecided, 4 closed, and the enclave of
+//! an image that was asked for cannot do what it is meant to, 2 something could not be
+//! read. Of `explain`: 0 allowed, 1 denied, 2 unreadable.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,12 +12,20 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use kms_mock::policy::{
-    Policy, PolicyKind, Question,
-    prove::{Claim, Finding, Proof, Verdict, prove},
+use kms_mock::{
+    mock::replay::Checked,
+    policy::{
+        Policy, PolicyKind, Question,
+        prove::{Claim, Verdict},
+    },
 };
-use nsm_sim::clock::{Clock, SystemClock};
+use nsm_sim::{
+    clock::{Clock, SystemClock},
+    eif::Eif,
+};
 use serde_json::Value;
+
+use super::verdict::{in_words, request_in_words, to_json, to_sarif};
 
 /// Options of `kms-mock policy`.
 #[derive(Debug, clap::Args)]
@@ -28,9 +36,25 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Decide whether any un-attested, debug-mode or old-image path to the key
-    /// exists. Exits with 0 when there is none, 1 when there is one, 2 when that
-    /// could not be decided.
+    /// Decide whether there is a way to the key round the enclave.
+    ///
+    /// The question: may anybody (a root user, a user or role with or without a path, a
+    /// session, a federated user, of any account, named in the policy or not; with
+    /// --principal: those, and whom they give grants to), by any sequence of calls
+    /// (grants and grants of grants, a new key policy, a replica, imported material,
+    /// moved aliases; with --iam also changes of their own IAM policies), from outside
+    /// of an enclave of the expected images reach the plaintext of what was encrypted
+    /// before, the plaintext of what will be, control of what the enclave decrypts, or
+    /// what the key vouches for? What only ends the key is a note.
+    ///
+    /// Answers: `open`, with calls that a KMS in this process has answered; `closed`,
+    /// with what that stands on; `undecided`, with what could not be decided. IAM is
+    /// taken to allow everything, unless --iam says what it allows.
+    ///
+    /// Exits with 0 when closed, 1 when open, 3 when undecided, 4 when closed and an
+    /// enclave of --pcr0 or --eif cannot do what it is meant to, 2 when something could
+    /// not be read.
+    #[command(verbatim_doc_comment)]
     Check(Check),
     /// Trace how one request is decided. Exits with 0 when it is allowed, 1 when
     /// it is denied, 2 when something could not be read.
@@ -45,10 +69,13 @@ struct Check {
     /// may be repeated. Without it: anybody.
     #[arg(long, value_name = "ARN", num_args = 1..)]
     principal: Vec<String>,
-    /// The PCR0 of the image that is wanted; may be repeated. Without it: every
-    /// PCR0 that the policy names.
+    /// The PCR0 of the image that is wanted; may be repeated, as while an old image and
+    /// a new one both run. Without it: every PCR0 that the policy names.
     #[arg(long, value_name = "HEX")]
     pcr0: Vec<String>,
+    /// An enclave image that is wanted, by its file; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    eif: Vec<PathBuf>,
     /// An IAM policy of the principals; may be repeated. Without it, IAM is
     /// assumed to allow them everything.
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "principal")]
@@ -56,16 +83,22 @@ struct Check {
     /// The permissions boundary of the principals.
     #[arg(long, value_name = "FILE", requires = "principal")]
     boundary: Option<PathBuf>,
-    /// The account that owns the key. Without it: the one the policy delegates
-    /// to, or that of its first principal.
+    /// The account that owns the key. Without it: every account that the policy can
+    /// tell apart, one after the other.
     #[arg(long, value_name = "12 DIGITS")]
     account: Option<String>,
     /// The key's ARN, when the policies name keys.
     #[arg(long, value_name = "ARN")]
     key: Option<String>,
+    /// The key's spec, such as SYMMETRIC_DEFAULT. Without it: any.
+    #[arg(long, value_name = "SPEC")]
+    key_spec: Option<String>,
     /// Print JSON. A finding's `witness` is a request for `policy explain`.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "sarif")]
     json: bool,
+    /// Print SARIF 2.1.0, with the line of each statement.
+    #[arg(long)]
+    sarif: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -80,8 +113,11 @@ struct Explain {
     json: bool,
 }
 
-/// Exit status when something could not be read or decided.
+/// Exit status when something could not be read.
 pub(crate) const UNREADABLE: u8 = 2;
+const OPEN: u8 = 1;
+const UNDECIDED: u8 = 3;
+const ENCLAVE_CANNOT: u8 = 4;
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.verb {
@@ -99,15 +135,18 @@ fn read(file: &Path) -> anyhow::Result<String> {
 
 /// A policy, bare or inside the answer of `GetKeyPolicy`.
 fn read_policy(file: &Path, kind: PolicyKind) -> anyhow::Result<Arc<Policy>> {
-    let text = read(file)?;
-    let wrapped = serde_json::from_str::<Value>(&text).ok().and_then(|json| {
+    parse_policy(&read(file)?, file, kind)
+}
+
+fn parse_policy(text: &str, file: &Path, kind: PolicyKind) -> anyhow::Result<Arc<Policy>> {
+    let wrapped = serde_json::from_str::<Value>(text).ok().and_then(|json| {
         let inner = json.get("Policy").or_else(|| json.get("policy"))?;
         Some(match inner {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         })
     });
-    Policy::parse(wrapped.as_ref().unwrap_or(&text), kind)
+    Policy::parse(wrapped.as_deref().unwrap_or(text), kind)
         .map(Arc::new)
         .with_context(|| format!("{} is not a policy", file.display()))
 }
@@ -120,141 +159,43 @@ fn check(args: &Check) -> anyhow::Result<ExitCode> {
         .map(|file| read_policy(file, PolicyKind::Identity))
         .collect::<anyhow::Result<_>>()?;
     let boundary = args.boundary.as_deref();
+    let mut expected_pcr0 = args.pcr0.clone();
+    for file in &args.eif {
+        let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+        let eif = Eif::read(&bytes).with_context(|| format!("{} is no image", file.display()))?;
+        expected_pcr0.push(hex::encode(eif.measurements().pcr0));
+    }
+    let is_expected = !expected_pcr0.is_empty();
+    let text = read(&args.file)?;
     let claim = Claim {
         principals: args.principal.clone(),
         identity_policies: (!iam.is_empty()).then_some(iam),
         boundary: boundary
             .map(|file| read_policy(file, PolicyKind::Identity))
             .transpose()?,
-        expected_pcr0: args.pcr0.clone(),
+        expected_pcr0,
         account: args.account.clone(),
         key_arn: args.key.clone(),
+        key_spec: args.key_spec.clone(),
         now: SystemClock.now(),
-        ..Claim::about(read_policy(&args.file, PolicyKind::Key)?)
+        ..Claim::about(parse_policy(&text, &args.file, PolicyKind::Key)?)
     };
-    let proof = prove(&claim)?;
+    let checked = Checked::new(&claim)?;
     if args.json {
-        println!("{:#}", proof.to_json());
+        println!("{:#}", to_json(&checked));
+    } else if args.sarif {
+        println!("{:#}", to_sarif(&checked, &args.file, &text));
     } else {
-        print!("{}", in_words(&proof, &claim));
+        print!("{}", in_words(&checked, &claim));
     }
-    Ok(match proof.verdict() {
+    Ok(match checked.verdict() {
+        Verdict::Closed if is_expected && !checked.proof.enclaves_work() => {
+            ExitCode::from(ENCLAVE_CANNOT)
+        }
         Verdict::Closed => ExitCode::SUCCESS,
-        Verdict::Open => ExitCode::from(1),
-        Verdict::Undecided => ExitCode::from(UNREADABLE),
+        Verdict::Open => ExitCode::from(OPEN),
+        Verdict::Undecided => ExitCode::from(UNDECIDED),
     })
-}
-
-fn in_words(proof: &Proof, claim: &Claim) -> String {
-    let mut out = Vec::new();
-    let who = if claim.principals.is_empty() {
-        "anybody".to_owned()
-    } else {
-        claim.principals.join(", ")
-    };
-    let paths = proof.findings.iter().filter(|f| f.kind.is_path()).count();
-    out.push(match proof.verdict() {
-        Verdict::Closed => format!("closed: no path to the key round the enclave for {who}"),
-        Verdict::Open => format!("OPEN: {paths} path(s) to the key round the enclave for {who}"),
-        Verdict::Undecided => {
-            format!("undecided: no path was found for {who}, but not everything could be checked")
-        }
-    });
-    out.push(format!(
-        "  the key belongs to account {}; {} kind(s) of principals, {} requests decided",
-        proof.accounts.join(" or "),
-        proof.principals,
-        proof.decisions
-    ));
-    if proof.expected_pcr0.is_empty() {
-        out.push("  no image is expected: neither --pcr0 nor the policy names one".to_owned());
-    } else if claim.expected_pcr0.is_empty() && proof.expected_pcr0.len() > 1 {
-        out.push(format!(
-            "  the policy accepts {} images; say which is the current one with --pcr0",
-            proof.expected_pcr0.len()
-        ));
-    }
-    for finding in &proof.findings {
-        out.push(finding_in_words(finding));
-    }
-    for lint in &proof.lints {
-        out.push(format!(
-            "\nlint {} (statement {}): {}",
-            lint.kind.name(),
-            named(lint.statement, lint.sid.as_deref()),
-            lint.message
-        ));
-    }
-    for gap in &proof.undecided {
-        let who = gap
-            .principal
-            .as_ref()
-            .map_or("all principals".to_owned(), |p| p.role_arn());
-        out.push(format!(
-            "\nundecided: {} for {who}: {}",
-            gap.action, gap.why
-        ));
-    }
-    out.push(String::new());
-    out.join("\n")
-}
-
-fn named(statement: usize, sid: Option<&str>) -> String {
-    match sid {
-        Some(sid) => format!("{statement}, \"{sid}\""),
-        None => statement.to_string(),
-    }
-}
-
-fn finding_in_words(finding: &Finding) -> String {
-    let statement = finding.statement.as_ref().map_or_else(
-        || "no statement".to_owned(),
-        |(number, sid)| format!("statement {}", named(*number, sid.as_deref())),
-    );
-    let head = if finding.kind.is_path() {
-        "PATH"
-    } else {
-        "note"
-    };
-    let mut out = format!(
-        "\n{head} {} {} by {statement}\n  {}\n  witness: {}",
-        finding.kind_name(),
-        finding.action(),
-        finding.reason,
-        request_in_words(finding.witness())
-    );
-    for step in finding.steps.iter().skip(1) {
-        out.push_str(&format!("\n  then:    {}", request_in_words(&step.call)));
-    }
-    out
-}
-
-fn request_in_words(question: &Question) -> String {
-    let mut parts = vec![format!("{} {}", question.principal, question.action)];
-    match &question.recipient {
-        None => parts.push("no Recipient".to_owned()),
-        Some(recipient) => {
-            let kind = if recipient.nitrotpm {
-                "NitroTPM document"
-            } else {
-                "document"
-            };
-            let pcrs: Vec<String> = recipient
-                .pcrs
-                .iter()
-                .map(|(index, bytes)| format!("PCR{index} {}", hex::encode(bytes)))
-                .collect();
-            parts.push(format!("{kind} with {}", pcrs.join(", ")));
-        }
-    }
-    let facts = serde_json::to_value(&question.facts).expect("facts are JSON");
-    for (name, value) in facts.as_object().into_iter().flatten() {
-        parts.push(format!("{name} {value}"));
-    }
-    for (name, value) in &question.key.tags {
-        parts.push(format!("key tagged {name}={value}"));
-    }
-    parts.join("; ")
 }
 
 #[allow(clippy::print_stdout)] // the answer is this verb's output

@@ -4,11 +4,13 @@
 //!
 //! Reading order: [`builder`] (a server in a test), [`seed`] (what it starts with),
 //! `load` (a world from its data directory), `expect` and `explain` (what happened
-//! and why), [`management`] (the same over HTTP).
+//! and why), [`management`] (the same over HTTP), [`replay`] (what `policy check` has found,
+//! tried out).
 
 pub mod builder;
 pub(crate) mod expect;
 pub(crate) mod explain;
 pub(crate) mod load;
 pub mod management;
+pub mod replay;
 pub mod seed;

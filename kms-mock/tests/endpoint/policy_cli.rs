@@ -53,7 +53,16 @@ fn the_exit_status_is_the_verdict() {
     let closed = policy("kms:Decrypt", Some(&pcr0)).to_string();
     let output = run(&["check", "-"], &closed);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
-    assert!(words(&output).starts_with("closed"));
+    let text = words(&output);
+    assert!(text.starts_with("closed"), "{text}");
+    assert!(
+        text.contains("can    kms:Decrypt by statement 1, \"enclave\""),
+        "{text}"
+    );
+    assert!(
+        text.contains("that stands on:\n  - the key has no grants yet"),
+        "{text}"
+    );
 
     let debug = policy("kms:Decrypt", Some(&"0".repeat(96))).to_string();
     let output = run(&["check", "-"], &debug);
@@ -76,7 +85,9 @@ fn the_exit_status_is_the_verdict() {
 
     // A tied variable is not followed: not proven is not safe.
     let tied = policy("kms:Decrypt", Some("${aws:UserAgent}")).to_string();
-    assert_eq!(run(&["check", "-"], &tied).status.code(), Some(2));
+    let output = run(&["check", "-"], &tied);
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    assert!(words(&output).starts_with("undecided"));
     assert_eq!(run(&["check", "-"], "{").status.code(), Some(2));
     assert_eq!(run(&["check", "/nowhere"], "").status.code(), Some(2));
     assert_eq!(
@@ -85,6 +96,131 @@ fn the_exit_status_is_the_verdict() {
             .code(),
         Some(2)
     );
+}
+
+#[test]
+fn a_policy_that_no_enclave_can_use_is_closed_and_says_so() {
+    let (pcr0, other) = ("ab".repeat(48), "cd".repeat(48));
+    let mut upper = policy("kms:Decrypt", None);
+    upper["Statement"][0]["Condition"] =
+        json!({ "StringEquals": { "kms:RecipientAttestation:PCR0": pcr0.to_uppercase() } });
+    let output = run(&["check", "-", "--pcr0", &pcr0], &upper.to_string());
+    assert_eq!(output.status.code(), Some(4), "{}", words(&output));
+    assert!(
+        words(&output).contains("CANNOT kms:Decrypt"),
+        "{}",
+        words(&output)
+    );
+    // Nobody has asked whether the enclave can do anything.
+    assert_eq!(
+        run(&["check", "-"], &upper.to_string()).status.code(),
+        Some(0)
+    );
+
+    // While both images run, both must be able to; of one that is not let in yet it is said.
+    let old = policy("kms:Decrypt", Some(&pcr0)).to_string();
+    assert_eq!(
+        run(&["check", "-", "--pcr0", &pcr0], &old).status.code(),
+        Some(0)
+    );
+    let output = run(&["check", "-", "--pcr0", &pcr0, "--pcr0", &other], &old);
+    assert_eq!(output.status.code(), Some(4), "{}", words(&output));
+
+    // A Deny for everybody is as closed and as useless.
+    let mut denied = policy("kms:Decrypt", Some(&pcr0));
+    let deny = json!({ "Effect": "Deny", "Principal": "*", "Action": "kms:*", "Resource": "*" });
+    denied["Statement"].as_array_mut().unwrap().push(deny);
+    let output = run(&["check", "-", "--pcr0", &pcr0], &denied.to_string());
+    assert_eq!(output.status.code(), Some(4), "{}", words(&output));
+}
+
+#[test]
+fn what_is_found_was_answered_by_a_kms_and_comes_with_a_fix_that_closes_it() {
+    let pcr0 = "ab".repeat(48);
+    let mut open = policy("kms:Decrypt", Some(&pcr0));
+    let parent = json!({
+        "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::111122223333:role/ops/parent" },
+        "Action": ["kms:CreateGrant", "kms:GenerateDataKey"], "Resource": "*",
+    });
+    open["Statement"].as_array_mut().unwrap().push(parent);
+    let output = run(&["check", "-"], &open.to_string());
+    let text = words(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("statement 2 opens the key:"), "{text}");
+    assert!(
+        text.contains("replayed: KMS has answered 2 call(s)"),
+        "{text}"
+    );
+    assert!(!text.contains("FAULT of"), "{text}");
+    let fix = text.split_once("for good:\n").unwrap().1;
+    let end = fix.find("\n]").unwrap() + 2;
+    let fix: Vec<Value> = serde_json::from_str(&fix[..end]).unwrap();
+    open["Statement"].as_array_mut().unwrap().extend(fix);
+    let output = run(&["check", "-", "--pcr0", &pcr0], &open.to_string());
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+}
+
+#[test]
+fn sarif_has_the_line_of_the_statement() {
+    let text = "{\n \"Version\": \"2012-10-17\",\n \"Statement\": [\n  { \"Effect\": \"Deny\", \"Principal\": \"*\", \"Action\": \"kms:Sign\", \"Resource\": \"*\",\n    \"Condition\": { \"Null\": { \"aws:userid\": \"true\" } } },\n  {\n    \"Sid\": \"a } and a {\", \"Effect\": \"Allow\", \"Principal\": { \"AWS\": \"111122223333\" }, \"Action\": \"kms:Decrypt\", \"Resource\": \"*\"\n  }\n ]\n}";
+    let output = run(&["check", "-", "--sarif"], text);
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    let sarif: Value = serde_json::from_str(&words(&output)).unwrap();
+    let run = &sarif["runs"][0];
+    assert_eq!(run["properties"]["verdict"], "open");
+    let errors = run["results"].as_array().unwrap();
+    let found = errors.iter().find(|it| it["level"] == "error").unwrap();
+    let region = &found["locations"][0]["physicalLocation"]["region"];
+    assert_eq!(region["startLine"], 6, "{found}");
+}
+
+#[test]
+fn the_question_is_stated_and_only_what_the_keys_spec_can_do_is_asked() {
+    let output = run(&["check", "--help"], "");
+    let text = words(&output);
+    for part in ["grants of grants", "undecided", "Exits with 0 when closed"] {
+        assert!(text.contains(part), "lacks {part}: {text}");
+    }
+    let sign = policy("kms:Sign", None).to_string();
+    let spec = |spec: &str| {
+        run(&["check", "-", "--key-spec", spec], &sign)
+            .status
+            .code()
+    };
+    assert_eq!(spec("ECC_NIST_P256"), Some(1));
+    assert_eq!(spec("SYMMETRIC_DEFAULT"), Some(0));
+    assert_eq!(spec("ROT_13"), Some(2));
+}
+
+#[test]
+fn who_may_change_its_own_iam_policies_may_do_everything() {
+    let delegating = json!({ "Version": "2012-10-17", "Statement": {
+        "Effect": "Allow", "Principal": { "AWS": "111122223333" }, "Action": "kms:*", "Resource": "*",
+    }})
+    .to_string();
+    let iam = |name: &str, action: &str, resource: &str| {
+        let policy = json!({ "Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": action, "Resource": resource,
+        }});
+        let path = file(name, &policy);
+        let path = path.to_str().unwrap();
+        let arguments = ["check", "-", "--principal", ROLE, "--iam", path];
+        let output = run(&arguments, &delegating);
+        (output.status.code(), words(&output))
+    };
+    let (code, text) = iam("iam-all.json", "iam:*", "*");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("gives itself what its IAM policies lack by iam:PutRolePolicy"),
+        "{text}"
+    );
+    let (code, text) = iam("iam-self.json", "iam:AttachRolePolicy", ROLE);
+    assert_eq!(code, Some(1), "{text}");
+    // Whom it may become is not followed.
+    let (code, text) = iam("iam-assume.json", "sts:AssumeRole", "*");
+    assert_eq!(code, Some(3), "{text}");
+    let (code, text) = iam("iam-read.json", "iam:GetRole", "*");
+    assert_eq!(code, Some(0), "{text}");
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod claim;
 mod contexts;
 mod enclaves;
 mod finding;
+mod fix;
 mod grants;
 mod pins;
 mod principals;
@@ -48,6 +49,7 @@ pub use claim::{
     Ability, Claim, ClaimError, Enclave, Finding, Gap, Kind, Proof, Reaches, Step, Undecided,
     Verdict,
 };
+pub use fix::fix;
 
 /// Looks for every way to the key that does not go through an expected enclave.
 ///
