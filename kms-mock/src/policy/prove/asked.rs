@@ -11,7 +11,7 @@
 
 use std::sync::LazyLock;
 
-use super::claim::Reaches;
+use super::reaches::Reaches;
 use crate::{
     model::{
         condition_key::ConditionKey,

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::{
     asked::{ASKED, Asked},
-    claim::{Claim, Finding, Gap, Undecided},
-    search::Prover,
+    claim::{Claim, ClaimError, Finding, Gap, Proof, Undecided},
+    search::{Escalation, Prover},
 };
 use crate::{
     model::{condition_key::ConditionKey, condition_key::Filled, operation::Operation},
@@ -57,16 +57,11 @@ const BECOMES_ANOTHER: [&str; 6] = [
     "iam:PassRole",
 ];
 
-/// How the principals of a claim change their own IAM policies.
-pub(super) struct Escalation {
-    /// The action.
-    pub(super) by: &'static str,
-    /// Whether they take away their permissions boundary, too.
-    pub(super) lifts_boundary: bool,
-}
+/// The whole search, which comes back here for what services may.
+type Prove = fn(&Claim) -> Result<Proof, ClaimError>;
 
 /// What cannot be decided whoever calls.
-pub(super) fn gaps(claim: &Claim) -> Vec<Gap> {
+pub(super) fn gaps(claim: &Claim, prove: Prove) -> Vec<Gap> {
     let mut out = Vec::new();
     let statements = claim.policy.statements();
     for (at, statement) in statements.iter().enumerate() {
@@ -90,7 +85,7 @@ pub(super) fn gaps(claim: &Claim) -> Vec<Gap> {
         }
         let mut entries = statement.principals.iter().flat_map(|it| &it.items);
         if statement.effect == Effect::Allow && entries.any(|it| *it == PrincipalEntry::Foreign) {
-            out.extend(what_services_may(claim, at));
+            out.extend(what_services_may(claim, at, prove));
         }
     }
     out
@@ -120,7 +115,7 @@ fn foreign_partition(text: &str) -> Option<&str> {
 
 /// What a statement gives to services and identity providers: what it would give to
 /// anybody if it named anybody.
-fn what_services_may(claim: &Claim, at: usize) -> Vec<Gap> {
+fn what_services_may(claim: &Claim, at: usize, prove: Prove) -> Vec<Gap> {
     let beyond = |action, who: &str| Gap {
         principal: None,
         action,
@@ -187,7 +182,7 @@ fn what_services_may(claim: &Claim, at: usize) -> Vec<Gap> {
             boundary: None,
             ..claim.clone()
         };
-        super::prove(&claim).ok()
+        prove(&claim).ok()
     });
     let Some(proof) = proof else {
         return vec![beyond("kms:*", &who)];

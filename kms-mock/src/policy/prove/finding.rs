@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{
     asked::{Asked, Gives},
-    claim::{Finding, Kind, Reaches, Step},
+    claim::{Finding, Kind, Step},
+    reaches::Reaches,
     search::Prover,
     space::State,
 };

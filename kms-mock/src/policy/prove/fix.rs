@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     asked::ASKED,
     claim::{Claim, Proof, Verdict},
-    prove,
+    run::prove,
 };
 use crate::policy::{Policy, PolicyKind};
 

@@ -16,7 +16,7 @@ use std::{
 use super::{
     asked::{ASKED, Asked, grantable},
     claim::{Finding, Step, Undecided},
-    search::{Prover, Wanted, may_allow, states_of},
+    search::{Prover, Use, Uses, Wanted, may_allow, states_of},
     space::{State, relevant},
 };
 use crate::{
@@ -26,23 +26,6 @@ use crate::{
 
 /// Grants that lead to grants, for one operation.
 const CREATORS_MAX: usize = 500;
-
-/// What grants of one operation are good for.
-#[derive(Debug, Default)]
-pub(super) struct Uses {
-    /// Those who could use one, each with the request.
-    pub(super) by: Vec<Use>,
-    /// Why not everything could be looked at.
-    pub(super) open: Option<Undecided>,
-}
-
-#[derive(Debug)]
-pub(super) struct Use {
-    arn: String,
-    principal: Principal,
-    state: State,
-    then: Question,
-}
 
 /// Somebody who may make grants.
 struct Creator {

@@ -11,7 +11,7 @@
 //!
 //! The method is a search through a finite number of requests that stand for
 //! all: for every account that may own the key, every principal that the policies can
-//! tell apart and every permission that leads somewhere ([`asked`] says of each of the
+//! tell apart and every permission that leads somewhere (`asked` says of each of the
 //! operations whether it does), one value of each kind for every condition key that
 //! counts, and for grants whoever a chain of them reaches. Each request is decided by
 //! [`decide`](super::decide), the evaluator of the server, and requests that are allowed
@@ -38,6 +38,8 @@ mod fix;
 mod grants;
 mod pins;
 mod principals;
+mod reaches;
+mod run;
 mod search;
 mod space;
 #[cfg(test)]
@@ -46,15 +48,8 @@ mod values;
 mod words;
 
 pub use claim::{
-    Ability, Claim, ClaimError, Enclave, Finding, Gap, Kind, Proof, Reaches, Step, Undecided,
-    Verdict,
+    Ability, Claim, ClaimError, Enclave, Finding, Gap, Kind, Proof, Step, Undecided, Verdict,
 };
 pub use fix::fix;
-
-/// Looks for every way to the key that does not go through an expected enclave.
-///
-/// # Errors
-/// When the claim itself makes no sense.
-pub fn prove(claim: &Claim) -> Result<Proof, ClaimError> {
-    search::Prover::new(claim)?.run()
-}
+pub use reaches::Reaches;
+pub use run::prove;

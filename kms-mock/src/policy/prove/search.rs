@@ -1,5 +1,5 @@
-//! The search itself: every owner of the key, every principal, every permission,
-//! every kind of request.
+//! One request: every kind of it that the policies can tell apart, for one principal and
+//! one permission.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,11 +9,8 @@ use std::{
 };
 
 use super::{
-    asked::{ASKED, Asked, Gives, KeyKind},
-    beyond,
-    claim::{Claim, ClaimError, Finding, Gap, Proof, Step, Undecided},
-    finding::collapse,
-    grants::Uses,
+    asked::{ASKED, Asked, KeyKind},
+    claim::{Claim, ClaimError, Gap, Undecided},
     pins::{Pins, is_zeros, owner_of, pins, register_value},
     principals::{self, Everybody},
     space::{Bounds, Choice, State, choices, is_possible, relevant},
@@ -27,7 +24,6 @@ use crate::{
     policy::{
         Decision, EncryptionContext, Grant, Policy, PolicyKind, Question, Recipient,
         document::{Effect, Statement},
-        lint,
         question::parse_principal,
     },
     world::{
@@ -38,8 +34,6 @@ use crate::{
 
 /// Requests decided for one principal and one permission.
 const DECISIONS_MAX: usize = 100_000;
-/// Accounts that may own the key. A policy of 32 KB that names more is rare.
-const OWNERS_MAX: usize = 20;
 
 /// The kind of key that principals are looked for with.
 const USUAL_KIND: KeyKind = KeyKind {
@@ -66,13 +60,39 @@ pub(super) struct Prover<'a> {
     /// The same for principals that the claim is not about.
     pub(super) iam_of_others: Vec<Arc<Policy>>,
     /// Whether the principals may change their own IAM policies, and by what.
-    pub(super) escalates: Option<beyond::Escalation>,
+    pub(super) escalates: Option<Escalation>,
     key_arns: Vec<String>,
     pub(super) everybody: Rc<Everybody>,
     retiring: Vec<String>,
     /// What a grant of an operation is good for, once it was looked at.
     pub(super) uses: RefCell<BTreeMap<&'static str, Rc<Uses>>>,
-    decisions: Cell<usize>,
+    pub(super) decisions: Cell<usize>,
+}
+
+/// How the principals of a claim change their own IAM policies.
+pub(super) struct Escalation {
+    /// The action.
+    pub(super) by: &'static str,
+    /// Whether they take away their permissions boundary, too.
+    pub(super) lifts_boundary: bool,
+}
+
+/// What grants of one operation are good for.
+#[derive(Debug, Default)]
+pub(super) struct Uses {
+    /// Those who could use one, each with the request.
+    pub(super) by: Vec<Use>,
+    /// Why not everything could be looked at.
+    pub(super) open: Option<Undecided>,
+}
+
+/// Somebody who could use a grant, and for what.
+#[derive(Debug)]
+pub(super) struct Use {
+    pub(super) arn: String,
+    pub(super) principal: Principal,
+    pub(super) state: State,
+    pub(super) then: Question,
 }
 
 /// What is looked for: one request.
@@ -176,64 +196,8 @@ impl<'a> Prover<'a> {
         })
     }
 
-    pub(super) fn run(mut self) -> Result<Proof, ClaimError> {
-        let claim = self.claim;
-        let mut gaps = Vec::new();
-        for text in &claim.principals {
-            if !is_account_id(text) && parse_principal(text, "session").is_none() {
-                return Err(ClaimError::Principal { text: text.clone() });
-            }
-        }
-        let mut owners = vec![self.account.clone()];
-        if claim.account.is_none() && claim.key_arn.is_none() {
-            match principals::accounts(&self.base(), &claim.policy) {
-                Ok(accounts) => owners.extend(accounts),
-                Err(why) => gaps.push(Gap::about_all(why)),
-            }
-            let mut seen = BTreeSet::new();
-            owners.retain(|account| seen.insert(account.clone()));
-            if owners.len() > OWNERS_MAX {
-                gaps.push(Gap::about_all(Undecided::TooLarge {
-                    what: "accounts that the key may belong to".to_owned(),
-                    max: OWNERS_MAX,
-                }));
-                owners.truncate(OWNERS_MAX);
-            }
-        }
-        self.owners = owners.len();
-        gaps.extend(beyond::gaps(claim));
-        self.escalates = beyond::escalation(&self, &mut gaps);
-        let mut findings = Vec::new();
-        let mut principals = 0;
-        for owner in &owners {
-            self.account.clone_from(owner);
-            principals = self
-                .search_as_owner(&mut findings, &mut gaps)
-                .max(principals);
-        }
-        let (of_services, mut findings) = beyond::without_services(findings);
-        gaps.extend(of_services);
-        collapse(&mut findings, claim.principals.is_empty());
-        let mut seen = BTreeSet::new();
-        gaps.retain(|gap| seen.insert((gap.action, gap.why.to_string())));
-        self.account.clone_from(&owners[0]);
-        self.prepare(&mut Vec::new());
-        let enclaves = self.enclaves(&mut gaps);
-        Ok(Proof {
-            assumptions: beyond::assumptions(claim),
-            accounts: owners,
-            enclaves,
-            expected_pcr0: self.expected,
-            findings,
-            lints: lint(&claim.policy),
-            undecided: gaps,
-            principals,
-            decisions: self.decisions.get(),
-        })
-    }
-
     /// A request for nothing in particular, to resolve policy variables with.
-    fn base(&self) -> Question {
+    pub(super) fn base(&self) -> Question {
         let nobody = Principal::Root {
             account: self.account.clone(),
         };
@@ -307,72 +271,6 @@ impl<'a> Prover<'a> {
         }
     }
 
-    /// Looks for every way to the key of this owner, and says how many principals stand
-    /// for all.
-    fn search_as_owner(&mut self, findings: &mut Vec<Finding>, gaps: &mut Vec<Gap>) -> usize {
-        self.prepare(gaps);
-        let everybody = Rc::clone(&self.everybody);
-        let asking = everybody
-            .callers
-            .iter()
-            .filter(|it| self.is_asked_about(it));
-        let mut count = 0;
-        for principal in asking {
-            count += 1;
-            for asked in ASKED.iter() {
-                if !asked.operation.row().crosses_accounts && principal.account() != self.account {
-                    continue;
-                }
-                self.ask(principal, asked, findings, &mut |why| {
-                    gaps.push(Gap {
-                        principal: Some(principal.clone()),
-                        action: asked.action(),
-                        why,
-                    });
-                });
-            }
-        }
-        count
-    }
-
-    /// Looks for the ways that one permission opens to one principal.
-    fn ask(
-        &self,
-        principal: &Principal,
-        asked: &'static Asked,
-        findings: &mut Vec<Finding>,
-        gap: &mut dyn FnMut(Undecided),
-    ) {
-        if asked.gives == Gives::Grant {
-            match self.search_grant(principal, asked) {
-                Ok(found) => findings.extend(found),
-                Err(why) => gap(why),
-            }
-            return;
-        }
-        for state in states_of(asked) {
-            match self.search(Wanted::new(principal, asked, *state)) {
-                Err(why) => gap(why),
-                Ok(None) => {}
-                Ok(Some((call, decision))) => {
-                    let steps = match self.before(principal, asked) {
-                        Ok(None) => continue,
-                        Ok(Some(before)) => before.into_iter().chain([call]),
-                        Err(why) => {
-                            gap(why);
-                            continue;
-                        }
-                    };
-                    let steps = steps.map(|call| Step { call, makes: None }).collect();
-                    findings.push(self.finding(asked, *state, steps, &decision));
-                    if *state == State::Unattested {
-                        return; // and a fortiori with any document
-                    }
-                }
-            }
-        }
-    }
-
     /// Whether a key of the claim can have the permission used on it.
     pub(super) fn is_possible_for_key(&self, asked: &Asked) -> bool {
         !self.kinds(asked, None).is_empty()
@@ -382,29 +280,6 @@ impl<'a> Prover<'a> {
         let mut kinds = asked.kinds(granted);
         kinds.retain(|kind| self.key_spec.is_none_or(|spec| spec == kind.spec));
         kinds
-    }
-
-    /// The calls that must have been made before, by anybody; `None` when nobody can.
-    fn before(
-        &self,
-        principal: &Principal,
-        asked: &Asked,
-    ) -> Result<Option<Vec<Question>>, Undecided> {
-        if !beyond::iam_allows_the_rest(self, principal, asked) {
-            return Ok(None);
-        }
-        if asked.operation != Operation::ImportKeyMaterial {
-            return Ok(Some(Vec::new()));
-        }
-        let everybody = Rc::clone(&self.everybody);
-        let of_account = |it: &&Principal| it.account() == self.account;
-        for by in std::iter::once(principal).chain(everybody.callers.iter().filter(of_account)) {
-            let wanted = Wanted::new(by, &super::asked::IMPORT_PARAMETERS, State::Unattested);
-            if let Some((call, _)) = self.search(wanted)? {
-                return Ok(Some(vec![call]));
-            }
-        }
-        Ok(None)
     }
 
     /// Tries every kind of request.
