@@ -70,6 +70,12 @@ impl JobObjects {
     pub fn receipt_key(&self) -> String {
         format!("{}.receipt", self.result_key)
     }
+
+    /// Where the report lies that tells the clinician why there is no result.
+    #[must_use]
+    pub fn report_key(&self) -> String {
+        format!("{}.refused", self.result_key)
+    }
 }
 
 /// An uploaded job and the secrets that only the hospital holds, for the tests
@@ -102,6 +108,25 @@ pub struct Report {
     pub image: Image,
     /// What the findings are good for.
     pub notice: String,
+}
+
+/// What the clinician reads of a refused job.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RefusalReport {
+    /// The job's id.
+    pub job: String,
+    /// Why there are no findings.
+    pub refused: Refused,
+}
+
+/// Why there are no findings; `detail` may repeat what stands in the image.
+#[derive(Clone, Debug, Deserialize)]
+#[allow(missing_docs)] // as in the report
+pub struct Refused {
+    pub code: String,
+    pub reason: String,
+    pub message: String,
+    pub detail: String,
 }
 
 /// One class and its probability.
@@ -209,12 +234,90 @@ pub async fn read(
     parent_pcr3: &[u8],
     now: UnixMillis,
 ) -> anyhow::Result<Reading> {
+    let Fetched {
+        object,
+        receipt_bytes,
+        receipt,
+        plaintext,
+        data_key,
+    } = fetch(
+        cloud,
+        uploaded,
+        &uploaded.objects.result_key,
+        verifier,
+        expected,
+        parent_pcr3,
+        now,
+    )
+    .await?;
+    let report: Report =
+        serde_json::from_slice(&plaintext).context("the result is not a findings report")?;
+    ensure!(
+        report.job == uploaded.objects.job,
+        "the result belongs to job {}",
+        report.job
+    );
+    Ok(Reading {
+        report,
+        receipt,
+        receipt_bytes,
+        object,
+        data_key,
+        plaintext,
+    })
+}
+
+/// Downloads and opens the report of a refused job, as [`read`] does a result.
+///
+/// # Errors
+/// If anything is missing or does not hold; nothing is shown then.
+pub async fn read_refusal(
+    cloud: &Cloud,
+    uploaded: &Uploaded,
+    verifier: &Verifier,
+    expected: &Measurements,
+    parent_pcr3: &[u8],
+    now: UnixMillis,
+) -> anyhow::Result<RefusalReport> {
+    let key = uploaded.objects.report_key();
+    let fetched = fetch(cloud, uploaded, &key, verifier, expected, parent_pcr3, now).await?;
+    let context = Envelope::parse(&fetched.object.metadata)?.context;
+    ensure!(
+        context.get("outcome").map(String::as_str) == Some("refused"),
+        "the report's encryption context is that of a result"
+    );
+    let report: RefusalReport = serde_json::from_slice(&fetched.plaintext)
+        .context("the report does not say why the job was refused")?;
+    ensure!(
+        report.job == uploaded.objects.job,
+        "the report belongs to job {}",
+        report.job
+    );
+    Ok(report)
+}
+
+/// A sealed object that was opened and whose receipt holds.
+struct Fetched {
+    object: StoredObject,
+    receipt_bytes: Vec<u8>,
+    receipt: AttestationDocument,
+    plaintext: Secret,
+    data_key: Secret,
+}
+
+async fn fetch(
+    cloud: &Cloud,
+    uploaded: &Uploaded,
+    key: &str,
+    verifier: &Verifier,
+    expected: &Measurements,
+    parent_pcr3: &[u8],
+    now: UnixMillis,
+) -> anyhow::Result<Fetched> {
     let s3 = s3(cloud, Role::Clinician)?;
-    let object = s3
-        .get(BUCKET, &uploaded.objects.result_key, OBJECT_BYTES_MAX)
-        .await?;
+    let object = s3.get(BUCKET, key, OBJECT_BYTES_MAX).await?;
     let receipt_bytes = s3
-        .get(BUCKET, &uploaded.objects.receipt_key(), OBJECT_BYTES_MAX)
+        .get(BUCKET, &format!("{key}.receipt"), OBJECT_BYTES_MAX)
         .await?
         .body
         .into_vec();
@@ -231,20 +334,12 @@ pub async fn read(
         "the receipt is older than the job"
     );
     let (plaintext, data_key) = open(cloud, uploaded, &object).await?;
-    let report: Report =
-        serde_json::from_slice(&plaintext).context("the result is not a findings report")?;
-    ensure!(
-        report.job == uploaded.objects.job,
-        "the result belongs to job {}",
-        report.job
-    );
-    Ok(Reading {
-        report,
-        receipt,
-        receipt_bytes,
+    Ok(Fetched {
         object,
-        data_key,
+        receipt_bytes,
+        receipt,
         plaintext,
+        data_key,
     })
 }
 
@@ -308,6 +403,19 @@ async fn open(
     let data_key = Secret::new(key.into_inner());
     let plaintext = envelope.open(&key_of(&data_key)?, &object.body)?;
     Ok((plaintext, data_key))
+}
+
+/// A DICOM file in implicit VR whose patient's name declares 8 bytes: the rest of it
+/// stands where a tag and a length are expected.
+#[must_use]
+pub fn short_name(name: &[u8]) -> Vec<u8> {
+    let mut file = vec![0; 128];
+    file.extend_from_slice(
+        b"DICM\x02\0\0\0UL\x04\0\x1a\0\0\0\x02\0\x10\0UI\x12\x001.2.840.10008.1.2\0",
+    );
+    file.extend_from_slice(&[0x10, 0, 0x10, 0, 8, 0, 0, 0]);
+    file.extend_from_slice(name);
+    file
 }
 
 fn key_of(secret: &Secret) -> anyhow::Result<DataKey> {

@@ -36,7 +36,7 @@ use tokio::{
 
 use self::{
     cloud::{Cloud, REGION, Role},
-    hospital::{JobObjects, Reading, Uploaded},
+    hospital::{JobObjects, Reading, RefusalReport, Uploaded},
     image::{BRIDGE_PORT, Configuration, JOB_PORT},
     process::Process,
     programs::Programs,
@@ -315,6 +315,22 @@ impl Lab {
         .await
     }
 
+    /// What the clinician reads of a refused job: see [`hospital::read_refusal`].
+    ///
+    /// # Errors
+    /// If report or receipt is missing or does not hold.
+    pub async fn read_refusal(&self, uploaded: &Uploaded) -> anyhow::Result<RefusalReport> {
+        hospital::read_refusal(
+            &self.cloud,
+            uploaded,
+            &self.verifier,
+            &self.measurements,
+            &cloud::parent_pcr3(),
+            self.now(),
+        )
+        .await
+    }
+
     /// Starts the parent with wires of one's own, such as taps.
     ///
     /// # Errors
@@ -398,9 +414,15 @@ pub struct JobOutcome {
     /// What kind of refusal or failure.
     #[serde(default)]
     pub code: Option<String>,
+    /// Which of the refusals of that kind.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// What went wrong.
     #[serde(default)]
     pub message: Option<String>,
+    /// Where the sealed report of a refusal lies.
+    #[serde(default)]
+    pub report_key: Option<String>,
 }
 
 /// How a job ended.

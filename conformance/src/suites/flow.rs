@@ -167,6 +167,13 @@ async fn on_stage(judge: &mut Judge<'_>, stage: &mut Stage) {
         .await;
     judge
         .case(
+            "why an image was refused is read by its clinician alone",
+            "DESIGN: data flow",
+            explained(stage),
+        )
+        .await;
+    judge
+        .case(
             "an empty object is refused",
             "DESIGN: fail closed",
             empty(stage),
@@ -452,6 +459,29 @@ async fn huge_length(stage: &mut Stage) -> anyhow::Result<()> {
     image[at + 8] = 0xfe;
     let uploaded = stage.upload(&image).await?;
     stage.refused(&uploaded, "image").await
+}
+
+async fn explained(stage: &mut Stage) -> anyhow::Result<()> {
+    let uploaded = stage
+        .upload(&hospital::short_name(b"QUIXOTE^ALONSO^Z"))
+        .await?;
+    let outcome = stage.parent.submit(&uploaded.objects).await?;
+    refusal(&stage.lab.cloud, &uploaded.objects, &outcome, "image").await?;
+    ensure!(
+        outcome.report_key == Some(uploaded.objects.report_key()),
+        "the parent stored no report: {outcome:?}"
+    );
+    // What follows the name's eight bytes, as a tag and as a length.
+    let told = format!("{outcome:?}");
+    for piece in ["4C41,4E4F", "1516130131", "ALON", "SO^Z"] {
+        ensure!(!told.contains(piece), "the parent read {piece}: {told}");
+    }
+    let report = stage.lab.read_refusal(&uploaded).await?;
+    ensure!(
+        report.refused.detail.contains("1516130131"),
+        "the clinician does not read what was wrong: {report:?}"
+    );
+    Ok(())
 }
 
 async fn empty(stage: &mut Stage) -> anyhow::Result<()> {

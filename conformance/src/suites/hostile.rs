@@ -19,7 +19,7 @@ use aws_sdk_kms::{
     types::{DataKeySpec, GrantOperation},
 };
 use enclave_app::{
-    job::wire::{JobReply, RefusalCode},
+    job::{Refusal, wire::JobReply},
     parent::s3::ObjectStore as _,
     vsock::framing::{FrameLimits, read_frame},
 };
@@ -513,10 +513,10 @@ impl Tapped {
                 .with_context(|| format!("{what} was not answered"))?;
             match JobReply::decode(&answer)? {
                 JobReply::Refused {
-                    code: RefusalCode::MalformedRequest,
+                    refusal: Refusal::Request(_),
                     ..
                 } => {}
-                JobReply::Refused { code, .. } => bail!("{what} was refused as {code}"),
+                JobReply::Refused { refusal, .. } => bail!("{what} was refused: {refusal}"),
                 JobReply::Done { .. } => bail!("{what} was taken for a job"),
             }
         }

@@ -119,6 +119,84 @@ async fn neither_plaintext_nor_data_keys_pass_the_parent_or_the_vsock() {
     );
 }
 
+/// Images that are refused in different ways, each with a name in its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_piece_of_a_refused_image_passes_and_none_is_logged() {
+    const NAME: &[u8] = b"QUIXOTE^ALONSO^ZWYKXJQV^PFLHBGDM";
+    let lab = Lab::start(Options::default()).await.unwrap();
+    let recording = Recording::default();
+    let (s3, _s3_tap) = Tap::tcp(lab.cloud.address(), recording.clone())
+        .await
+        .unwrap();
+    let _job_tap = Tap::vsock(
+        lab.world(),
+        VsockAddr {
+            cid: TAP_CID,
+            port: JOB_PORT,
+        },
+        VsockAddr {
+            cid: ENCLAVE_CID,
+            port: JOB_PORT,
+        },
+        recording.clone(),
+    )
+    .unwrap();
+    let wiring = Wiring {
+        s3,
+        enclave_cid: TAP_CID,
+        ..lab.wiring()
+    };
+    let (mut parent, enclave) = tokio::try_join!(
+        lab.start_parent_wired(&wiring),
+        lab.start_enclave(Mode::Production)
+    )
+    .unwrap();
+    let mut shortened = SAMPLE.to_vec();
+    let name = SAMPLE
+        .windows(6)
+        .position(|element| element == b"\x10\0\x10\0PN")
+        .unwrap();
+    shortened.splice(name + 8..name + 8, NAME.iter().copied());
+    let images = [
+        hospital::short_name(NAME),
+        shortened,
+        [SAMPLE, NAME].concat()[400..].to_vec(),
+        NAME.to_vec(),
+    ];
+    let mut told = String::new();
+    for (number, image) in images.iter().enumerate() {
+        let job = format!("refused-{number}");
+        let uploaded = hospital::upload(&lab.cloud, &lab.submitter, &job, image, lab.now())
+            .await
+            .unwrap();
+        let outcome = parent.submit(&uploaded.objects).await.unwrap();
+        assert_eq!(outcome.status, JobStatus::Refused, "{outcome:?}");
+        assert_eq!(outcome.code.as_deref(), Some("image"));
+        told += &format!("{outcome:?}");
+        let report = lab.read_refusal(&uploaded).await.unwrap();
+        assert!(!report.refused.detail.is_empty());
+    }
+    told += &enclave.last_words();
+    assert!(told.contains("refused"), "nothing was logged: {told}");
+    enclave.stop().await.unwrap();
+    parent.stop().await.unwrap();
+
+    for piece in NAME.windows(4) {
+        let number = u32::from_le_bytes(piece.try_into().unwrap());
+        let (tag, length) = (format!("{number:08x}"), number.to_string());
+        let text = String::from_utf8_lossy(piece);
+        for form in [&*text, &hex::encode(piece), &tag, &length] {
+            assert!(!told.contains(form), "{form}: {told}");
+        }
+    }
+    // Ciphertext holds any four bytes by chance.
+    let streams = recording.streams();
+    let seen = Haystack::new(&streams);
+    for piece in NAME.windows(8) {
+        assert_eq!(seen.find(piece), None, "{}", String::from_utf8_lossy(piece));
+    }
+}
+
 /// The secret part of a report: its digests and the job's name stand in the open,
 /// in the result's encryption context.
 fn findings_of(report: &[u8]) -> Vec<u8> {

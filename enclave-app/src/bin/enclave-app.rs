@@ -16,12 +16,15 @@ use enclave_app::{
     clock::{Clock, SystemClock},
     enclave::{
         config::Config,
+        examine::Examiner,
         keys::KeyPool,
         kms::{AttestedKms, CallBounds},
+        log::{self, Event, emit},
         nsm::{self, SecureModule},
         pipeline::Pipeline,
         serve::{ServeLimits, serve},
         transport::{Transport, VsockDial},
+        worker::{self, Workers},
     },
     model::Model,
 };
@@ -83,6 +86,9 @@ Configuration:
   kms_attempts_max = 3
   clock_skew_ms_max = 60000      # attestation document against the local clock
   rsa_keys_ready = 4
+  image_pixels_max = 33554432
+  decode_memory_mib_max = 512    # address space of the process that decodes one image
+  decode_cpu_s_max = 10          # its processor time
 
 Everything the enclave trusts is in this file and the files it names; put them into
 the image, so that PCR0 vouches for them. Nothing can be overridden from outside.
@@ -90,13 +96,17 @@ the image, so that PCR0 vouches for them. Nothing can be overridden from outside
 Log events (target: fields):
   ready: port                    jobs are being taken
   step: name, ms, job            one step of a job is done
-  refused: code, message         a job was refused, and why
+  refused: code, reason          a job was refused; never with anything of its image
+  retry: code, reason            a call of KMS is made again
+Nothing else is logged once jobs are taken: a console leaves the enclave. What exactly
+was wrong with an image stands in the sealed report that the parent stores beside
+where the result would be, under .refused.
 
 Exit codes:
   0  stopped by SIGTERM or SIGINT        4  the model is not the configured one
   1  anything else                       5  no working security module
   2  wrong arguments                     6  the vsock port cannot be listened on
-  3  the configuration is refused";
+  3  the configuration is refused        7  no process that decodes images can be started";
 
 /// Why the program ends, for scripts; the sentence is in the log.
 #[derive(Clone, Copy)]
@@ -106,6 +116,7 @@ enum Exit {
     Model = 4,
     SecureModule = 5,
     Listen = 6,
+    Decoder = 7,
 }
 
 struct Fatal {
@@ -127,14 +138,21 @@ impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
 }
 
 fn main() -> ExitCode {
+    // Before anything else: a worker has no arguments, no log and no threads.
+    if let Some(ended) = worker::child::run_if_worker() {
+        return ended;
+    }
     let arguments = Arguments::parse();
-    start_log(arguments.log);
+    log::start(match arguments.log {
+        LogFormat::Text => log::Form::Text,
+        LogFormat::Json => log::Form::Json,
+    });
     match start(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Fatal { exit, error }) => {
             let code = exit as u8;
             let message = with_causes(error.as_ref());
-            tracing::error!(target: "fatal", exit_code = code, "{message}");
+            log::not_started(code, &message);
             ExitCode::from(code)
         }
     }
@@ -176,6 +194,13 @@ async fn take_jobs(
     module: Arc<dyn SecureModule>,
     model: Arc<Model>,
 ) -> Result<(), Fatal> {
+    let program = worker::own_program().or_exit(Exit::Decoder)?;
+    let workers = Workers::start(&program, config.limits.image, config.limits.worker)
+        .or_exit(Exit::Decoder)?;
+    workers.check().await.or_exit(Exit::Decoder)?;
+
+    let examiner = Examiner::new(Arc::new(workers), model);
+
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let transport = Transport::new(
         VsockDial {
@@ -198,7 +223,7 @@ async fn take_jobs(
         keys,
         CallBounds::from_limits(&config.limits),
     );
-    let pipeline = Pipeline::new(config, model, kms, module, clock);
+    let pipeline = Pipeline::new(config, examiner, kms, module, clock);
 
     let port = config.listen_port;
     let listener = VsockListener::bind(VsockAddr::new(VMADDR_CID_ANY, port))
@@ -211,7 +236,7 @@ async fn take_jobs(
             _ = tokio::signal::ctrl_c() => {}
         }
     };
-    tracing::info!(target: "ready", port, "taking jobs");
+    emit(Event::Ready { port });
     serve(
         listener,
         Arc::new(pipeline),
@@ -232,19 +257,7 @@ fn stir_entropy(module: &dyn SecureModule) -> Result<(), nsm::NsmError> {
         .open("/dev/urandom")
         .and_then(|mut pool| io::Write::write_all(&mut pool, &random))
     {
-        tracing::warn!(target: "entropy", %error, "the kernel did not take the module's randomness");
+        emit(Event::EntropyNotTaken(error.kind()));
     }
     Ok(())
-}
-
-fn start_log(format: LogFormat) {
-    let filter =
-        tracing_subscriber::EnvFilter::new("info,log=warn,hyper=warn,aws=warn,rustls=warn");
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    match format {
-        LogFormat::Text => builder.with_ansi(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
 }

@@ -63,6 +63,13 @@ EXAMPLES
   enclave-parent submit --bucket images --key scan.dcm \\
       --manifest-key scan.dcm.job --result-key scan.result
 
+REFUSED JOBS
+  The parent learns one of a fixed list of codes and reasons, and nothing of the image.
+  What exactly was wrong with a decrypted image is written, encrypted like a result and
+  for the same reader, to <RESULT_KEY>.refused, with its receipt beside it. Whoever may
+  read results reads it with the Amazon S3 Encryption Client and finds JSON:
+  {\"refused\":{\"code\":…,\"reason\":…,\"message\":…,\"detail\":…},…}
+
 EXIT CODES
   0 done   1 failed   2 wrong usage   3 the enclave refused the job   130 interrupted
   run and bridge exit with 0 when they are stopped; run reports each job on stdout.";
@@ -90,8 +97,8 @@ enum Command {
     /// Bridge to KMS, and jobs as JSON lines from stdin to stdout, until stdin ends
     ///
     /// In:  {"bucket":…,"key":…,"manifest_key":…,"result_key":…}
-    /// Out: {"job":…,"status":"done"|"refused"|"failed","code":…,"message":…,
-    ///       "result_key":…,"receipt_key":…}, as each job ends
+    /// Out: {"job":…,"status":"done"|"refused"|"failed","code":…,"reason":…,
+    ///       "message":…,"result_key":…,"receipt_key":…,"report_key":…}, as each job ends
     #[command(after_long_help = EXAMPLES, verbatim_doc_comment)]
     Run(RunArgs),
     /// Run one job and print its outcome as one JSON line

@@ -22,7 +22,7 @@ use rustls::{
 };
 use serde::Deserialize;
 
-use crate::{image, job::manifest::SubmitterPublicKey};
+use crate::{enclave::worker::WorkerBounds, image, job::manifest::SubmitterPublicKey};
 
 /// Everything the enclave trusts, read and checked.
 #[derive(Debug)]
@@ -96,8 +96,10 @@ pub struct Limits {
     pub clock_skew_max: Duration,
     /// RSA keys kept in stock.
     pub rsa_keys_ready: NonZeroUsize,
-    /// What decoding an image may cost.
+    /// What an image may be.
     pub image: image::Limits,
+    /// What decoding one image may cost.
+    pub worker: WorkerBounds,
 }
 
 impl Config {
@@ -319,6 +321,8 @@ struct LimitEntries {
     clock_skew_ms_max: Option<u64>,
     rsa_keys_ready: Option<u64>,
     image_pixels_max: Option<u64>,
+    decode_memory_mib_max: Option<u64>,
+    decode_cpu_s_max: Option<u64>,
 }
 
 impl LimitEntries {
@@ -370,6 +374,20 @@ impl LimitEntries {
                 )?
                 .into(),
                 ..image::Limits::default()
+            },
+            worker: WorkerBounds {
+                // Address space: the image of the most pixels as a JPEG 2000 takes
+                // 4 bytes a sample beside its input, its output and the program.
+                memory_bytes_max: u64::from(bounded(
+                    "decode_memory_mib_max",
+                    self.decode_memory_mib_max,
+                    512,
+                    128,
+                    8192,
+                )?) << 20,
+                cpu_s_max: bounded("decode_cpu_s_max", self.decode_cpu_s_max, 10, 1, 600)?.into(),
+                // One in each slot, one that waits, and some that are being reaped.
+                threads_max: 16 * (u64::from(bounded("jobs_max", self.jobs_max, 4, 1, 256)?) + 2),
             },
         })
     }

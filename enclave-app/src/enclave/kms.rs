@@ -28,12 +28,17 @@ use crate::{
     enclave::{
         config::Limits,
         keys::{KeyFailure, KeyPool, RecipientKey},
+        log::{Event, emit},
         nsm::{NsmError, SecureModule, attest_now},
         steps::{Steps, name},
         transport::{Dial, Transport, TransportError},
     },
     envelope::{DataKey, EncryptionContext},
-    job::wire::JobCredentials,
+    job::{
+        Refusal,
+        refusal::{AttestationFault, KmsAnswerFault, KmsCall, KmsException, TransportFault},
+        wire::JobCredentials,
+    },
 };
 
 /// Calls KMS as this enclave.
@@ -124,7 +129,7 @@ impl AttestedKms {
         steps: &Steps,
     ) -> Result<DataKey, KmsError> {
         let client = self.client(credentials);
-        self.attempts(|| async {
+        self.attempts(KmsCall::Decrypt, || async {
             let (key, recipient) = steps
                 .run(name::ATTESTATION_FOR_DECRYPT, self.recipient())
                 .await?;
@@ -171,7 +176,7 @@ impl AttestedKms {
         steps: &Steps,
     ) -> Result<GeneratedDataKey, KmsError> {
         let client = self.client(credentials);
-        self.attempts(|| async {
+        self.attempts(KmsCall::GenerateDataKey, || async {
             let (key, recipient) = steps
                 .run(name::ATTESTATION_FOR_GENERATE_DATA_KEY, self.recipient())
                 .await?;
@@ -253,6 +258,7 @@ impl AttestedKms {
     /// enough.
     async fn attempts<T, F: Future<Output = Result<T, KmsError>>>(
         &self,
+        call: KmsCall,
         attempt: impl Fn() -> F,
     ) -> Result<T, KmsError> {
         let mut backoff = self.bounds.backoff;
@@ -261,7 +267,10 @@ impl AttestedKms {
             left = left.saturating_sub(1);
             match attempt().await {
                 Err(error) if left > 0 && error.is_worth_another_attempt() => {
-                    tracing::warn!(target: "retry", %error, attempts_left = left);
+                    emit(Event::Retry {
+                        refusal: error.refusal(call),
+                        attempts_left: left,
+                    });
                     tokio::time::sleep(backoff).await;
                     backoff = backoff.saturating_mul(2);
                 }
@@ -342,6 +351,18 @@ pub enum AnswerFault {
 }
 
 impl KmsError {
+    /// What the parent is told of it.
+    #[must_use]
+    pub fn refusal(&self, call: KmsCall) -> Refusal {
+        match self {
+            Self::Attestation(error) => Refusal::Attestation(error.into()),
+            Self::Transport(error) => Refusal::KmsUnreachable(call, error.into()),
+            Self::Refused { code, .. } => Refusal::KmsRefused(call, KmsException::named(code)),
+            Self::Answer(fault) => Refusal::KmsAnswer(call, (*fault).into()),
+            Self::Key(_) | Self::Request | Self::Interrupted => Refusal::Internal,
+        }
+    }
+
     /// Whether a new attempt with a new key may succeed.
     #[must_use]
     pub fn is_worth_another_attempt(&self) -> bool {
@@ -393,6 +414,47 @@ const TRANSIENT_CODES: [&str; 4] = [
     "KMSInternalException",
     "KeyUnavailableException",
 ];
+
+impl From<AnswerFault> for KmsAnswerFault {
+    fn from(fault: AnswerFault) -> Self {
+        match fault {
+            AnswerFault::Plaintext => Self::Plaintext,
+            AnswerFault::NoCiphertextForRecipient => Self::NoCiphertextForRecipient,
+            AnswerFault::OtherKey => Self::OtherKey,
+            AnswerFault::OtherAlgorithm => Self::OtherAlgorithm,
+            AnswerFault::NoCiphertextBlob => Self::NoCiphertextBlob,
+            AnswerFault::NotForThisKey => Self::NotForThisKey,
+            AnswerFault::Malformed => Self::Malformed,
+        }
+    }
+}
+
+impl From<&TransportError> for TransportFault {
+    fn from(error: &TransportError) -> Self {
+        match error {
+            TransportError::Dial(_) => Self::Bridge,
+            TransportError::NotTheHost { .. } => Self::NotTheHost,
+            TransportError::Handshake { .. } => Self::Handshake,
+            TransportError::Http(_) => Self::BrokenOff,
+            TransportError::ResponseTooLong => Self::TooLong,
+            TransportError::Timeout(_) => Self::TooSlow,
+            TransportError::OtherHost | TransportError::Request => Self::Request,
+        }
+    }
+}
+
+impl From<&NsmError> for AttestationFault {
+    fn from(error: &NsmError) -> Self {
+        match error {
+            NsmError::Absent { .. } => Self::Absent,
+            NsmError::Refused { .. } => Self::Refused,
+            NsmError::OtherRequest => Self::OtherRequest,
+            NsmError::MalformedDocument => Self::Malformed,
+            NsmError::ClockSkew { .. } => Self::ClockSkew,
+            NsmError::NotRandom => Self::NotRandom,
+        }
+    }
+}
 
 /// An answer's fields that decide whether it may be opened.
 struct Attested<'a> {

@@ -4,37 +4,43 @@
 //! KMS §6 for what is checked where. The parent's request is not believed: the
 //! manifest is signed, the object is named by digest and by the context that KMS
 //! authenticates, credentials only decide whether KMS answers. Nothing derived
-//! from the plaintext leaves except inside the sealed, padded result, and one
-//! sentence if the image cannot be used.
+//! from the plaintext leaves except inside a sealed, padded report and, if the image
+//! cannot be used, one of the words of [`crate::job::refusal`]. A job that ends for
+//! its image asks KMS for the same two keys and leaves as many bytes as one that
+//! has findings.
 //!
 //! Does not remember jobs: a manifest may be run again until it expires, and gives
 //! the same findings.
 
 use std::{sync::Arc, time::Duration};
 
-use aws_lc_rs::digest;
-use serde::Serialize;
 use serde_bytes::ByteBuf;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
+
+pub use super::answer::Finished;
+pub use super::report::{NOTICE, REPORT_BYTES_MULTIPLE};
 
 use crate::{
     clock::Clock,
     enclave::{
+        answer::{Answer, Receipt, Sealed},
         config::Config,
+        examine::Examiner,
         kms::{AttestedKms, KmsError},
-        nsm::{NsmError, SecureModule, attest_now},
+        nsm::{NsmError, SecureModule},
+        report::{PaddedText, Subject},
         steps::{Steps, name},
     },
     envelope::{
-        self, DataKey, EncryptionContext, Envelope, EnvelopeError, input_context, request_context,
+        DataKey, EncryptionContext, Envelope, EnvelopeError, input_context, request_context,
         result_context,
     },
-    image::{self, DecodeError},
     job::{
+        Refusal,
         manifest::{Manifest, ManifestError, SubmitterPublicKey},
-        wire::{JobReply, JobRequest, RefusalCode, StoredObject},
+        refusal::{KmsCall, ManifestFault, ObjectFault, ValidityFault},
+        wire::{JobCredentials, JobRequest, StoredObject},
     },
-    model::{Finding, Model, ModelError},
 };
 
 /// Runs jobs; shared by all connections.
@@ -45,20 +51,10 @@ pub struct Pipeline {
     result_key_arn: String,
     object_bytes_max: usize,
     clock_skew_max: Duration,
-    image_limits: image::Limits,
-    model: Arc<Model>,
+    examiner: Examiner,
     kms: AttestedKms,
     module: Arc<dyn SecureModule>,
     clock: Arc<dyn Clock>,
-}
-
-/// What a job leaves behind.
-#[derive(Debug)]
-pub struct Finished {
-    /// The sealed findings.
-    pub result: StoredObject,
-    /// Attestation document whose user data is SHA-256 of the result's body.
-    pub receipt: Vec<u8>,
 }
 
 impl Pipeline {
@@ -66,7 +62,7 @@ impl Pipeline {
     #[must_use]
     pub fn new(
         config: &Config,
-        model: Arc<Model>,
+        examiner: Examiner,
         kms: AttestedKms,
         module: Arc<dyn SecureModule>,
         clock: Arc<dyn Clock>,
@@ -81,8 +77,7 @@ impl Pipeline {
             result_key_arn: config.result_key_arn.clone(),
             object_bytes_max: config.limits.object_bytes_max,
             clock_skew_max: config.limits.clock_skew_max,
-            image_limits: config.limits.image,
-            model,
+            examiner,
             kms,
             module,
             clock,
@@ -115,15 +110,15 @@ impl Pipeline {
             )
             .await
             .map_err(|source| JobError::Kms {
-                operation: "Decrypt",
+                call: KmsCall::Decrypt,
                 source,
             })?;
 
+        let subject = Subject::of(&order.manifest, self.examiner.model_sha256_hex());
         let Order {
             manifest,
             envelope,
             body,
-            body_sha256_hex,
         } = order;
         let plaintext = steps
             .run(
@@ -132,70 +127,52 @@ impl Pipeline {
             )
             .await?;
 
-        let limits = self.image_limits;
-        let input = steps
-            .run(
-                name::IMAGE_DECODED,
-                blocking(move || Input::decode(&plaintext, &limits)),
-            )
-            .await?;
-
-        let model = self.model.clone();
-        let (findings, image) = steps
-            .run(
-                name::INFERENCE,
-                blocking(move || Ok((model.infer(&input.tensor)?, input.image))),
-            )
-            .await?;
-
-        let model_sha256_hex = hex::encode(self.model.sha256());
-        let context = request_context(&result_context(
+        // From here on there is plaintext: whatever becomes of it, two keys are asked
+        // for, and a report is sealed that only the clinician reads.
+        let verdict = self.examiner.examine(&subject, plaintext, &steps).await;
+        let mut context = result_context(
             &manifest,
-            &body_sha256_hex,
-            &model_sha256_hex,
-        ))
-        .map_err(JobError::Envelope)?;
+            &subject.object_sha256_hex,
+            &subject.model_sha256_hex,
+        );
+        context.extend(verdict.context());
+        let sealed = self.seal(&credentials, &steps, verdict.text, context).await;
+        match verdict.refusal {
+            None => sealed,
+            Some(refusal) => Err(JobError::Unusable {
+                refusal,
+                report: sealed.ok().map(Box::new),
+            }),
+        }
+    }
+
+    /// Seals a report under a fresh key of KMS and has the module vouch for it.
+    async fn seal(
+        &self,
+        credentials: &JobCredentials,
+        steps: &Steps,
+        text: PaddedText,
+        context: EncryptionContext,
+    ) -> Result<Finished, JobError> {
+        let context = request_context(&context).map_err(JobError::Envelope)?;
         let key = self
             .kms
-            .generate_data_key(&credentials, &self.result_key_arn, &context, &steps)
+            .generate_data_key(credentials, &self.result_key_arn, &context, steps)
             .await
             .map_err(|source| JobError::Kms {
-                operation: "GenerateDataKey",
+                call: KmsCall::GenerateDataKey,
                 source,
             })?;
-
-        let result = steps
-            .run(
-                name::RESULT_SEALED,
-                blocking(move || {
-                    let report = Report {
-                        job: &manifest.job,
-                        study: &manifest.study,
-                        findings: findings.iter().map(ReportedFinding::from).collect(),
-                        model_sha256: &model_sha256_hex,
-                        input_sha256: &image.sha256_hex,
-                        object_sha256: &body_sha256_hex,
-                        image: &image.description,
-                        notice: NOTICE,
-                    };
-                    Ok(seal(&report, &key.data_key, &key.wrapped_key, &context))
-                }),
-            )
-            .await?;
-
+        let sealing = blocking(move || Ok(Sealed::new(&text, &key, &context)));
+        let result = steps.run(name::RESULT_SEALED, sealing).await?;
         let (module, clock) = (self.module.clone(), self.clock.clone());
         let skew_max = self.clock_skew_max;
-        let result_sha256 = sha256(&result.body);
-        let receipt = steps
-            .run(
-                name::RECEIPT,
-                blocking(move || {
-                    attest_now(&*module, &*clock, skew_max, None, Some(&result_sha256))
-                        .map_err(JobError::Attestation)
-                }),
-            )
-            .await?;
-        Ok(Finished { result, receipt })
+        let vouching = blocking(move || {
+            let receipt = Receipt::over(&result, &*module, &*clock, skew_max)
+                .map_err(JobError::Attestation)?;
+            Ok(Finished { result, receipt })
+        });
+        steps.run(name::RECEIPT, vouching).await
     }
 
     /// Everything that can be known before KMS is asked. Digests of up to
@@ -220,25 +197,17 @@ impl Pipeline {
             if envelope.context != expected {
                 return Err(JobError::OtherContext);
             }
-            let body_sha256_hex = hex::encode(manifest.ciphertext_sha256);
             Ok(Order {
                 manifest,
                 envelope,
                 body: object.body.into_vec(),
-                body_sha256_hex,
             })
         })
         .await
     }
 }
 
-/// Says what the figures are not.
-pub const NOTICE: &str = "Demonstration model. Not a medical device; not for clinical use.";
-
-/// A sealed report's size tells nothing but how many of these it fills.
-pub const REPORT_BYTES_MULTIPLE: usize = 4096;
-
-/// Why a job has no result.
+/// Why a job has no result. Stays inside: what leaves is its [`JobError::refusal`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JobError {
@@ -264,19 +233,21 @@ pub enum JobError {
     #[error("the object does not open with its data key")]
     NotOpened,
     /// An attested call failed.
-    #[error("{operation}: {source}")]
+    #[error("{}: {source}", call.sentence())]
     Kms {
         /// Which.
-        operation: &'static str,
+        call: KmsCall,
         /// Why.
         source: KmsError,
     },
-    /// The plaintext is not a usable image.
-    #[error(transparent)]
-    Image(#[from] DecodeError),
-    /// The model did not run.
-    #[error(transparent)]
-    Model(#[from] ModelError),
+    /// The plaintext gives no findings.
+    #[error("{refusal}")]
+    Unusable {
+        /// Why, as far as it may be told.
+        refusal: Refusal,
+        /// Why exactly, for the clinician; absent if KMS gave no key for it.
+        report: Option<Box<Finished>>,
+    },
     /// No receipt.
     #[error("receipt: {0}")]
     Attestation(NsmError),
@@ -286,46 +257,66 @@ pub enum JobError {
 }
 
 impl JobError {
-    /// The kind of refusal that the parent is told.
+    /// What the parent is told.
     #[must_use]
-    pub fn refusal_code(&self) -> RefusalCode {
+    pub fn refusal(&self) -> Refusal {
         match self {
-            Self::Manifest(ManifestError::Expired { .. } | ManifestError::NotYetValid { .. }) => {
-                RefusalCode::Expired
-            }
-            Self::Manifest(_) => RefusalCode::Manifest,
-            Self::ObjectTooLarge { .. }
-            | Self::Envelope(_)
-            | Self::OtherContext
-            | Self::NotOpened => RefusalCode::Object,
-            Self::Kms { source, .. } => match source {
-                KmsError::Attestation(_) => RefusalCode::Attestation,
-                KmsError::Transport(_) => RefusalCode::KmsUnreachable,
-                KmsError::Refused { .. } => RefusalCode::KmsRefused,
-                KmsError::Answer(_) => RefusalCode::Kms,
-                KmsError::Key(_) | KmsError::Request | KmsError::Interrupted => {
-                    RefusalCode::Internal
-                }
-            },
-            Self::Image(_) => RefusalCode::Image,
-            Self::Model(_) => RefusalCode::Model,
-            Self::Attestation(_) => RefusalCode::Attestation,
-            Self::Interrupted => RefusalCode::Internal,
+            Self::Manifest(error) => error.into(),
+            Self::ObjectTooLarge { .. } => Refusal::Object(ObjectFault::TooLarge),
+            Self::Envelope(error) => Refusal::Object(error.into()),
+            Self::OtherContext => Refusal::Object(ObjectFault::OtherContext),
+            Self::NotOpened => Refusal::Object(ObjectFault::NotOpened),
+            Self::Kms { call, source } => source.refusal(*call),
+            Self::Unusable { refusal, .. } => *refusal,
+            Self::Attestation(error) => Refusal::Attestation(error.into()),
+            Self::Interrupted => Refusal::Internal,
         }
     }
 }
 
-impl From<Result<Finished, JobError>> for JobReply {
+impl From<&ManifestError> for Refusal {
+    fn from(error: &ManifestError) -> Self {
+        Self::Manifest(match error {
+            ManifestError::Expired { .. } => return Self::Validity(ValidityFault::Expired),
+            ManifestError::NotYetValid { .. } => return Self::Validity(ValidityFault::NotYet),
+            ManifestError::TooLong { .. }
+            | ManifestError::NotCose { .. }
+            | ManifestError::WrongAlgorithm
+            | ManifestError::WrongContentType
+            | ManifestError::NotCanonical { .. }
+            | ManifestError::Encoding => ManifestFault::Form,
+            ManifestError::UnknownSubmitter { .. } => ManifestFault::Submitter,
+            ManifestError::BadSignature => ManifestFault::Signature,
+            ManifestError::BadField { .. } => ManifestFault::Field,
+            ManifestError::DigestMismatch { .. } => ManifestFault::OtherObject,
+        })
+    }
+}
+
+impl From<&EnvelopeError> for ObjectFault {
+    fn from(error: &EnvelopeError) -> Self {
+        match error {
+            EnvelopeError::OldVersion { .. } => Self::OldVersion,
+            EnvelopeError::UnexpectedEntry { .. }
+            | EnvelopeError::MissingEntry { .. }
+            | EnvelopeError::MalformedEntry { .. }
+            | EnvelopeError::Algorithm { .. }
+            | EnvelopeError::TooLarge
+            | EnvelopeError::ReservedContext
+            | EnvelopeError::SuiteContext => Self::Metadata,
+            EnvelopeError::Commitment | EnvelopeError::Content => Self::NotOpened,
+        }
+    }
+}
+
+impl From<Result<Finished, JobError>> for Answer {
     fn from(outcome: Result<Finished, JobError>) -> Self {
         match outcome {
-            Ok(Finished { result, receipt }) => Self::Done {
-                result,
-                receipt: receipt.into(),
-            },
-            Err(error) => Self::Refused {
-                code: error.refusal_code(),
-                message: error.to_string(),
-            },
+            Ok(finished) => Self::Done(finished),
+            Err(JobError::Unusable { refusal, report }) => {
+                Self::Refused(refusal, report.map(|report| *report))
+            }
+            Err(error) => Self::Refused(error.refusal(), None),
         }
     }
 }
@@ -335,76 +326,6 @@ struct Order {
     manifest: Manifest,
     envelope: Envelope,
     body: Vec<u8>,
-    body_sha256_hex: String,
-}
-
-/// The decoded image, ready for the model.
-struct Input {
-    tensor: image::Tensor,
-    image: DecodedImage,
-}
-
-struct DecodedImage {
-    sha256_hex: String,
-    description: ImageDescription,
-}
-
-impl Input {
-    fn decode(plaintext: &[u8], limits: &image::Limits) -> Result<Self, JobError> {
-        let mut decoded = image::decode(plaintext, limits)?;
-        let tensor = image::preprocess(&decoded);
-        decoded.pixels.zeroize();
-        let description = ImageDescription {
-            format: decoded.format.to_string(),
-            width: decoded.width,
-            height: decoded.height,
-        };
-        let sha256_hex = hex::encode(sha256(plaintext));
-        Ok(Self {
-            tensor,
-            image: DecodedImage {
-                sha256_hex,
-                description,
-            },
-        })
-    }
-}
-
-/// The findings as the clinician reads them. Field order is part of the format.
-#[derive(Serialize)]
-struct Report<'a> {
-    job: &'a str,
-    study: &'a str,
-    findings: Vec<ReportedFinding<'a>>,
-    model_sha256: &'a str,
-    /// Of the image file as decrypted; stays inside the sealed report.
-    input_sha256: &'a str,
-    /// Of the encrypted object, as in the result's public context.
-    object_sha256: &'a str,
-    image: &'a ImageDescription,
-    notice: &'a str,
-}
-
-#[derive(Serialize)]
-struct ReportedFinding<'a> {
-    label: &'a str,
-    probability: f32,
-}
-
-impl<'a> From<&'a Finding> for ReportedFinding<'a> {
-    fn from(finding: &'a Finding) -> Self {
-        Self {
-            label: &finding.label,
-            probability: finding.probability,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct ImageDescription {
-    format: String,
-    width: u32,
-    height: u32,
 }
 
 fn open(
@@ -415,26 +336,6 @@ fn open(
     envelope
         .open(data_key, body)
         .map_err(|_| JobError::NotOpened)
-}
-
-fn seal(
-    report: &Report<'_>,
-    data_key: &DataKey,
-    wrapped_key: &[u8],
-    context: &EncryptionContext,
-) -> StoredObject {
-    let mut text = Zeroizing::new(
-        serde_json::to_vec(report).expect("strings and finite numbers are always JSON"),
-    );
-    let padded = text.len().next_multiple_of(REPORT_BYTES_MULTIPLE);
-    text.resize(padded, b' ');
-    envelope::seal(data_key, wrapped_key, context, &text)
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
-    out
 }
 
 /// Work that would hold up an async thread.
@@ -449,43 +350,7 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reports_fill_whole_pages_and_read_as_json() {
-        let description = ImageDescription {
-            format: "PNG".into(),
-            width: 2,
-            height: 1,
-        };
-        let context = request_context(&EncryptionContext::new()).unwrap();
-        let data_key = || DataKey::from_slice(&[3; 32]).unwrap();
-        for study in ["1", &"9".repeat(4000)] {
-            let report = Report {
-                job: "j",
-                study,
-                findings: vec![ReportedFinding {
-                    label: "normal",
-                    probability: 0.25,
-                }],
-                model_sha256: "aa",
-                input_sha256: "bb",
-                object_sha256: "cc",
-                image: &description,
-                notice: NOTICE,
-            };
-            let sealed = seal(&report, &data_key(), b"wrapped", &context);
-            let text = Envelope::parse(&sealed.metadata)
-                .unwrap()
-                .open(&data_key(), &sealed.body)
-                .unwrap();
-            assert_eq!(text.len() % REPORT_BYTES_MULTIPLE, 0);
-            assert!(!text.is_empty());
-            let read: serde_json::Value = serde_json::from_slice(&text).unwrap();
-            assert_eq!(read["findings"][0]["probability"], 0.25);
-            assert_eq!(read["image"]["width"], 2);
-            assert_eq!(read["study"], study);
-        }
-    }
+    use crate::envelope;
 
     #[test]
     fn a_wrong_key_and_a_wrong_tag_are_the_same_error() {

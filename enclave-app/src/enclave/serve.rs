@@ -21,8 +21,17 @@ use tokio::{
 use tokio_vsock::{VsockListener, VsockStream};
 
 use crate::{
-    enclave::{config::Limits, pipeline::Pipeline},
-    job::wire::{self, JobReply, JobRequest, RefusalCode},
+    enclave::{
+        answer::Answer,
+        config::Limits,
+        log::{Event, emit},
+        pipeline::Pipeline,
+    },
+    job::{
+        Refusal,
+        refusal::RequestFault,
+        wire::{self, JobReply, JobRequest},
+    },
     vsock::framing::{FrameError, FrameLimits, read_frame, write_frame},
 };
 
@@ -55,11 +64,11 @@ impl Listener for TcpListener {
 /// What is done with a request.
 pub trait RunJob: Send + Sync + 'static {
     /// Runs one job; may be cancelled at any await.
-    fn run_job(&self, request: JobRequest) -> impl Future<Output = JobReply> + Send;
+    fn run_job(&self, request: JobRequest) -> impl Future<Output = Answer> + Send;
 }
 
 impl RunJob for Pipeline {
-    async fn run_job(&self, request: JobRequest) -> JobReply {
+    async fn run_job(&self, request: JobRequest) -> Answer {
         self.run(request).await.into()
     }
 }
@@ -128,7 +137,7 @@ pub async fn serve<L: Listener, J: RunJob>(
                 }
                 Err(error) => {
                     // Out of descriptors, or a connection that died in the queue.
-                    tracing::warn!(target: "serve", %error, "a connection could not be accepted");
+                    emit(Event::NotAccepted(error.kind()));
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -151,53 +160,46 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     J: RunJob,
 {
-    let reply = match read_frame(&mut stream, &limits.frame()).await {
+    let answer = match read_frame(&mut stream, &limits.frame()).await {
         // Somebody looked whether the enclave is there, or went away.
         Err(FrameError::Closed | FrameError::Io(_)) => return,
-        Err(error) => refused(RefusalCode::MalformedRequest, error.to_string()),
+        Err(_) => refused(Refusal::Request(RequestFault::Frame)),
         Ok(body) => match JobRequest::decode(&body) {
-            Err(error) => refused(RefusalCode::MalformedRequest, error.to_string()),
+            Err(_) => refused(Refusal::Request(RequestFault::Message)),
             Ok(request) => {
                 drop(body);
                 run_bounded(jobs, request, limits.job_timeout).await
             }
         },
     };
-    if let JobReply::Refused { code, message } = &reply {
-        tracing::warn!(target: "refused", %code, message);
+    if let Answer::Refused(refusal, _) = &answer {
+        emit(Event::Refused(*refusal));
     }
-    let written = match reply.encode() {
-        Ok(bytes) => write_frame(&mut stream, &bytes, &limits.frame()).await,
-        Err(error) => {
-            tracing::error!(target: "serve", %error, "the reply could not be encoded");
-            return;
-        }
+    let written = match JobReply::from(answer).encode() {
+        Ok(bytes) => write_frame(&mut stream, &bytes, &limits.frame())
+            .await
+            .is_ok(),
+        Err(_) => false,
     };
-    if let Err(error) = written {
-        tracing::warn!(target: "serve", %error, "the reply could not be delivered");
+    if !written {
+        emit(Event::NotDelivered);
     }
     let _ = timeout(limits.request_timeout, stream.shutdown()).await;
 }
 
 /// A job that panics or takes too long ends in a refusal.
-async fn run_bounded<J: RunJob>(jobs: Arc<J>, request: JobRequest, limit: Duration) -> JobReply {
+async fn run_bounded<J: RunJob>(jobs: Arc<J>, request: JobRequest, limit: Duration) -> Answer {
     let mut job = JoinSet::new(); // aborts the task when dropped
     job.spawn(async move { jobs.run_job(request).await });
     match timeout(limit, job.join_next()).await {
-        Ok(Some(Ok(reply))) => reply,
-        Ok(_) => refused(
-            RefusalCode::Internal,
-            "the enclave failed during the job".into(),
-        ),
-        Err(_) => refused(
-            RefusalCode::Timeout,
-            format!("the job took longer than {} ms", limit.as_millis()),
-        ),
+        Ok(Some(Ok(answer))) => answer,
+        Ok(_) => refused(Refusal::Internal),
+        Err(_) => refused(Refusal::Timeout),
     }
 }
 
-fn refused(code: RefusalCode, message: String) -> JobReply {
-    JobReply::Refused { code, message }
+const fn refused(refusal: Refusal) -> Answer {
+    Answer::Refused(refusal, None)
 }
 
 #[cfg(test)]
@@ -211,7 +213,10 @@ mod tests {
     use tokio::{io::AsyncReadExt as _, io::duplex, sync::Notify};
 
     use super::*;
-    use crate::job::wire::{JobCredentials, StoredObject};
+    use crate::job::{
+        RefusalCode,
+        wire::{JobCredentials, StoredObject},
+    };
 
     const LIMITS: ServeLimits = ServeLimits {
         jobs_max: 2,
@@ -246,7 +251,7 @@ mod tests {
     }
 
     impl RunJob for Obedient {
-        async fn run_job(&self, request: JobRequest) -> JobReply {
+        async fn run_job(&self, request: JobRequest) -> Answer {
             match request.manifest.as_slice() {
                 b"panic" => panic!("as told"),
                 b"hang" => std::future::pending().await,
@@ -259,13 +264,7 @@ mod tests {
                 }
                 _ => {}
             }
-            JobReply::Done {
-                result: StoredObject {
-                    metadata: BTreeMap::new(),
-                    body: ByteBuf::new(),
-                },
-                receipt: ByteBuf::from(b"receipt".as_slice()),
-            }
+            refused(Refusal::NotRun)
         }
     }
 
@@ -287,8 +286,13 @@ mod tests {
 
     fn code(reply: &JobReply) -> Option<RefusalCode> {
         match reply {
-            JobReply::Refused { code, .. } => Some(*code),
-            _ => None,
+            // What `Obedient` says once it has done as it was told.
+            JobReply::Refused {
+                refusal: Refusal::NotRun,
+                ..
+            }
+            | JobReply::Done { .. } => None,
+            JobReply::Refused { refusal, .. } => Some(refusal.code()),
         }
     }
 

@@ -165,6 +165,13 @@ pub fn result_context(
     ])
 }
 
+/// What the context of a report says beside a result's if the job was refused: such
+/// a report can never be taken for findings.
+#[must_use]
+pub fn refusal_context() -> EncryptionContext {
+    EncryptionContext::from([("outcome".into(), "refused".into())])
+}
+
 /// Why an object is not accepted. Says nothing about the plaintext.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

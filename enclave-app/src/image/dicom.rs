@@ -35,7 +35,7 @@ use thiserror::Error;
 use self::codestream::Process;
 use self::description::{Colour, Description, Space};
 use self::prescan::PixelBytes;
-use super::{DecodeError, GrayImage, ImageFormat, Limits, luma};
+use super::{DecodeError, GrayImage, ImageFault, ImageFormat, Limits, luma};
 
 pub use syntax::TransferSyntax;
 pub use tags::Tag;
@@ -81,6 +81,24 @@ pub enum DicomError {
     NestedTooDeep {
         /// The limit.
         nesting_max: u32,
+    },
+    /// More elements than [`Limits::elements_max`].
+    #[error("the data set has more than {elements_max} elements")]
+    TooManyElements {
+        /// The limit.
+        elements_max: u32,
+    },
+    /// More items than [`Limits::items_max`].
+    #[error("the data set has more than {items_max} sequence items")]
+    TooManyItems {
+        /// The limit.
+        items_max: u32,
+    },
+    /// More fragments than [`Limits::fragments_max`].
+    #[error("the pixel data is cut into more than {fragments_max} fragments")]
+    TooManyFragments {
+        /// The limit.
+        fragments_max: u32,
     },
     /// Something else than an item or the delimiter in a sequence.
     #[error("a sequence is broken at byte {offset}")]
@@ -199,6 +217,57 @@ pub enum DicomError {
     DecoderPanicked,
 }
 
+impl DicomError {
+    /// Whether more of the same data set could not make it better.
+    fn is_about_numbers(&self) -> bool {
+        matches!(
+            self,
+            Self::NestedTooDeep { .. }
+                | Self::TooManyElements { .. }
+                | Self::TooManyItems { .. }
+                | Self::TooManyFragments { .. }
+        )
+    }
+
+    pub(super) fn fault(&self) -> ImageFault {
+        match self {
+            Self::Inflate(error) if error.kind() == std::io::ErrorKind::OutOfMemory => {
+                ImageFault::TooCostly
+            }
+            Self::Truncated { .. }
+            | Self::LengthBeyondEnd { .. }
+            | Self::UnknownVr { .. }
+            | Self::UndefinedLength { .. }
+            | Self::BrokenSequence { .. }
+            | Self::Repeated { .. }
+            | Self::Inflate(_)
+            | Self::Encapsulation
+            | Self::PixelLength { .. }
+            | Self::Codestream
+            | Self::CodestreamDiffers
+            | Self::Decoder(_)
+            | Self::DecoderPanicked => ImageFault::Damaged,
+            Self::Missing { .. } | Self::Malformed { .. } => ImageFault::Attributes,
+            Self::NestedTooDeep { .. }
+            | Self::TooManyElements { .. }
+            | Self::TooManyItems { .. }
+            | Self::TooManyFragments { .. }
+            | Self::Fragmented => ImageFault::TooManyParts,
+            Self::InflatedTooLarge { .. } => ImageFault::TooLarge,
+            Self::NotOneFrame => ImageFault::NotOneFrame,
+            Self::UnsupportedTransferSyntax { .. }
+            | Self::UnknownTransferSyntax
+            | Self::EnhancedObject
+            | Self::FloatPixels
+            | Self::BitsAllocated { .. }
+            | Self::BitLayout { .. }
+            | Self::Photometric { .. }
+            | Self::ColourInSyntax { .. }
+            | Self::JpegProcess { .. } => ImageFault::Unsupported,
+        }
+    }
+}
+
 /// Whether the bytes are a DICOM file with its preamble.
 pub(super) fn is_dicom(bytes: &[u8]) -> bool {
     prescan::has_magic(bytes)
@@ -209,13 +278,10 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<GrayImage, DecodeE
     let meta = prescan::meta(bytes)?;
     let data_set = bytes.get(meta.data_set_offset..).unwrap_or_default();
     let data_set = match meta.syntax {
-        TransferSyntax::Deflated => Cow::Owned(prescan::inflate(
-            data_set,
-            limits.inflated_bytes_max as u64,
-        )?),
+        TransferSyntax::Deflated => Cow::Owned(prescan::inflate(data_set, limits)?),
         _ => Cow::Borrowed(data_set),
     };
-    let scan = prescan::scan(&data_set, meta.syntax, limits.nesting_max)?;
+    let scan = prescan::scan(&data_set, meta.syntax, limits)?;
     let description = Description::read(&scan, limits)?;
     let pixels = scan.pixels.as_ref().ok_or(DicomError::Missing {
         tag: tags::PIXEL_DATA,

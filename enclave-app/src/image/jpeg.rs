@@ -22,11 +22,15 @@ use thiserror::Error;
 
 use self::entropy::Huffman;
 use self::scan::{Band, Coefficients, Selected};
-use super::{DecodeError, GrayImage, ImageFormat, Limits};
+use super::{DecodeError, GrayImage, ImageFault, ImageFormat, Limits};
 
 /// Scans of one file. Progressive encoders write about ten; each further one
 /// costs a pass over the image for a few bytes.
 const SCANS_MAX: u32 = 64;
+
+/// Pixels times scans: what the largest image costs in 16 scans, of which an ordinary
+/// progressive one has six for luma.
+const PIXEL_SCANS_MAX: u64 = 1 << 29;
 
 /// Natural (row by row) position of each coefficient in zigzag order, T.81
 /// figure A.6.
@@ -70,6 +74,18 @@ pub enum JpegError {
         /// The bound.
         scans_max: u32,
     },
+}
+
+impl JpegError {
+    pub(super) fn fault(&self) -> ImageFault {
+        match self {
+            Self::Truncated | Self::Damaged => ImageFault::Damaged,
+            Self::Process { .. } | Self::Precision { .. } | Self::Colour | Self::SubsampledLuma => {
+                ImageFault::Unsupported
+            }
+            Self::TooManyScans { .. } => ImageFault::TooManyParts,
+        }
+    }
 }
 
 /// Decodes a JPEG file.
@@ -116,11 +132,15 @@ struct Decoder {
     adobe_transform: Option<u8>,
     frame: Option<Frame>,
     scans: u32,
+    /// Scans that the file announces, counted before the first is decoded.
+    scans_in_file: u32,
+    scans_max: u32,
 }
 
 impl Decoder {
     /// Walks the markers from SOI to EOI.
     fn run(&mut self, bytes: &[u8], limits: &Limits) -> Result<Frame, DecodeError> {
+        self.scans_in_file = count_scans(bytes);
         let mut at = 2;
         loop {
             let marker = next_marker(bytes, &mut at)?;
@@ -196,6 +216,13 @@ impl Decoder {
         let height = u32::from(u16::from_be_bytes([*h0, *h1]));
         let width = u32::from(u16::from_be_bytes([*w0, *w1]));
         limits.pixels(width, height)?;
+        // A scan of the whole image may have a few bytes: it is paid by its pixels.
+        let scans_max = PIXEL_SCANS_MAX / (u64::from(width) * u64::from(height));
+        self.scans_max = u32::try_from(scans_max).unwrap_or(SCANS_MAX).min(SCANS_MAX);
+        if self.scans_in_file > self.scans_max {
+            let scans_max = self.scans_max;
+            return Err(JpegError::TooManyScans { scans_max }.into());
+        }
         let (specifications, []) = rest.as_chunks::<3>() else {
             return Err(JpegError::Damaged.into());
         };
@@ -315,10 +342,9 @@ impl Decoder {
     /// Decodes a scan, or skips it; returns where the next marker is.
     fn scan(&mut self, segment: &[u8], bytes: &[u8], at: usize) -> Result<usize, JpegError> {
         self.scans += 1;
-        if self.scans > SCANS_MAX {
-            return Err(JpegError::TooManyScans {
-                scans_max: SCANS_MAX,
-            });
+        if self.scans > self.scans_max {
+            let scans_max = self.scans_max;
+            return Err(JpegError::TooManyScans { scans_max });
         }
         let frame = self.frame.as_mut().ok_or(JpegError::Damaged)?;
         let (&count, rest) = segment.split_first().ok_or(JpegError::Damaged)?;
@@ -437,6 +463,28 @@ impl Frame {
 }
 
 /// The marker at `at`, behind any fill bytes; moves behind it.
+/// How many scans begin in the file, as far as its markers can be followed.
+fn count_scans(bytes: &[u8]) -> u32 {
+    let mut scans = 0u32;
+    let mut at = 2;
+    while let Ok(marker) = next_marker(bytes, &mut at) {
+        if marker == 0xD9 || segment(bytes, &mut at).is_err() {
+            break;
+        }
+        if marker == 0xDA {
+            scans = scans.saturating_add(1);
+            // Entropy-coded data: until a marker that neither is a restart nor stands
+            // for a byte of it.
+            let data = bytes.get(at..).unwrap_or_default();
+            let ends = data.windows(2).position(
+                |pair| matches!(pair, [0xFF, marker] if !matches!(marker, 0 | 0xD0..=0xD7 | 0xFF)),
+            );
+            at += ends.unwrap_or(data.len());
+        }
+    }
+    scans
+}
+
 fn next_marker(bytes: &[u8], at: &mut usize) -> Result<u8, JpegError> {
     let mut rest = bytes.get(*at..).unwrap_or_default().iter();
     if rest.next().ok_or(JpegError::Truncated)? != &0xFF {

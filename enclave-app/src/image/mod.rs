@@ -22,6 +22,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::job::refusal::ImageFault;
+
 pub use dicom::{DicomError, TransferSyntax};
 pub use jpeg::JpegError;
 pub use png::PngError;
@@ -42,6 +44,13 @@ pub struct Limits {
     /// DICOM sequences inside sequences. The default is 16; real objects stay
     /// under 8.
     pub nesting_max: u32,
+    /// Elements of a DICOM data set, those inside of sequences included, and chunks
+    /// of a PNG. The default is 65,536; a radiograph has some hundreds.
+    pub elements_max: u32,
+    /// Items of all sequences of a DICOM data set. The default is 16,384.
+    pub items_max: u32,
+    /// Pieces of a DICOM frame. The default is 16,384: 64 MiB in pieces of 4 KiB.
+    pub fragments_max: u32,
 }
 
 impl Default for Limits {
@@ -50,6 +59,9 @@ impl Default for Limits {
             pixels_max: PIXELS_MAX.into(),
             inflated_bytes_max: 64 << 20,
             nesting_max: 16,
+            elements_max: 1 << 16,
+            items_max: 1 << 14,
+            fragments_max: 1 << 14,
         }
     }
 }
@@ -118,8 +130,9 @@ impl fmt::Debug for GrayImage {
     }
 }
 
-/// Why bytes did not become an image. No message repeats text from the file: it
-/// may name the patient, and messages leave the enclave.
+/// Why bytes did not become an image. The text may repeat numbers and tags of the
+/// file, and so pieces of a name: it is for the clinician alone. What the parent may
+/// know is its [`DecodeError::fault`].
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -156,6 +169,22 @@ pub enum DecodeError {
     /// A JPEG file that cannot be used.
     #[error("JPEG: {0}")]
     Jpeg(#[from] JpegError),
+}
+
+impl DecodeError {
+    /// The kind, in the words that may leave the enclave.
+    #[must_use]
+    pub fn fault(&self) -> ImageFault {
+        match self {
+            Self::UnknownFormat => ImageFault::UnknownFormat,
+            Self::Ambiguous => ImageFault::Ambiguous,
+            Self::NoPixels { .. } => ImageFault::NoPixels,
+            Self::TooManyPixels { .. } => ImageFault::TooLarge,
+            Self::Dicom(error) => error.fault(),
+            Self::Png(error) => error.fault(),
+            Self::Jpeg(error) => error.fault(),
+        }
+    }
 }
 
 const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";

@@ -14,7 +14,7 @@ use std::io::Cursor;
 use png::{BitDepth, ColorType, Decoder, Transformations};
 use thiserror::Error;
 
-use super::{DecodeError, GrayImage, ImageFormat, Limits, luma};
+use super::{DecodeError, GrayImage, ImageFault, ImageFormat, Limits, luma};
 
 /// Why a PNG file was refused.
 #[derive(Debug, Error)]
@@ -32,10 +32,53 @@ pub enum PngError {
         /// The limit.
         bytes_max: u64,
     },
+    /// A chunk reaches beyond the end.
+    #[error("the file ends inside of a chunk")]
+    Truncated,
+    /// More chunks than [`Limits::elements_max`].
+    #[error("the file has more than {chunks_max} chunks")]
+    TooManyChunks {
+        /// The limit.
+        chunks_max: u32,
+    },
+}
+
+impl PngError {
+    pub(super) fn fault(&self) -> ImageFault {
+        match self {
+            Self::Damaged(_) | Self::Truncated => ImageFault::Damaged,
+            Self::Animated => ImageFault::NotOneFrame,
+            Self::TooLarge { .. } => ImageFault::TooLarge,
+            Self::TooManyChunks { .. } => ImageFault::TooManyParts,
+        }
+    }
+}
+
+/// Counts the chunks before anything is read of them: a chunk of no bytes costs its
+/// reader a thousand times what it costs its writer.
+fn check_chunks(bytes: &[u8], chunks_max: u32) -> Result<(), PngError> {
+    let mut rest = bytes.get(super::PNG_SIGNATURE.len()..).unwrap_or_default();
+    for _ in 0..chunks_max {
+        let Some((length, _)) = rest.split_first_chunk::<4>() else {
+            return Ok(()); // The decoder says what is missing.
+        };
+        // Length, type, content, checksum.
+        let length = u32::from_be_bytes(*length) as usize;
+        rest = match length.checked_add(12).and_then(|whole| rest.get(whole..)) {
+            Some(rest) => rest,
+            None => return Err(PngError::Truncated),
+        };
+    }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(PngError::TooManyChunks { chunks_max })
+    }
 }
 
 /// Decodes a PNG file.
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<GrayImage, DecodeError> {
+    check_chunks(bytes, limits.elements_max)?;
     let bytes_max = limits.inflated_bytes_max;
     let mut decoder =
         Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: bytes_max });
@@ -216,6 +259,26 @@ mod tests {
             decode(&file, &Limits::default()),
             Err(DecodeError::Png(PngError::Animated))
         ));
+    }
+
+    #[test]
+    fn refuses_more_chunks_than_allowed_and_says_so_before_reading_them() {
+        let file = encode(ColorType::Grayscale, BitDepth::Eight, 1, &[99]);
+        // IHDR, then chunks of a kind that nobody knows, then the rest.
+        let (head, tail) = file.split_at(33);
+        let empty = [0, 0, 0, 0, b'a', b'b', b'c', b'd', 0, 0, 0, 0].repeat(1000);
+        let many = [head, &empty, tail].concat();
+        let few = Limits {
+            elements_max: 1000,
+            ..Limits::default()
+        };
+        assert!(matches!(
+            decode(&many, &few),
+            Err(DecodeError::Png(PngError::TooManyChunks {
+                chunks_max: 1000
+            }))
+        ));
+        assert!(decode(&file, &few).is_ok());
     }
 
     proptest! {

@@ -25,6 +25,29 @@ const WEIGHT_BITS: u32 = 22;
 pub struct Tensor(Box<[f32]>);
 
 impl Tensor {
+    /// The input that [`SIDE`]×[`SIDE`] gray levels make; `None` for another number.
+    #[must_use]
+    pub fn from_levels(levels: &[u8]) -> Option<Self> {
+        (levels.len() == SIDE * SIDE).then(|| {
+            Self(
+                levels
+                    .iter()
+                    .map(|&level| f32::from(level) / 255.0)
+                    .collect(),
+            )
+        })
+    }
+
+    /// The gray levels that the values were made of.
+    #[must_use]
+    pub fn levels(&self) -> Vec<u8> {
+        // Every value is a level by 255, so rounding finds it again.
+        self.0
+            .iter()
+            .map(|value| (value * 255.0).round() as u8)
+            .collect()
+    }
+
     /// The values, row by row.
     pub fn values(&self) -> &[f32] {
         &self.0
@@ -44,12 +67,7 @@ impl fmt::Debug for Tensor {
 /// where they are missing; [`super::decode`] makes none.
 pub fn preprocess(image: &GrayImage) -> Tensor {
     let small = squash(&image.pixels, image.width as usize, image.height as usize);
-    Tensor(
-        small
-            .iter()
-            .map(|&level| f32::from(level) / 255.0)
-            .collect(),
-    )
+    Tensor::from_levels(&small).expect("as many levels as the model wants")
 }
 
 /// [`SIDE`]×[`SIDE`] 8-bit pixels.

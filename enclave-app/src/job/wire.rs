@@ -19,6 +19,8 @@ use serde::{
 use serde_bytes::ByteBuf;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::refusal::Refusal;
+
 /// Largest signed manifest, in bytes; [`super::manifest`] needs under 2 KiB.
 pub const MANIFEST_BYTES_MAX: usize = 8 * 1024;
 /// Largest sum of metadata names and values, in bytes. S3 allows 2 KiB of user
@@ -31,8 +33,6 @@ pub const METADATA_ENTRIES_MAX: usize = 64;
 pub const CREDENTIAL_BYTES_MAX: usize = 16 * 1024;
 /// Largest receipt, in bytes: an NSM attestation document fits in 16 KiB.
 pub const RECEIPT_BYTES_MAX: usize = 16 * 1024;
-/// Longest text of a refusal, in bytes.
-pub const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 
 /// Room that a frame needs beyond the object's body: every other field at its
 /// bound, and CBOR's own few bytes.
@@ -40,7 +40,6 @@ pub const ENVELOPE_BYTES_MAX: usize = MANIFEST_BYTES_MAX
     + METADATA_BYTES_MAX
     + 3 * CREDENTIAL_BYTES_MAX
     + RECEIPT_BYTES_MAX
-    + MESSAGE_BYTES_MAX
     + 4 * 1024;
 
 /// What the parent asks of the enclave.
@@ -117,76 +116,24 @@ pub enum JobReply {
         /// An attestation document whose user data is SHA-256 of the result's body.
         receipt: ByteBuf,
     },
-    /// The job did not run, or not to its end; nothing left the enclave.
+    /// The job did not run, or not to its end.
     Refused {
-        /// The kind of refusal, for programs.
-        code: RefusalCode,
-        /// One sentence for people; free of secrets and of patient data.
-        message: String,
+        /// Why, in a vocabulary that cannot hold text of a job.
+        refusal: Refusal,
+        /// What exactly was wrong with the decrypted image, for the clinician; present
+        /// once an image was decrypted and KMS gave a key to seal it with.
+        report: Option<SealedReport>,
     },
 }
 
-/// Why an enclave refuses a job. The text form is stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum RefusalCode {
-    /// The request frame is no [`JobRequest`] or breaks a bound.
-    MalformedRequest,
-    /// The enclave already works on as many jobs as it may.
-    Busy,
-    /// The manifest is not a known submitter's, is malformed, or speaks of
-    /// another object.
-    Manifest,
-    /// The manifest's time has passed or has not come.
-    Expired,
-    /// The object is not in an accepted encrypted form, its encryption context
-    /// is not this job's, or it does not open.
-    Object,
-    /// The plaintext is not an image that the enclave reads.
-    Image,
-    /// The model could not run on the image.
-    Model,
-    /// KMS could not be reached through the parent's bridge.
-    KmsUnreachable,
-    /// KMS answered with an error, such as a denial.
-    KmsRefused,
-    /// KMS answered in a way that the enclave does not trust.
-    Kms,
-    /// The security module refused, or its document cannot be right.
-    Attestation,
-    /// The job took longer than it may.
-    Timeout,
-    /// A fault of the enclave itself.
-    Internal,
-}
-
-impl RefusalCode {
-    /// The stable text form, e.g. `kms_refused`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MalformedRequest => "malformed_request",
-            Self::Busy => "busy",
-            Self::Manifest => "manifest",
-            Self::Expired => "expired",
-            Self::Object => "object",
-            Self::Image => "image",
-            Self::Model => "model",
-            Self::KmsUnreachable => "kms_unreachable",
-            Self::KmsRefused => "kms_refused",
-            Self::Kms => "kms",
-            Self::Attestation => "attestation",
-            Self::Timeout => "timeout",
-            Self::Internal => "internal",
-        }
-    }
-}
-
-impl fmt::Display for RefusalCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+/// What only the clinician reads: sealed and padded like a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedReport {
+    /// The sealed text, to be stored as it is.
+    pub object: StoredObject,
+    /// An attestation document whose user data is SHA-256 of the object's body.
+    pub receipt: ByteBuf,
 }
 
 /// Why a frame's body is not the expected message. The peer is to blame.
@@ -278,30 +225,32 @@ impl StoredObject {
 }
 
 impl JobReply {
-    /// The message as CBOR. A refusal's text is cut to its bound, so that
-    /// refusing never fails for being too long.
+    /// The message as CBOR.
     ///
     /// # Errors
     /// [`WireError::TooLong`] if a result breaks its bound.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
-        match self {
-            Self::Done { result, receipt } => {
-                bound("receipt", receipt.len(), RECEIPT_BYTES_MAX)?;
-                result.bounded()?;
-                encode(self, result.body.len())
+        self.bounded()?;
+        let body_bytes = match self {
+            Self::Done { result, .. } => result.body.len(),
+            Self::Refused { report, .. } => {
+                report.as_ref().map_or(0, |report| report.object.body.len())
             }
-            Self::Refused { code, message } => {
-                let cut = message.floor_char_boundary(MESSAGE_BYTES_MAX);
-                let message = message.get(..cut).unwrap_or_default().to_owned();
-                encode(
-                    &Self::Refused {
-                        code: *code,
-                        message,
-                    },
-                    0,
-                )
-            }
-        }
+        };
+        encode(self, body_bytes)
+    }
+
+    fn bounded(&self) -> Result<(), WireError> {
+        let (object, receipt) = match self {
+            Self::Done { result, receipt } => (result, receipt),
+            Self::Refused {
+                report: Some(report),
+                ..
+            } => (&report.object, &report.receipt),
+            Self::Refused { report: None, .. } => return Ok(()),
+        };
+        bound("receipt", receipt.len(), RECEIPT_BYTES_MAX)?;
+        object.bounded()
     }
 
     /// Reads the message, as strictly as [`JobRequest::decode`].
@@ -310,13 +259,7 @@ impl JobReply {
     /// [`WireError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let reply: Self = decode(bytes, "job reply")?;
-        match &reply {
-            Self::Done { result, receipt } => {
-                bound("receipt", receipt.len(), RECEIPT_BYTES_MAX)?;
-                result.bounded()?;
-            }
-            Self::Refused { message, .. } => bound("message", message.len(), MESSAGE_BYTES_MAX)?,
-        }
+        reply.bounded()?;
         Ok(reply)
     }
 }
@@ -390,6 +333,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::job::refusal::ImageFault;
 
     fn request() -> JobRequest {
         JobRequest {
@@ -425,25 +369,24 @@ mod tests {
             receipt: ByteBuf::from(vec![4; RECEIPT_BYTES_MAX]),
         };
         assert_eq!(JobReply::decode(&done.encode().unwrap()).unwrap(), done);
-        let refused = JobReply::Refused {
-            code: RefusalCode::KmsRefused,
-            message: "AccessDenied".into(),
+        let report = SealedReport {
+            object: request().object,
+            receipt: ByteBuf::from(vec![4]),
         };
-        assert_eq!(
-            JobReply::decode(&refused.encode().unwrap()).unwrap(),
-            refused
-        );
-    }
-
-    #[test]
-    fn the_text_of_a_refusal_code_is_what_travels() {
-        for code in [
-            RefusalCode::MalformedRequest,
-            RefusalCode::KmsRefused,
-            RefusalCode::Internal,
+        for refused in [
+            JobReply::Refused {
+                refusal: Refusal::Timeout,
+                report: None,
+            },
+            JobReply::Refused {
+                refusal: Refusal::Image(ImageFault::Damaged),
+                report: Some(report),
+            },
         ] {
-            let value = Value::serialized(&code).unwrap();
-            assert_eq!(value, Value::Text(code.to_string()));
+            assert_eq!(
+                JobReply::decode(&refused.encode().unwrap()).unwrap(),
+                refused
+            );
         }
     }
 
@@ -545,17 +488,17 @@ mod tests {
     }
 
     #[test]
-    fn a_long_refusal_is_cut_and_still_sent() {
-        let refused = JobReply::Refused {
-            code: RefusalCode::Internal,
-            message: "ä".repeat(5_000),
-        };
-        let JobReply::Refused { message, .. } =
-            JobReply::decode(&refused.encode().unwrap()).unwrap()
-        else {
-            panic!("a refusal stays a refusal");
-        };
-        assert!(message.len() <= MESSAGE_BYTES_MAX && message.chars().all(|c| c == 'ä'));
+    fn a_refusal_with_text_is_no_refusal() {
+        let spoken = [
+            cbor!({ "Refused" => { "code" => "image", "message" => "^MARIA^" } }),
+            cbor!({ "Refused" => { "refusal" => "^MARIA^", "report" => null } }),
+            cbor!({ "Refused" => {
+                "refusal" => "timeout", "report" => null, "message" => "^MARIA^"
+            } }),
+        ];
+        for reply in spoken {
+            assert!(JobReply::decode(&bytes_of(&reply.unwrap())).is_err());
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Many jobs: one JSON object a line in, one JSON object a line out.
 //!
 //! In: `{"bucket","key","manifest_key","result_key"}`. Out, as each job ends:
-//! `{"job"?,"status":"done"|"refused"|"failed","code"?,"message"?,"result_key"?,
-//! "receipt_key"?}`. A line that cannot be read is a failed job, not the end.
+//! `{"job"?,"status":"done"|"refused"|"failed","code"?,"reason"?,"message"?,
+//! "result_key"?,"receipt_key"?,"report_key"?}`. A line that cannot be read is a failed job, not the end.
 //! The source of truth is this file; `enclave-parent run --help` repeats it.
 //! Does not model retries or persistence: a queue service in front of it does.
 
@@ -59,6 +59,9 @@ pub struct Report {
     /// Why not, as a stable word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// Which of the refusals with that code it is, as a stable word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Why not, as a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -68,6 +71,10 @@ pub struct Report {
     /// The receipt's key, for a job that is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt_key: Option<String>,
+    /// For a refused job: the key of the encrypted report that tells the clinician
+    /// more, if the enclave made one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report_key: Option<String>,
 }
 
 /// The three ends of a job.
@@ -94,9 +101,11 @@ impl Report {
                 job: end.job,
                 status: Status::Done,
                 code: None,
+                reason: None,
                 message: None,
                 result_key: Some(result_key),
                 receipt_key: Some(receipt_key),
+                report_key: None,
             },
             Err(error) => Self {
                 job: end.job,
@@ -106,9 +115,11 @@ impl Report {
                     Status::Failed
                 },
                 code: Some(error.code().to_owned()),
+                reason: error.reason().map(str::to_owned),
                 message: Some(error.to_string()),
                 result_key: Some(job.result_key.clone()),
                 receipt_key: None,
+                report_key: error.report_key().map(str::to_owned),
             },
         }
     }
@@ -118,9 +129,11 @@ impl Report {
             job: None,
             status: Status::Failed,
             code: Some(code.to_owned()),
+            reason: None,
             message: Some(message),
             result_key,
             receipt_key: None,
+            report_key: None,
         }
     }
 

@@ -9,8 +9,9 @@
 //! key is removed first, then the receipt is written, then the result. Whatever
 //! fails in between, or if this process dies there, leaves at most a receipt
 //! without a result, which proves nothing and is overwritten by the next attempt;
-//! after a failure that is certain, that too is removed. Nothing is stored for a
-//! refused job. Does not model concurrent jobs with the same result key;
+//! after a failure that is certain, that too is removed. For a refused job nothing is stored
+//! but, in the same way and under a name of its own, the sealed report that tells the
+//! clinician why. Does not model concurrent jobs with the same result key;
 //! [`super::queue`] keeps its own apart.
 
 use std::{
@@ -32,7 +33,7 @@ use super::{
 };
 use crate::{
     job::{
-        JobReply, JobRequest, Manifest, RefusalCode, StoredObject, WireError,
+        JobReply, JobRequest, Manifest, Refusal, SealedReport, StoredObject, WireError,
         wire::{ENVELOPE_BYTES_MAX, MANIFEST_BYTES_MAX, RECEIPT_BYTES_MAX},
     },
     vsock::{
@@ -43,6 +44,8 @@ use crate::{
 
 /// What a receipt's key ends in, after the result's key.
 pub const RECEIPT_SUFFIX: &str = ".receipt";
+/// What the key of a refused job's report ends in, after the result's key.
+pub const REFUSED_SUFFIX: &str = ".refused";
 /// The metadata entry of the S3 Encryption Client's V3 format that holds the
 /// wrapped data key (kms.md §5): what lacks it is not an encrypted result.
 const WRAPPED_KEY: &str = "x-amz-3";
@@ -68,7 +71,13 @@ impl Job {
     /// Where the receipt goes.
     #[must_use]
     pub fn receipt_key(&self) -> String {
-        format!("{}{RECEIPT_SUFFIX}", self.result_key)
+        receipt_of(&self.result_key)
+    }
+
+    /// Where the sealed report of a refusal goes.
+    #[must_use]
+    pub fn report_key(&self) -> String {
+        format!("{}{REFUSED_SUFFIX}", self.result_key)
     }
 
     fn checked(&self) -> Result<(), SubmitError> {
@@ -85,11 +94,21 @@ impl Job {
             return bad("bucket, key, manifest key and result key must all be given");
         }
         let inputs = [&self.key, &self.manifest_key];
-        if inputs.contains(&&self.result_key) || inputs.contains(&&self.receipt_key()) {
+        let outputs = [
+            self.result_key.clone(),
+            self.receipt_key(),
+            self.report_key(),
+            receipt_of(&self.report_key()),
+        ];
+        if outputs.iter().any(|output| inputs.contains(&output)) {
             return bad("the result would overwrite the input or its manifest");
         }
         Ok(())
     }
+}
+
+fn receipt_of(key: &str) -> String {
+    format!("{key}{RECEIPT_SUFFIX}")
 }
 
 impl fmt::Display for Job {
@@ -198,17 +217,17 @@ pub enum SubmitError {
         why: &'static str,
     },
     /// The enclave refused the job.
-    #[error("the enclave refused the job ({code}): {message}")]
+    #[error("the enclave refused the job: {refusal}")]
     Refused {
-        /// The kind of refusal.
-        code: RefusalCode,
-        /// The enclave's sentence.
-        message: String,
+        /// Why, as far as a parent may know.
+        refusal: Refusal,
+        /// The key of the sealed report that tells the clinician more, if there is one.
+        report_key: Option<String>,
     },
     /// The result could not be stored.
     #[error("the {what} could not be stored: {source}")]
     Store {
-        /// `older result` (to be removed), `receipt` or `result`.
+        /// `older result` (to be removed), `receipt`, `result` or `report`.
         what: &'static str,
         /// Why.
         source: Box<S3Error>,
@@ -240,7 +259,25 @@ impl SubmitError {
             Self::Enclave(_) => "enclave_unreachable",
             Self::Send(_) | Self::NoReply(_) => "enclave_broke_off",
             Self::BadReply(_) | Self::UnfitReply { .. } => "bad_reply",
-            Self::Refused { code, .. } => code.as_str(),
+            Self::Refused { refusal, .. } => refusal.code().as_str(),
+        }
+    }
+
+    /// Which of the refusals with that code it is, as a stable word.
+    #[must_use]
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { refusal, .. } => Some(refusal.reason()).filter(|word| !word.is_empty()),
+            _ => None,
+        }
+    }
+
+    /// The key of the sealed report of a refusal, if there is one.
+    #[must_use]
+    pub fn report_key(&self) -> Option<&str> {
+        match self {
+            Self::Refused { report_key, .. } => report_key.as_deref(),
+            _ => None,
         }
     }
 
@@ -310,10 +347,13 @@ impl<S: ObjectStore, D: Door> Submitter<S, D> {
         let stream = self.door.open().await?;
         let (result, receipt) = match self.converse(stream, &bytes, label, begun).await? {
             JobReply::Done { result, receipt } => (result, receipt),
-            JobReply::Refused { code, message } => {
+            JobReply::Refused { refusal, report } => {
                 return Err(SubmitError::Refused {
-                    code,
-                    message: printable(&message),
+                    refusal,
+                    report_key: match report {
+                        Some(report) => Some(self.keep_refusal(job, report).await?),
+                        None => None,
+                    },
                 });
             }
         };
@@ -394,15 +434,45 @@ impl<S: ObjectStore, D: Door> Submitter<S, D> {
         result: StoredObject,
         receipt: ByteBuf,
     ) -> Result<Stored, SubmitError> {
-        let bucket = &job.bucket;
-        let receipt_key = job.receipt_key();
+        let result_key = job.result_key.clone();
+        let receipt_key = self
+            .keep_pair(&job.bucket, &result_key, "result", result, receipt)
+            .await?;
+        Ok(Stored {
+            result_key,
+            receipt_key,
+        })
+    }
+
+    /// Stores what the enclave has to say to the clinician of a refused job. A result
+    /// of an earlier run stays: this job's manifest is not known to be newer.
+    async fn keep_refusal(&self, job: &Job, report: SealedReport) -> Result<String, SubmitError> {
+        self.fit(&report.object, &report.receipt)?;
+        let key = job.report_key();
+        let SealedReport { object, receipt } = report;
+        self.keep_pair(&job.bucket, &key, "report", object, receipt)
+            .await?;
+        Ok(key)
+    }
+
+    /// Stores an object and its receipt so that the object never stands without it;
+    /// returns the receipt's key.
+    async fn keep_pair(
+        &self,
+        bucket: &str,
+        key: &str,
+        what: &'static str,
+        object: StoredObject,
+        receipt: ByteBuf,
+    ) -> Result<String, SubmitError> {
+        let receipt_key = receipt_of(key);
         let failed = SubmitError::storing;
 
-        // An older result must not stand beside the new receipt.
-        let older = self.store.exists(bucket, &job.result_key).await;
+        // An older one must not stand beside the new receipt.
+        let older = self.store.exists(bucket, key).await;
         if older.map_err(failed("older result"))? {
             self.store
-                .delete(bucket, &job.result_key)
+                .delete(bucket, key)
                 .await
                 .map_err(failed("older result"))?;
         }
@@ -414,38 +484,28 @@ impl<S: ObjectStore, D: Door> Submitter<S, D> {
             .put(bucket, &receipt_key, receipt)
             .await
             .map_err(failed("receipt"))?;
-        if let Err(source) = self.store.put(bucket, &job.result_key, result).await {
+        if let Err(source) = self.store.put(bucket, key, object).await {
             if source.outcome_unknown() {
-                // The result may yet appear; then its receipt must be there.
+                // It may yet appear; then its receipt must be there.
                 tracing::warn!(
                     target: "submit", key = receipt_key,
-                    "left the receipt in place: whether its result was stored is unknown"
+                    "left the receipt in place: whether its {what} was stored is unknown"
                 );
             } else if let Err(error) = self.store.delete(bucket, &receipt_key).await {
                 tracing::warn!(
                     target: "submit", key = receipt_key, %error,
-                    "a receipt without a result was left behind"
+                    "a receipt without its {what} was left behind"
                 );
             }
-            return Err(failed("result")(source));
+            return Err(failed(what)(source));
         }
-        Ok(Stored {
-            result_key: job.result_key.clone(),
-            receipt_key,
-        })
+        Ok(receipt_key)
     }
 }
 
 fn step(name: &str, job: &str, begun: Instant) {
     let ms = begun.elapsed().as_secs_f64() * 1000.0;
     tracing::info!(target: "step", name, ms, job);
-}
-
-/// What goes to a terminal holds no control characters.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 /// The user data that an attestation document (COSE_Sign1, tagged or not)
@@ -489,6 +549,8 @@ mod tests {
             job("a", "a.job", "a.job"),
             job("r.receipt", "a.job", "r"),
             job("a", "r.receipt", "r"),
+            job("r.refused", "a.job", "r"),
+            job("a", "r.refused.receipt", "r"),
             job("", "a.job", "r"),
             job("a", "a.job", ""),
         ] {
@@ -497,11 +559,6 @@ mod tests {
                 "{bad:?}"
             );
         }
-    }
-
-    #[test]
-    fn control_characters_never_reach_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\n"), "a [2Jb ");
     }
 
     proptest! {

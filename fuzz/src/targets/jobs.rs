@@ -113,9 +113,12 @@ pub(super) fn wire(_corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
         field("receipt", b"\x43abc"),
     ]
     .concat();
-    let refused = b"\xa1\x67Refused\xa2\x64code\x6aBadRequest\x67message\x64text".to_vec();
+    let refused =
+        b"\xa1\x67Refused\xa2\x67refusal\xa1\x65image\x67damaged\x66report\xf6".to_vec();
     anyhow::ensure!(
-        JobRequest::decode(&request).is_ok() && JobReply::decode(&done).is_ok(),
+        JobRequest::decode(&request).is_ok()
+            && JobReply::decode(&done).is_ok()
+            && JobReply::decode(&refused).is_ok(),
         "the seeds are no job messages"
     );
     let limits = FrameLimits::for_bodies(64 << 10);

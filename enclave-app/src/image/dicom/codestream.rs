@@ -16,6 +16,10 @@ use super::description::Description;
 /// have one, or a few hundred at 64 pixels a side.
 const TILES_MAX: u64 = 1024;
 
+/// Quality layers of one JPEG 2000 frame. A decoder visits every block once for
+/// each; encoders write one, or some twenty.
+const LAYERS_MAX: u16 = 64;
+
 /// Smallest exponents of a JPEG 2000 code block (16 pixels a side) and precinct
 /// (32). A decoder keeps a hundred bytes and more for each of them, so that the
 /// smallest legal ones would cost over a hundred times the pixels.
@@ -109,6 +113,7 @@ pub(super) fn check_jpeg2000(frame: &[u8], description: &Description) -> Result<
     let size = (header.rows, header.columns);
     check_size(description, size, header.components, header.precision)?;
     if header.tiles > TILES_MAX
+        || header.layers > LAYERS_MAX
         || header.code_block_exponent_min < CODE_BLOCK_EXPONENT_MIN
         || header.precinct_exponent_min < PRECINCT_EXPONENT_MIN
     {
@@ -185,6 +190,7 @@ struct Jpeg2000Header {
     /// No component is subsampled.
     uniform: bool,
     tiles: u64,
+    layers: u16,
     code_block_exponent_min: u8,
     precinct_exponent_min: u8,
 }
@@ -205,8 +211,9 @@ fn jpeg2000_header(frame: &[u8]) -> Option<Jpeg2000Header> {
                 let mut segment = reader.segment()?;
                 let styled = if marker == 0xFF52 {
                     let style = segment.byte()?;
-                    // Progression order, layers, component transform.
-                    segment.long()?;
+                    segment.byte()?; // progression order
+                    header.layers = header.layers.max(segment.short()?);
+                    segment.byte()?; // component transform
                     style
                 } else {
                     // COC: the component's index, of one byte or two.
@@ -252,6 +259,7 @@ fn size_segment(mut segment: Reader<'_>) -> Option<Jpeg2000Header> {
         precision,
         uniform,
         tiles: across * down,
+        layers: 0,
         code_block_exponent_min: u8::MAX,
         precinct_exponent_min: u8::MAX,
     })
@@ -395,6 +403,23 @@ mod tests {
                 "{tile} {block} {precinct:X}"
             );
         }
+    }
+
+    #[test]
+    fn refuses_jpeg2000_frames_of_very_many_layers() {
+        let description = description(300, 400, 2);
+        let mut frame = jpeg2000(400, 300, 400, 4, 0x77);
+        let cod = frame
+            .windows(2)
+            .position(|pair| pair == [0xFF, 0x52])
+            .unwrap();
+        frame[cod + 6..cod + 8].copy_from_slice(&LAYERS_MAX.to_be_bytes());
+        assert!(check_jpeg2000(&frame, &description).is_ok());
+        frame[cod + 6..cod + 8].copy_from_slice(&(LAYERS_MAX + 1).to_be_bytes());
+        assert!(matches!(
+            check_jpeg2000(&frame, &description),
+            Err(DicomError::Fragmented)
+        ));
     }
 
     #[test]

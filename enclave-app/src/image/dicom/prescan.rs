@@ -20,7 +20,7 @@ use std::io::Read;
 
 use flate2::read::DeflateDecoder;
 
-use super::{DicomError, Tag, TransferSyntax, tags};
+use super::{DicomError, Limits, Tag, TransferSyntax, tags};
 
 /// Where a file's data set begins and how it is encoded.
 pub(super) struct Meta {
@@ -103,26 +103,42 @@ pub(super) fn meta(bytes: &[u8]) -> Result<Meta, DicomError> {
     })
 }
 
-/// Inflates a deflated data set, up to `bytes_max`.
-pub(super) fn inflate(deflated: &[u8], bytes_max: u64) -> Result<Vec<u8>, DicomError> {
+/// Inflates a deflated data set, up to `limits.inflated_bytes_max`, and looks at it
+/// on the way: what is made of too many pieces is not inflated to its end.
+pub(super) fn inflate(deflated: &[u8], limits: &Limits) -> Result<Vec<u8>, DicomError> {
+    const FIRST_LOOK_BYTES: u64 = 1 << 20;
+    let bytes_max = limits.inflated_bytes_max as u64;
     let mut inflated = Vec::new();
-    // Memory follows what has come out so far; a bomb stops one byte too far.
-    DeflateDecoder::new(deflated)
-        .take(bytes_max.saturating_add(1))
-        .read_to_end(&mut inflated)
-        .map_err(DicomError::Inflate)?;
-    if inflated.len() as u64 > bytes_max {
-        return Err(DicomError::InflatedTooLarge { bytes_max });
+    let mut decoder = DeflateDecoder::new(deflated);
+    let mut until = FIRST_LOOK_BYTES;
+    loop {
+        // Memory follows what has come out so far; a bomb stops one byte too far.
+        let until_now = until.min(bytes_max.saturating_add(1));
+        let more = until_now.saturating_sub(inflated.len() as u64);
+        let read = decoder.by_ref().take(more).read_to_end(&mut inflated);
+        read.map_err(DicomError::Inflate)?;
+        if inflated.len() as u64 > bytes_max {
+            return Err(DicomError::InflatedTooLarge { bytes_max });
+        }
+        if (inflated.len() as u64) < until_now {
+            return Ok(inflated);
+        }
+        // What ends here in the middle of an element is no error yet.
+        if let Err(error) = scan(&inflated, TransferSyntax::Deflated, limits)
+            && error.is_about_numbers()
+        {
+            return Err(error);
+        }
+        until = until.saturating_mul(2);
     }
-    Ok(inflated)
 }
 
 /// Walks a data set up to and including its pixel data.
-pub(super) fn scan(
-    data_set: &[u8],
+pub(super) fn scan<'a>(
+    data_set: &'a [u8],
     syntax: TransferSyntax,
-    nesting_max: u32,
-) -> Result<Scan<'_>, DicomError> {
+    limits: &Limits,
+) -> Result<Scan<'a>, DicomError> {
     let encoding = match syntax {
         TransferSyntax::ImplicitLittleEndian => Encoding::Implicit,
         TransferSyntax::ExplicitBigEndian => Encoding::ExplicitBig,
@@ -135,7 +151,9 @@ pub(super) fn scan(
     };
     let mut walk = Walk {
         bytes: data_set,
-        nesting_max,
+        limits: *limits,
+        elements: 0,
+        items: 0,
         path: Vec::new(),
         scan,
     };
@@ -246,7 +264,10 @@ impl Header {
 
 struct Walk<'a> {
     bytes: &'a [u8],
-    nesting_max: u32,
+    limits: Limits,
+    /// How many there were so far, at every depth.
+    elements: u32,
+    items: u32,
     /// The sequences around the current element, and which item of each.
     path: Vec<(Tag, usize)>,
     scan: Scan<'a>,
@@ -274,6 +295,11 @@ impl<'a> Walk<'a> {
             }
             if header.tag.0 == 0xFFFE {
                 return Err(DicomError::BrokenSequence { offset: at });
+            }
+            self.elements += 1;
+            let elements_max = self.limits.elements_max;
+            if self.elements > elements_max {
+                return Err(DicomError::TooManyElements { elements_max });
             }
             let top_pixels = header.tag == tags::PIXEL_DATA && self.path.is_empty();
             at = match (header.length, header.vr.as_ref()) {
@@ -329,10 +355,9 @@ impl<'a> Walk<'a> {
         until: Until,
         encoding: Encoding,
     ) -> Result<usize, DicomError> {
-        if self.path.len() as u64 >= u64::from(self.nesting_max) {
-            return Err(DicomError::NestedTooDeep {
-                nesting_max: self.nesting_max,
-            });
+        let nesting_max = self.limits.nesting_max;
+        if self.path.len() as u64 >= u64::from(nesting_max) {
+            return Err(DicomError::NestedTooDeep { nesting_max });
         }
         for item in 0.. {
             if at == end && until == Until::End {
@@ -344,6 +369,11 @@ impl<'a> Walk<'a> {
                     return Ok(header.value_at);
                 }
                 (tags::ITEM, length) => {
+                    self.items += 1;
+                    let items_max = self.limits.items_max;
+                    if self.items > items_max {
+                        return Err(DicomError::TooManyItems { items_max });
+                    }
                     let (item_end, item_until) = match length {
                         Some(_) => (header.end(end)?, Until::End),
                         None => (end, Until::Delimiter),
@@ -370,6 +400,10 @@ impl<'a> Walk<'a> {
                 (tags::ITEM, Some(_)) => {
                     at = header.end(end)?;
                     if offset_table_seen {
+                        let fragments_max = self.limits.fragments_max;
+                        if fragments.len() as u64 >= u64::from(fragments_max) {
+                            return Err(DicomError::TooManyFragments { fragments_max });
+                        }
                         fragments.extend(self.bytes.get(header.value_at..at));
                     }
                     offset_table_seen = true;
@@ -394,7 +428,10 @@ impl<'a> Walk<'a> {
                 return Ok(());
             }
             [] if tags::WANTED.contains(&tag) => Place::Top(tag),
-            [(sequence, 0)] if tags::LOOKUP_TABLES.contains(&sequence) => {
+            [(sequence, 0)]
+                if tags::LOOKUP_TABLES.contains(&sequence)
+                    && [tags::LUT_DESCRIPTOR, tags::LUT_DATA].contains(&tag) =>
+            {
                 Place::FirstItem { sequence, tag }
             }
             _ => return Ok(()),
@@ -460,8 +497,15 @@ mod tests {
         bytes
     }
 
+    fn up_to(inflated_bytes_max: usize) -> Limits {
+        Limits {
+            inflated_bytes_max,
+            ..Limits::default()
+        }
+    }
+
     fn refusal(data_set: &[u8], syntax: TransferSyntax) -> DicomError {
-        match scan(data_set, syntax, 16) {
+        match scan(data_set, syntax, &Limits::default()) {
             Ok(_) => panic!("accepted"),
             Err(error) => error,
         }
@@ -472,7 +516,7 @@ mod tests {
         let mut bytes = explicit(Tag(8, 0x60), b"CS", b"DX");
         bytes.extend(explicit(tags::ROWS, b"US", &[2, 0]));
         bytes.extend(explicit(tags::PIXEL_DATA, b"OW", &[1, 2, 3, 4]));
-        let scan = scan(&bytes, EXPLICIT, 16).unwrap();
+        let scan = scan(&bytes, EXPLICIT, &Limits::default()).unwrap();
         assert_eq!(scan.elements.len(), 1);
         assert_eq!(scan.elements[&Place::Top(tags::ROWS)].value, [2, 0]);
         assert!(matches!(
@@ -488,9 +532,15 @@ mod tests {
     fn reads_the_same_values_in_implicit_and_big_endian() {
         let mut bytes = implicit(tags::ROWS, 2);
         bytes.extend_from_slice(&[2, 0]);
-        assert_eq!(scan(&bytes, IMPLICIT, 16).unwrap().elements.len(), 1);
+        assert_eq!(
+            scan(&bytes, IMPLICIT, &Limits::default())
+                .unwrap()
+                .elements
+                .len(),
+            1
+        );
         let big = [0x00, 0x28, 0x00, 0x10, b'U', b'S', 0, 2, 0, 2];
-        let scan = scan(&big, TransferSyntax::ExplicitBigEndian, 16).unwrap();
+        let scan = scan(&big, TransferSyntax::ExplicitBigEndian, &Limits::default()).unwrap();
         assert!(scan.big_endian);
         assert_eq!(scan.elements[&Place::Top(tags::ROWS)].value, [0, 2]);
     }
@@ -532,8 +582,66 @@ mod tests {
     }
 
     #[test]
+    fn counts_elements_items_and_fragments_at_every_depth() {
+        let small = Limits {
+            elements_max: 10,
+            items_max: 10,
+            fragments_max: 10,
+            ..Limits::default()
+        };
+        let refused = |bytes: &[u8]| scan(bytes, EXPLICIT, &small).err();
+        let element = explicit(Tag(0x29, 1), b"LO", b"");
+        assert!(refused(&element.repeat(10)).is_none());
+        assert!(matches!(
+            refused(&element.repeat(11)),
+            Some(DicomError::TooManyElements { elements_max: 10 })
+        ));
+        let item = |content: &[u8]| {
+            [implicit(tags::ITEM, content.len() as u32), content.to_vec()].concat()
+        };
+        let sequence = |items: &[u8]| explicit(tags::MODALITY_LUT_SEQUENCE, b"SQ", items);
+        // One element is the sequence itself.
+        assert!(refused(&sequence(&item(&element.repeat(9)))).is_none());
+        assert!(matches!(
+            refused(&sequence(&item(&element.repeat(10)))),
+            Some(DicomError::TooManyElements { .. })
+        ));
+        assert!(refused(&sequence(&item(b"").repeat(10))).is_none());
+        assert!(matches!(
+            refused(&sequence(&item(b"").repeat(11))),
+            Some(DicomError::TooManyItems { items_max: 10 })
+        ));
+        let pixels = |fragments: usize| {
+            let mut bytes = explicit(tags::PIXEL_DATA, b"OB", b"");
+            let length = bytes.len() - 4;
+            bytes[length..].fill(0xff);
+            // The offset table comes first and is no fragment.
+            bytes.extend(implicit(tags::ITEM, 0).repeat(1 + fragments));
+            bytes.extend(implicit(tags::SEQUENCE_DELIMITER, 0));
+            bytes
+        };
+        assert!(refused(&pixels(10)).is_none());
+        assert!(matches!(
+            refused(&pixels(11)),
+            Some(DicomError::TooManyFragments { fragments_max: 10 })
+        ));
+    }
+
+    #[test]
+    fn keeps_nothing_of_a_lookup_table_but_what_it_reads() {
+        let content: Vec<u8> = (0..1000_u16)
+            .flat_map(|number| explicit(Tag(0x29, number), b"LO", b""))
+            .chain(explicit(tags::LUT_DATA, b"US", &[1, 0]))
+            .collect();
+        let item = [implicit(tags::ITEM, content.len() as u32), content].concat();
+        let bytes = explicit(tags::MODALITY_LUT_SEQUENCE, b"SQ", &item);
+        let scan = scan(&bytes, EXPLICIT, &Limits::default()).unwrap();
+        assert_eq!(scan.elements.len(), 2, "the sequence and its data");
+    }
+
+    #[test]
     fn nests_as_deep_as_the_limit_and_no_deeper() {
-        assert!(scan(&nested(16), EXPLICIT, 16).is_ok());
+        assert!(scan(&nested(16), EXPLICIT, &Limits::default()).is_ok());
         assert!(matches!(
             refusal(&nested(17), EXPLICIT),
             DicomError::NestedTooDeep { nesting_max: 16 }
@@ -594,7 +702,13 @@ mod tests {
         bytes.extend(implicit(tags::ITEM_DELIMITER, 0));
         bytes.extend(implicit(tags::SEQUENCE_DELIMITER, 0));
         bytes.extend(explicit(tags::ROWS, b"US", &[2, 0]));
-        assert_eq!(scan(&bytes, EXPLICIT, 16).unwrap().elements.len(), 1);
+        assert_eq!(
+            scan(&bytes, EXPLICIT, &Limits::default())
+                .unwrap()
+                .elements
+                .len(),
+            1
+        );
     }
 
     #[test]
@@ -621,7 +735,7 @@ mod tests {
         bytes.extend(implicit(tags::SEQUENCE_DELIMITER, 0));
         // Nothing behind the pixel data is read.
         bytes.extend_from_slice(&[7; 3]);
-        let scan = scan(&bytes, EXPLICIT, 16).unwrap();
+        let scan = scan(&bytes, EXPLICIT, &Limits::default()).unwrap();
         let Some(PixelBytes::Encapsulated(fragments)) = scan.pixels else {
             panic!("native")
         };
@@ -635,7 +749,7 @@ mod tests {
         let mut icon = implicit(tags::ITEM, item.len() as u32);
         icon.extend(item);
         let bytes = explicit(Tag(0x88, 0x200), b"SQ", &icon);
-        let scan = scan(&bytes, EXPLICIT, 16).unwrap();
+        let scan = scan(&bytes, EXPLICIT, &Limits::default()).unwrap();
         assert!(scan.pixels.is_none() && scan.elements.is_empty());
     }
 
@@ -646,15 +760,15 @@ mod tests {
         std::io::Write::write_all(&mut encoder, &vec![0; 1 << 20]).unwrap();
         let bomb = encoder.finish().unwrap();
         assert!(bomb.len() < 2048);
-        assert_eq!(inflate(&bomb, 1 << 20).unwrap().len(), 1 << 20);
+        assert_eq!(inflate(&bomb, &up_to(1 << 20)).unwrap().len(), 1 << 20);
         assert!(matches!(
-            inflate(&bomb, (1 << 20) - 1),
+            inflate(&bomb, &up_to((1 << 20) - 1)),
             Err(DicomError::InflatedTooLarge {
                 bytes_max: 1_048_575
             })
         ));
         assert!(matches!(
-            inflate(&bomb[..100], 1 << 20),
+            inflate(&bomb[..100], &up_to(1 << 20)),
             Err(DicomError::Inflate(_))
         ));
     }
@@ -701,9 +815,10 @@ mod tests {
     proptest! {
         #[test]
         fn every_walk_ends_without_a_panic(bytes in plausible(), nesting_max in 0u32..8) {
+            let limits = Limits { nesting_max, ..Limits::default() };
             let syntaxes = [EXPLICIT, IMPLICIT, TransferSyntax::ExplicitBigEndian];
             for syntax in syntaxes {
-                if let Ok(scan) = scan(&bytes, syntax, nesting_max) {
+                if let Ok(scan) = scan(&bytes, syntax, &limits) {
                     let kept: usize = scan.elements.values().map(|e| e.value.len()).sum();
                     prop_assert!(kept <= bytes.len());
                 }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Write},
+    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -10,17 +11,22 @@ use aws_lc_rs::{digest, rand};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use enclave_app::{
     enclave::{
+        answer::Answer as JobAnswer,
         config::Config,
+        examine::Examiner,
         pipeline::{Finished, JobError, Pipeline, REPORT_BYTES_MULTIPLE},
         steps::name,
+        worker::Workers,
     },
     envelope::{
-        DataKey, EncryptionContext, Envelope, EnvelopeError, input_context, request_context,
-        result_context, seal,
+        DataKey, EncryptionContext, Envelope, EnvelopeError, input_context, refusal_context,
+        request_context, result_context, seal,
     },
     job::{
+        Refusal, RefusalCode,
         manifest::{Manifest, ManifestError, SubmitterKey},
-        wire::{JobReply, JobRequest, RefusalCode, StoredObject},
+        refusal::{ImageFault, KmsCall, KmsException},
+        wire::{JobReply, JobRequest, StoredObject},
     },
     model::{LABELS, Model},
 };
@@ -73,9 +79,11 @@ impl World {
         .await;
         let kms = Setting::trusting(&authority).client(Counted::to(double.address()));
         let model = Model::load(onnx, &config.model_sha256).unwrap();
+        let program = Path::new(env!("CARGO_BIN_EXE_enclave-app"));
+        let workers = Workers::start(program, config.limits.image, config.limits.worker).unwrap();
         let pipeline = Pipeline::new(
             &config,
-            Arc::new(model),
+            Examiner::new(Arc::new(workers), Arc::new(model)),
             kms,
             Arc::new(PaperModule {
                 timestamp_ms: NOW.0,
@@ -118,6 +126,20 @@ impl World {
         let object = self.upload(&input_context(&manifest), plaintext);
         manifest.ciphertext_sha256 = Manifest::digest(&object.body);
         (manifest, object)
+    }
+
+    /// What the clinician reads in a sealed report with exactly this context.
+    fn open(&self, object: &StoredObject, context: &EncryptionContext) -> Value {
+        let envelope = Envelope::parse(&object.metadata).unwrap();
+        assert_eq!(envelope.context, request_context(context).unwrap());
+        let (key, _, arn) =
+            self.wrapped.lock().unwrap()[&STANDARD.encode(&envelope.wrapped_key)].clone();
+        assert_eq!(arn, RESULT_KEY);
+        let report = envelope
+            .open(&DataKey::from_slice(&key).unwrap(), &object.body)
+            .unwrap();
+        assert_eq!(report.len(), REPORT_BYTES_MULTIPLE);
+        serde_json::from_slice(&report).unwrap()
     }
 
     async fn refusal(&self, request: JobRequest) -> JobError {
@@ -221,17 +243,8 @@ async fn a_job_turns_a_sealed_image_into_sealed_findings_and_a_receipt() {
     assert_eq!(document_field(&receipt, "public_key"), None);
 
     // The result opens as the S3 Encryption Client would, under its own key and context.
-    let envelope = Envelope::parse(&result.metadata).unwrap();
     let expected = result_context(&manifest, &object_sha256, &world.model_sha256);
-    assert_eq!(envelope.context, request_context(&expected).unwrap());
-    let (key, _, arn) =
-        world.wrapped.lock().unwrap()[&STANDARD.encode(&envelope.wrapped_key)].clone();
-    assert_eq!(arn, RESULT_KEY);
-    let report = envelope
-        .open(&DataKey::from_slice(&key).unwrap(), &result.body)
-        .unwrap();
-    assert_eq!(report.len(), REPORT_BYTES_MULTIPLE);
-    let report: Value = serde_json::from_slice(&report).unwrap();
+    let report = world.open(&result, &expected);
     assert_eq!(report["job"], "job-1");
     assert_eq!(report["study"], "1.2.840.1");
     assert_eq!(report["model_sha256"], world.model_sha256);
@@ -289,6 +302,7 @@ async fn a_job_turns_a_sealed_image_into_sealed_findings_and_a_receipt() {
             name::RESULT_SEALED,
             name::RECEIPT,
         ]
+        .map(|name| name.as_str())
     );
     for step in steps {
         assert!(step["ms"].as_f64().unwrap() >= 0.0, "{step}");
@@ -311,11 +325,14 @@ async fn refuses_before_asking_kms_what_no_submitter_ordered() {
     );
     let error = refuse(forged).await;
     assert!(matches!(error, JobError::Manifest(_)), "{error}");
-    assert_eq!(error.refusal_code(), RefusalCode::Manifest);
+    assert_eq!(error.refusal().code(), RefusalCode::Manifest);
 
     let mut garbage = world.order(&manifest, object.clone());
     garbage.manifest = ByteBuf::from(b"\xd2\x84".as_slice());
-    assert_eq!(refuse(garbage).await.refusal_code(), RefusalCode::Manifest);
+    assert_eq!(
+        refuse(garbage).await.refusal().code(),
+        RefusalCode::Manifest
+    );
 
     let expired = Manifest {
         expires_at_ms: NOW.0,
@@ -326,7 +343,7 @@ async fn refuses_before_asking_kms_what_no_submitter_ordered() {
         matches!(error, JobError::Manifest(ManifestError::Expired { .. })),
         "{error}"
     );
-    assert_eq!(error.refusal_code(), RefusalCode::Expired);
+    assert_eq!(error.refusal().code(), RefusalCode::Expired);
 
     let mut flipped = object.clone();
     flipped.body[0] ^= 1;
@@ -346,7 +363,7 @@ async fn refuses_before_asking_kms_what_no_submitter_ordered() {
         matches!(error, JobError::Envelope(EnvelopeError::OldVersion { .. })),
         "{error}"
     );
-    assert_eq!(error.refusal_code(), RefusalCode::Object);
+    assert_eq!(error.refusal().code(), RefusalCode::Object);
 
     assert!(world.double.received().is_empty(), "KMS was asked");
 }
@@ -407,54 +424,100 @@ async fn refuses_a_wrapped_key_swapped_in_from_another_object() {
         .insert("x-amz-3".into(), other.metadata["x-amz-3"].clone());
     let error = world.refusal(world.order(&manifest, object)).await;
     assert!(matches!(error, JobError::NotOpened), "{error}");
-    assert_eq!(error.refusal_code(), RefusalCode::Object);
+    assert_eq!(error.refusal().code(), RefusalCode::Object);
 }
 
 #[tokio::test]
-async fn surfaces_kms_refusals_in_kmss_words() {
+async fn names_kmss_exception_and_quotes_nothing_of_it() {
     let world = World::new().await;
     let (manifest, mut object) = world.job(&picture());
     object
         .metadata
         .insert("x-amz-3".into(), STANDARD.encode([0; 184]));
     let error = world.refusal(world.order(&manifest, object)).await;
-    assert_eq!(error.refusal_code(), RefusalCode::KmsRefused);
-    let text = error.to_string();
-    assert!(
-        text.starts_with("Decrypt: KMS answered InvalidCiphertextException"),
-        "{text}"
+    let refusal = error.refusal();
+    assert_eq!(
+        refusal,
+        Refusal::KmsRefused(KmsCall::Decrypt, KmsException::InvalidCiphertext)
+    );
+    assert_eq!(
+        refusal.to_string(),
+        "Decrypt: KMS answered InvalidCiphertextException"
     );
 }
 
 #[tokio::test]
-async fn refuses_an_authentic_object_that_holds_no_image() {
+async fn an_image_that_cannot_be_used_is_explained_to_its_clinician_alone() {
     let world = World::new().await;
-    for plaintext in [&b"not an image"[..], b"", &picture()[..60]] {
+    let cut = &picture()[..60];
+    let name_as_length = pn_short();
+    for (plaintext, fault, detail) in [
+        (
+            &b"not an image"[..],
+            ImageFault::UnknownFormat,
+            "not an image",
+        ),
+        (b"", ImageFault::UnknownFormat, "not an image"),
+        (
+            cut,
+            ImageFault::Damaged,
+            "PNG: the file ends inside of a chunk",
+        ),
+        // What the parent used to read.
+        (
+            &name_as_length,
+            ImageFault::Damaged,
+            "declares 1515081555 bytes",
+        ),
+    ] {
         let (manifest, object) = world.job(plaintext);
-        let error = world.refusal(world.order(&manifest, object)).await;
-        assert!(matches!(error, JobError::Image(_)), "{error}");
-        let reply = JobReply::from(Err(error));
-        assert!(matches!(
-            reply,
-            JobReply::Refused {
-                code: RefusalCode::Image,
-                ..
-            }
-        ));
+        let object_sha256 = hex::encode(manifest.ciphertext_sha256);
+        let answer = JobAnswer::from(world.pipeline.run(world.order(&manifest, object)).await);
+        let JobReply::Refused { refusal, report } = JobReply::from(answer) else {
+            panic!("{fault:?} was done");
+        };
+        assert_eq!(refusal, Refusal::Image(fault));
+        let report = report.expect("a report for the clinician");
+        let body_sha256 = digest::digest(&digest::SHA256, &report.object.body);
+        assert_eq!(
+            document_field(&report.receipt, "user_data").unwrap(),
+            body_sha256.as_ref()
+        );
+        let mut context = result_context(&manifest, &object_sha256, &world.model_sha256);
+        context.extend(refusal_context());
+        let text = world.open(&report.object, &context);
+        assert_eq!(text["job"], "job-1");
+        assert_eq!(text["study"], "1.2.840.1");
+        assert_eq!(text["refused"]["code"], "image");
+        assert_eq!(text["refused"]["reason"], fault.word());
+        let said = text["refused"]["detail"].as_str().unwrap();
+        assert!(said.contains(detail), "{said}");
+        assert_eq!(text.get("findings"), None);
     }
-    // No result was ever asked a key for.
-    assert!(
-        world
-            .double
-            .received()
-            .iter()
-            .all(|request| request.operation == "Decrypt")
+    // As many calls of KMS as a job with findings makes.
+    let operations: Vec<String> = world
+        .double
+        .received()
+        .into_iter()
+        .map(|request| request.operation)
+        .collect();
+    assert_eq!(operations, ["Decrypt", "GenerateDataKey"].repeat(4));
+}
+
+/// Implicit VR; the patient's name declares 8 bytes less than it has, so that its
+/// rest is read as a tag and a length.
+fn pn_short() -> Vec<u8> {
+    let mut file = vec![0; 128];
+    file.extend_from_slice(
+        b"DICM\x02\0\0\0UL\x04\0\x1a\0\0\0\x02\0\x10\0UI\x12\x001.2.840.10008.1.2\0",
     );
+    file.extend_from_slice(b"\x10\0\x10\0\x08\0\0\0QUIXOTE^ALONSONZ");
+    file
 }
 
 /// Collects log lines.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(pub(crate) Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn lines(&self) -> Vec<Value> {

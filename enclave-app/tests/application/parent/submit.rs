@@ -11,7 +11,10 @@ use std::{
 use aws_credential_types::Credentials;
 use enclave_app::{
     clock::SystemClock,
-    job::{JobReply, JobRequest, Manifest, RefusalCode, StoredObject, SubmitterKey},
+    job::{
+        JobReply, JobRequest, Manifest, Refusal, SealedReport, StoredObject, SubmitterKey,
+        refusal::{ImageFault, KmsCall, KmsException, RetryAfter, ValidityFault},
+    },
     parent::{
         credentials::CredentialSource,
         queue::{self, QueueLimits, Tally},
@@ -332,18 +335,54 @@ async fn the_enclave_gets_object_manifest_and_credentials_unchanged() {
 async fn nothing_is_stored_for_a_refused_job() {
     let store = memory_with(&["scan"]);
     let reply = JobReply::Refused {
-        code: RefusalCode::KmsRefused,
-        message: "AccessDeniedException:\u{1b}[2J not this image".into(),
+        refusal: Refusal::KmsRefused(KmsCall::Decrypt, KmsException::AccessDenied),
+        report: None,
     };
     let error = failure(&store, answering(&reply)).await;
     assert!(error.is_refusal());
     assert_eq!(error.code(), "kms_refused");
+    assert_eq!(error.reason(), Some("access_denied"));
     assert!(
-        error
-            .to_string()
-            .contains("AccessDeniedException: [2J not this image"),
+        error.to_string().contains("AccessDeniedException"),
         "{error}"
     );
+    assert!(!store.stores());
+}
+
+fn refused_with_report(receipt: ByteBuf) -> JobReply {
+    JobReply::Refused {
+        refusal: Refusal::Image(ImageFault::Damaged),
+        report: Some(SealedReport {
+            object: object(RESULT),
+            receipt,
+        }),
+    }
+}
+
+#[tokio::test]
+async fn the_sealed_report_of_a_refusal_is_stored_with_its_receipt_and_no_result_is() {
+    let store = memory_with(&["scan"]);
+    let error = failure(&store, answering(&refused_with_report(receipt_for(RESULT)))).await;
+    assert_eq!(error.code(), "image");
+    assert_eq!(error.report_key(), Some("scan.result.refused"));
+    assert_eq!(*store.has("scan.result.refused").unwrap().body, RESULT);
+    assert_eq!(
+        store.has("scan.result.refused.receipt").unwrap().body,
+        receipt_for(RESULT)
+    );
+    assert_eq!(store.has("scan.result"), None);
+    assert_eq!(store.has("scan.result.receipt"), None);
+}
+
+#[tokio::test]
+async fn a_report_that_its_receipt_is_not_for_is_not_stored() {
+    let store = memory_with(&["scan"]);
+    let error = failure(
+        &store,
+        answering(&refused_with_report(receipt_for(b"another"))),
+    )
+    .await;
+    assert!(matches!(error, SubmitError::UnfitReply { .. }), "{error:?}");
     assert!(!store.stores());
 }
 
@@ -354,8 +393,8 @@ async fn a_refusal_counts_even_before_the_enclave_has_read_the_job() {
     let door = Enclave {
         conversation: |mut stream: DuplexStream| async move {
             let busy = JobReply::Refused {
-                code: RefusalCode::Busy,
-                message: "full".into(),
+                refusal: Refusal::Busy(RetryAfter::OneSecond),
+                report: None,
             };
             write_frame(&mut stream, &busy.encode().unwrap(), &LARGE)
                 .await
@@ -368,7 +407,7 @@ async fn a_refusal_counts_even_before_the_enclave_has_read_the_job() {
         matches!(
             error,
             SubmitError::Refused {
-                code: RefusalCode::Busy,
+                refusal: Refusal::Busy(_),
                 ..
             }
         ),
@@ -658,13 +697,19 @@ async fn a_queue_reports_each_line_and_outlives_bad_ones() {
 async fn a_queue_reports_a_refusal_as_the_enclave_put_it() {
     let store = memory_with(&["a"]);
     let reply = JobReply::Refused {
-        code: RefusalCode::Expired,
-        message: "too late".into(),
+        refusal: Refusal::Validity(ValidityFault::Expired),
+        report: None,
     };
     let (reports, tally) = queue(&store, answering(&reply), &line("a"), 1).await;
     assert_eq!(reports[0]["status"], "refused");
     assert_eq!(reports[0]["code"], "expired");
-    assert!(reports[0]["message"].as_str().unwrap().contains("too late"));
+    assert_eq!(reports[0]["reason"], "expired");
+    assert!(
+        reports[0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("the job has expired")
+    );
     assert_eq!(
         tally,
         Tally {
