@@ -35,6 +35,8 @@ pub struct Configuration {
     pub submitter_pem: String,
     /// The roots that TLS to KMS must end in, PEM.
     pub tls_roots_pem: String,
+    /// Whether the enclave starts in debug mode.
+    pub debug_mode_permitted: bool,
     /// A comment in the configuration: it changes nothing but the measurements.
     pub remark: String,
 }
@@ -104,6 +106,7 @@ fn configuration_text(cloud: &Cloud, configuration: &Configuration) -> String {
 region = "{REGION}"
 input_key_arn = "{input}"
 result_key_arn = "{result}"
+debug_mode_permitted = {debug}
 tls_roots = "tls-roots.pem"
 model = "cxr3.onnx"
 model_sha256 = "{model_sha256}"
@@ -126,5 +129,6 @@ public_key = """
         host = kms_host(),
         submitter = configuration.submitter_pem,
         remark = configuration.remark,
+        debug = configuration.debug_mode_permitted,
     )
 }

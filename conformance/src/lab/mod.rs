@@ -62,6 +62,8 @@ pub struct Options {
     pub timeline: Timeline,
     /// Roots for the enclave's TLS other than the cloud's, to be refused.
     pub tls_roots_pem: Option<String>,
+    /// Whether the enclave itself refuses debug mode, as in production; else KMS alone.
+    pub debug_mode_forbidden: bool,
 }
 
 /// A world: its cloud runs, its enclave image is built, its keys are bound.
@@ -149,6 +151,7 @@ impl Lab {
             tls_roots_pem: options
                 .tls_roots_pem
                 .unwrap_or_else(|| cloud.mock().ca_pem().to_owned()),
+            debug_mode_permitted: !options.debug_mode_forbidden,
             remark: "as built".to_owned(),
         };
         let image = folder.path().join("enclave.eif");

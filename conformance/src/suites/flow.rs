@@ -51,6 +51,13 @@ pub(super) async fn run(plan: &Plan<'_>) -> Vec<Judged> {
         .await;
     judge
         .case(
+            "an enclave that is configured for production does not start in debug mode",
+            "DESIGN: fail closed",
+            no_debug_mode(),
+        )
+        .await;
+    judge
+        .case(
             "an enclave with one changed word of configuration gets no key",
             "NSM §3.12",
             other_image(),
@@ -496,6 +503,20 @@ async fn debug_mode() -> anyhow::Result<()> {
     let uploaded = stage.upload(demo::SAMPLE).await?;
     stage.refused(&uploaded, "kms_refused").await?;
     stage.strike().await
+}
+
+async fn no_debug_mode() -> anyhow::Result<()> {
+    let options = Options {
+        debug_mode_forbidden: true,
+        ..Options::default()
+    };
+    let lab = Lab::start(options).await?;
+    lab.start_enclave(Mode::Production).await?.stop().await?;
+    match lab.start_enclave(Mode::Debug).await {
+        Ok(_) => bail!("it takes jobs in debug mode"),
+        Err(error) => ensure!(error.to_string().contains("debug mode"), "{error:#}"),
+    }
+    Ok(())
 }
 
 async fn other_image() -> anyhow::Result<()> {

@@ -28,7 +28,7 @@ fn every_case_passes_and_the_junit_report_counts_them() {
     let expected = [
         (("attestation", "sim, /dev/nsm under nsm-sim run"), 8),
         (("attestation", "sim, in process"), 8),
-        (("flow", "the programs under nsm-sim run"), 20),
+        (("flow", "the programs under nsm-sim run"), 21),
         (("hostile", "the programs under nsm-sim run"), 34),
         (("nsm", "sim, /dev/nsm under nsm-sim run"), 20),
         (("nsm", "sim, in process"), 20),

@@ -23,6 +23,7 @@ use enclave_app::{
         nsm::{self, SecureModule},
         pipeline::Pipeline,
         serve::{ServeLimits, serve},
+        start::{Surroundings, judge},
         transport::{Transport, VsockDial},
         worker::{self, Workers},
     },
@@ -63,6 +64,7 @@ enum LogFormat {
 const AFTER_HELP: &str = "\
 Configuration:
   region = \"us-east-1\"
+  debug_mode_permitted = false   # optional; true only for tests: KMS gives it no keys
   input_key_arn = \"arn:aws:kms:us-east-1:123456789012:key/...\"   # Decrypt, only with it
   result_key_arn = \"arn:aws:kms:us-east-1:123456789012:key/...\"  # GenerateDataKey, only with it
   tls_roots = \"tls-roots.pem\"    # the only roots for KMS's certificate
@@ -79,7 +81,9 @@ Configuration:
   public_key = \"\"\"-----BEGIN PUBLIC KEY-----...\"\"\"   # P-384
   [limits]                       # all optional; these are the defaults
   object_bytes_max = 67108864
-  jobs_max = 4
+  jobs_max = 4                   # at a time
+  jobs_queued_max = 64           # in line; further ones are told when to try again
+  requests_mib_max = 512         # all requests together that are read, wait or run
   job_timeout_ms = 60000
   request_timeout_ms = 20000
   kms_timeout_ms = 5000
@@ -98,6 +102,7 @@ Log events (target: fields):
   step: name, ms, job            one step of a job is done
   refused: code, reason          a job was refused; never with anything of its image
   retry: code, reason            a call of KMS is made again
+  stopping: jobs                 no more jobs are begun; so many run on to their end
 Nothing else is logged once jobs are taken: a console leaves the enclave. What exactly
 was wrong with an image stands in the sealed report that the parent stores beside
 where the result would be, under .refused.
@@ -106,7 +111,8 @@ Exit codes:
   0  stopped by SIGTERM or SIGINT        4  the model is not the configured one
   1  anything else                       5  no working security module
   2  wrong arguments                     6  the vsock port cannot be listened on
-  3  the configuration is refused        7  no process that decodes images can be started";
+  3  the configuration is refused        7  no process that decodes images can be started
+  8  the clock is off                    9  debug mode, which is not permitted";
 
 /// Why the program ends, for scripts; the sentence is in the log.
 #[derive(Clone, Copy)]
@@ -117,6 +123,8 @@ enum Exit {
     SecureModule = 5,
     Listen = 6,
     Decoder = 7,
+    Clock = 8,
+    DebugMode = 9,
 }
 
 struct Fatal {
@@ -171,12 +179,30 @@ fn start(arguments: &Arguments) -> Result<(), Fatal> {
 
     let module = nsm::Device::open().or_exit(Exit::SecureModule)?;
     stir_entropy(&module).or_exit(Exit::SecureModule)?;
+    judge(
+        &module,
+        &SystemClock,
+        config.limits.clock_skew_max,
+        config.debug_mode_permitted,
+    )
+    .map_err(|fault| Fatal {
+        exit: match fault {
+            Surroundings::Clock { .. } => Exit::Clock,
+            Surroundings::DebugMode => Exit::DebugMode,
+            _ => Exit::SecureModule,
+        },
+        error: fault.into(),
+    })?;
 
     let onnx = config.read_model().or_exit(Exit::Model)?;
     let model = Model::load(&onnx, &config.model_sha256)
         .with_context(|| format!("model {}", config.model.display()))
         .or_exit(Exit::Model)?;
     drop(onnx);
+    model
+        .check()
+        .context("the model does not fit its labels")
+        .or_exit(Exit::Model)?;
 
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

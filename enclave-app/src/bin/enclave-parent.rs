@@ -123,9 +123,12 @@ struct EnclaveArgs {
     /// Seconds to wait for an enclave that is still starting
     #[arg(long, default_value_t = 10, value_name = "SECS")]
     enclave_wait: u64,
-    /// Seconds that sending a job, and then the enclave's answer, may take
+    /// Seconds that sending a job may take, and then the job from its beginning on
     #[arg(long, default_value_t = 120, value_name = "SECS")]
     job_timeout: u64,
+    /// Seconds that a job may wait in the enclave's line, or for a busy enclave
+    #[arg(long, default_value_t = 600, value_name = "SECS")]
+    queue_timeout: u64,
     /// Largest object fetched and largest result stored, in bytes
     #[arg(long, default_value_t = 64 * 1024 * 1024, value_name = "BYTES",
           value_parser = object_bytes)]
@@ -411,6 +414,8 @@ async fn submitter(
     let limits = SubmitLimits {
         object_bytes_max: enclave.object_bytes_max,
         enclave: Duration::from_secs(enclave.job_timeout),
+        queue: Duration::from_secs(enclave.queue_timeout),
+        ..SubmitLimits::default()
     };
     Ok(Submitter {
         store,

@@ -22,7 +22,11 @@ use rustls::{
 };
 use serde::Deserialize;
 
-use crate::{enclave::worker::WorkerBounds, image, job::manifest::SubmitterPublicKey};
+use crate::{
+    enclave::worker::WorkerBounds,
+    image,
+    job::{manifest::SubmitterPublicKey, wire::ENVELOPE_BYTES_MAX},
+};
 
 /// Everything the enclave trusts, read and checked.
 #[derive(Debug)]
@@ -33,6 +37,9 @@ pub struct Config {
     pub input_key_arn: String,
     /// The only key that `GenerateDataKey` is called with: a full key ARN.
     pub result_key_arn: String,
+    /// Whether the enclave may run in debug mode, in which KMS gives no key that is bound
+    /// to its measurements.
+    pub debug_mode_permitted: bool,
     /// The only roots that KMS's certificate may lead to.
     pub tls_roots: RootCertStore,
     /// The model's file.
@@ -82,8 +89,12 @@ pub struct Submitter {
 pub struct Limits {
     /// Bytes of an encrypted object.
     pub object_bytes_max: usize,
-    /// Jobs at a time; further connections wait.
+    /// Jobs at a time.
     pub jobs_max: usize,
+    /// Jobs in line; further ones are told to try again.
+    pub queued_max: usize,
+    /// Bytes of all requests that are read, wait or run.
+    pub requests_bytes_max: usize,
     /// From a complete request to its reply.
     pub job_timeout: Duration,
     /// From a connection to its complete request.
@@ -129,6 +140,9 @@ impl Config {
         ] {
             check_key_arn(field, arn, &file.region)?;
         }
+        if file.input_key_arn == file.result_key_arn {
+            return Err(ConfigError::SameKey);
+        }
         let host = ServerName::try_from(file.kms.host.clone())
             .ok()
             .filter(|name| matches!(name, ServerName::DnsName(_)))
@@ -161,6 +175,7 @@ impl Config {
             region: file.region,
             input_key_arn: file.input_key_arn,
             result_key_arn: file.result_key_arn,
+            debug_mode_permitted: file.debug_mode_permitted,
             tls_roots: read_roots(&folder.join(file.tls_roots))?,
             model: folder.join(file.model),
             model_sha256: sha256_from_hex(&file.model_sha256).ok_or(ConfigError::ModelSha256)?,
@@ -230,6 +245,12 @@ pub enum ConfigError {
         /// The configured Region.
         region: String,
     },
+    /// One key for images and for results.
+    #[error(
+        "`input_key_arn` and `result_key_arn` are the same key: whoever may read results could \
+         read images; use two"
+    )]
+    SameKey,
     /// Not a host name.
     #[error("`kms.host` is {host:?}, not a DNS name")]
     Host {
@@ -277,6 +298,8 @@ struct Document {
     region: String,
     input_key_arn: String,
     result_key_arn: String,
+    #[serde(default)]
+    debug_mode_permitted: bool,
     tls_roots: PathBuf,
     model: PathBuf,
     model_sha256: String,
@@ -314,6 +337,8 @@ struct SubmitterEntry {
 struct LimitEntries {
     object_bytes_max: Option<u64>,
     jobs_max: Option<u64>,
+    jobs_queued_max: Option<u64>,
+    requests_mib_max: Option<u64>,
     job_timeout_ms: Option<u64>,
     request_timeout_ms: Option<u64>,
     kms_timeout_ms: Option<u64>,
@@ -327,16 +352,28 @@ struct LimitEntries {
 
 impl LimitEntries {
     fn check(self) -> Result<Limits, ConfigError> {
+        // The body is held twice (as received, decrypted) for each job.
+        let object_bytes_max = bounded(
+            "object_bytes_max",
+            self.object_bytes_max,
+            64 << 20,
+            1 << 10,
+            1 << 30,
+        )? as usize;
+        let request_mib = (object_bytes_max + ENVELOPE_BYTES_MAX).div_ceil(1 << 20) as u32;
         Ok(Limits {
-            // The body is held twice (as received, decrypted) for each job.
-            object_bytes_max: bounded(
-                "object_bytes_max",
-                self.object_bytes_max,
-                64 << 20,
-                1 << 10,
-                1 << 30,
-            )? as usize,
+            object_bytes_max,
             jobs_max: bounded("jobs_max", self.jobs_max, 4, 1, 256)? as usize,
+            queued_max: bounded("jobs_queued_max", self.jobs_queued_max, 64, 0, 4096)? as usize,
+            // At least one request of the largest size.
+            requests_bytes_max: (bounded(
+                "requests_mib_max",
+                self.requests_mib_max,
+                request_mib.max(512),
+                request_mib,
+                65_536,
+            )? as usize)
+                << 20,
             job_timeout: millis("job_timeout_ms", self.job_timeout_ms, 60_000, 100, 600_000)?,
             // 64 MiB at the slowest measured vsock stream take half a second.
             request_timeout: millis(

@@ -93,7 +93,7 @@ impl Examiner {
         let decoded = steps.run(name::IMAGE_DECODED, decode).await?;
         let model = self.model.clone();
         let inference = async {
-            let examining = tokio::task::spawn_blocking(move || {
+            let examining = steps.course().blocking(move || {
                 let findings = model.infer(&decoded.tensor)?;
                 Ok(Examined {
                     findings,
@@ -102,8 +102,8 @@ impl Examiner {
                 })
             });
             match examining.await {
-                Ok(examined) => examined.map_err(|error: ModelError| error.into()),
-                Err(_) => Err(Unusable {
+                Some(examined) => examined.map_err(|error: ModelError| error.into()),
+                None => Err(Unusable {
                     refusal: Refusal::Model(ModelFault::Run),
                     detail: Zeroizing::new("the enclave failed during the inference".to_owned()),
                 }),

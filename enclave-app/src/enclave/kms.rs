@@ -30,7 +30,7 @@ use crate::{
         keys::{KeyFailure, KeyPool, RecipientKey},
         log::{Event, emit},
         nsm::{NsmError, SecureModule, attest_now},
-        steps::{Steps, name},
+        steps::{Course, Steps, name},
         transport::{Dial, Transport, TransportError},
     },
     envelope::{DataKey, EncryptionContext},
@@ -131,7 +131,10 @@ impl AttestedKms {
         let client = self.client(credentials);
         self.attempts(KmsCall::Decrypt, || async {
             let (key, recipient) = steps
-                .run(name::ATTESTATION_FOR_DECRYPT, self.recipient())
+                .run(
+                    name::ATTESTATION_FOR_DECRYPT,
+                    self.recipient(steps.course()),
+                )
                 .await?;
             steps
                 .run(name::KMS_DECRYPT, async {
@@ -178,7 +181,10 @@ impl AttestedKms {
         let client = self.client(credentials);
         self.attempts(KmsCall::GenerateDataKey, || async {
             let (key, recipient) = steps
-                .run(name::ATTESTATION_FOR_GENERATE_DATA_KEY, self.recipient())
+                .run(
+                    name::ATTESTATION_FOR_GENERATE_DATA_KEY,
+                    self.recipient(steps.course()),
+                )
                 .await?;
             steps
                 .run(name::KMS_GENERATE_DATA_KEY, async {
@@ -231,12 +237,12 @@ impl AttestedKms {
     }
 
     /// A fresh key, and a fresh document that vouches for it.
-    async fn recipient(&self) -> Result<(RecipientKey, RecipientInfo), KmsError> {
+    async fn recipient(&self, course: &Course) -> Result<(RecipientKey, RecipientInfo), KmsError> {
         let key = self.keys.take().await?;
         let public_der = key.public_der().to_vec();
         let (module, clock) = (self.module.clone(), self.clock.clone());
         let skew_max = self.bounds.clock_skew_max;
-        let document = tokio::task::spawn_blocking(move || {
+        let attesting = course.blocking(move || {
             attest_now(
                 module.as_ref(),
                 clock.as_ref(),
@@ -244,9 +250,8 @@ impl AttestedKms {
                 Some(&public_der),
                 None,
             )
-        })
-        .await
-        .map_err(|_| KmsError::Interrupted)??;
+        });
+        let document = attesting.await.ok_or(KmsError::Interrupted)??;
         let recipient = RecipientInfo::builder()
             .key_encryption_algorithm(KeyEncryptionMechanism::RsaesOaepSha256)
             .attestation_document(Blob::new(document))

@@ -2,6 +2,7 @@
 //!
 //! In reading order:
 //! - [`config`]: what the image's measurement vouches for
+//! - [`start`]: what is looked at before the first job
 //! - [`nsm`]: the security module, through AWS's own driver
 //! - [`keys`]: one RSA key for one KMS call
 //! - [`cms`]: what KMS encrypts to that key
@@ -28,6 +29,7 @@ pub mod nsm;
 pub mod pipeline;
 pub mod report;
 pub mod serve;
+pub mod start;
 pub mod steps;
 pub mod transport;
 pub mod worker;

@@ -68,6 +68,25 @@ pub fn attest_now(
     Ok(document)
 }
 
+/// Whether a document is that of an enclave in debug mode: one of PCR0, PCR1 and PCR2,
+/// which measure image, kernel and application, is zero.
+///
+/// # Errors
+/// [`NsmError::MalformedDocument`], also if one of the three is absent.
+pub fn is_debug_mode(document: &[u8]) -> Result<bool, NsmError> {
+    let claims = Claims::read(document)?;
+    let mut zero = false;
+    for index in 0..3 {
+        let register = claims.pcrs.iter().find(|(at, _)| *at == index);
+        let (_, value) = register.ok_or(NsmError::MalformedDocument)?;
+        if value.is_empty() {
+            return Err(NsmError::MalformedDocument);
+        }
+        zero |= value.iter().all(|byte| *byte == 0);
+    }
+    Ok(zero)
+}
+
 /// Checks that the module's generator lives: two replies of a decent length that
 /// differ from each other and are not one repeated byte.
 ///
@@ -231,6 +250,8 @@ struct Claims {
     timestamp_ms: u64,
     public_key: Option<Vec<u8>>,
     user_data: Option<Vec<u8>>,
+    /// As listed; absent in the documents that tests make for other claims.
+    pcrs: Vec<(u64, Vec<u8>)>,
 }
 
 impl Claims {
@@ -260,7 +281,19 @@ impl Claims {
             Some(Value::Bytes(bytes)) => Ok(Some(bytes.clone())),
             Some(_) => Err(MALFORMED),
         };
+        let registers = match field("pcrs") {
+            None => &[][..],
+            Some(value) => value.as_map().ok_or(MALFORMED)?,
+        };
+        let pcrs = registers
+            .iter()
+            .map(|(index, value)| {
+                let index = index.as_integer().and_then(|at| u64::try_from(at).ok());
+                index.zip(value.as_bytes().cloned()).ok_or(MALFORMED)
+            })
+            .collect::<Result<_, _>>()?;
         Ok(Self {
+            pcrs,
             timestamp_ms: field("timestamp")
                 .and_then(Value::as_integer)
                 .and_then(|at| u64::try_from(at).ok())

@@ -29,7 +29,7 @@ use crate::{
         kms::{AttestedKms, KmsError},
         nsm::{NsmError, SecureModule},
         report::{PaddedText, Subject},
-        steps::{Steps, name},
+        steps::{Course, Steps, name},
     },
     envelope::{
         DataKey, EncryptionContext, Envelope, EnvelopeError, input_context, request_context,
@@ -89,14 +89,22 @@ impl Pipeline {
     /// # Errors
     /// See [`JobError`]. Nothing but the error leaves then.
     pub async fn run(&self, request: JobRequest) -> Result<Finished, JobError> {
+        self.run_on(request, Course::default()).await
+    }
+
+    /// The same, on a course.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_on(&self, request: JobRequest, course: Course) -> Result<Finished, JobError> {
         let began = std::time::Instant::now();
         let JobRequest {
             manifest,
             credentials,
             object,
         } = request;
-        let order = self.check(manifest, object).await?;
-        let steps = Steps::of(order.manifest.job.clone());
+        let order = self.check(manifest, object, &course).await?;
+        let steps = Steps::on(order.manifest.job.clone(), course);
         steps.finished(name::JOB_CHECKED, began);
 
         let data_key = self
@@ -123,7 +131,7 @@ impl Pipeline {
         let plaintext = steps
             .run(
                 name::OBJECT_OPENED,
-                blocking(move || open(&envelope, &data_key, &body)),
+                blocking(steps.course(), move || open(&envelope, &data_key, &body)),
             )
             .await?;
 
@@ -163,11 +171,13 @@ impl Pipeline {
                 call: KmsCall::GenerateDataKey,
                 source,
             })?;
-        let sealing = blocking(move || Ok(Sealed::new(&text, &key, &context)));
+        let sealing = blocking(steps.course(), move || {
+            Ok(Sealed::new(&text, &key, &context))
+        });
         let result = steps.run(name::RESULT_SEALED, sealing).await?;
         let (module, clock) = (self.module.clone(), self.clock.clone());
         let skew_max = self.clock_skew_max;
-        let vouching = blocking(move || {
+        let vouching = blocking(steps.course(), move || {
             let receipt = Receipt::over(&result, &*module, &*clock, skew_max)
                 .map_err(JobError::Attestation)?;
             Ok(Finished { result, receipt })
@@ -177,7 +187,12 @@ impl Pipeline {
 
     /// Everything that can be known before KMS is asked. Digests of up to
     /// `object_bytes_max` are taken, so not on an async thread.
-    async fn check(&self, manifest: ByteBuf, object: StoredObject) -> Result<Order, JobError> {
+    async fn check(
+        &self,
+        manifest: ByteBuf,
+        object: StoredObject,
+        course: &Course,
+    ) -> Result<Order, JobError> {
         let size_bytes = object.body.len();
         if size_bytes > self.object_bytes_max {
             let max = self.object_bytes_max;
@@ -188,7 +203,7 @@ impl Pipeline {
         }
         let submitters = self.submitters.clone();
         let now_ms = self.clock.now_ms();
-        blocking(move || {
+        blocking(course, move || {
             let manifest = Manifest::verify(&manifest, &submitters)?;
             manifest.check(now_ms, &object.body)?;
             let envelope = Envelope::parse(&object.metadata).map_err(JobError::Envelope)?;
@@ -340,11 +355,11 @@ fn open(
 
 /// Work that would hold up an async thread.
 async fn blocking<T: Send + 'static>(
+    course: &Course,
     work: impl FnOnce() -> Result<T, JobError> + Send + 'static,
 ) -> Result<T, JobError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| JobError::Interrupted)?
+    let worked = course.blocking(work).await;
+    worked.unwrap_or(Err(JobError::Interrupted))
 }
 
 #[cfg(test)]

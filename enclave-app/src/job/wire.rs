@@ -1,7 +1,8 @@
 //! The two messages on the enclave's job port, and their bounds.
 //!
 //! One connection carries one job: the parent writes one [`JobRequest`] frame,
-//! the enclave answers with one [`JobReply`] frame and closes. Frames are those
+//! the enclave answers with frames of [`super::progress`] and one [`JobReply`] frame, and
+//! closes. A parent that closes its side before has cancelled the job. Frames are those
 //! of [`crate::vsock::framing`]; bodies are CBOR (RFC 8949) maps with text keys.
 //!
 //! Nothing here is authenticated. The enclave believes only what the signed

@@ -106,6 +106,19 @@ impl Model {
         &self.sha256
     }
 
+    /// Runs the network on a black and on a white picture, to see that it gives what its
+    /// labels say.
+    ///
+    /// # Errors
+    /// As [`Model::infer`].
+    pub fn check(&self) -> Result<(), ModelError> {
+        for level in [0, 255] {
+            let picture = Tensor::from_levels(&[level; SIDE * SIDE]).ok_or(ModelError::Output)?;
+            self.infer(&picture)?;
+        }
+        Ok(())
+    }
+
     /// What the network finds, in the order of [`LABELS`].
     ///
     /// # Errors

@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde_bytes::ByteBuf;
 use tokio::{
     io::{AsyncRead, AsyncWrite, split},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -34,6 +34,7 @@ use super::{
 use crate::{
     job::{
         JobReply, JobRequest, Manifest, Refusal, SealedReport, StoredObject, WireError,
+        progress::{FromEnclave, Stage},
         wire::{ENVELOPE_BYTES_MAX, MANIFEST_BYTES_MAX, RECEIPT_BYTES_MAX},
     },
     vsock::{
@@ -151,16 +152,25 @@ impl Door for EnclaveDoor {
 pub struct SubmitLimits {
     /// Largest object fetched and largest result stored, in bytes.
     pub object_bytes_max: usize,
-    /// Longest time for sending the job, and then for the enclave's answer.
+    /// Longest time for sending the job, and then from its beginning to the answer.
     pub enclave: Duration,
+    /// Longest time in the enclave's line, and for trying again while it is busy.
+    pub queue: Duration,
+    /// Longest silence of an enclave that has a job: it says every second how far it is.
+    pub silence: Duration,
+    /// Longest pause before a busy enclave is asked again, whatever it says.
+    pub pause_max: Duration,
 }
 
 impl Default for SubmitLimits {
-    /// 64 MiB, as the enclave's own default; two minutes.
+    /// 64 MiB, as the enclave's own default; two minutes, ten in line; ten seconds.
     fn default() -> Self {
         Self {
             object_bytes_max: 64 * 1024 * 1024,
             enclave: Duration::from_secs(120),
+            queue: Duration::from_secs(600),
+            silence: Duration::from_secs(10),
+            pause_max: Duration::from_secs(30),
         }
     }
 }
@@ -344,8 +354,20 @@ impl<S: ObjectStore, D: Door> Submitter<S, D> {
         };
         let bytes = request.encode().map_err(SubmitError::Request)?;
         drop(request);
-        let stream = self.door.open().await?;
-        let (result, receipt) = match self.converse(stream, &bytes, label, begun).await? {
+        let reply = loop {
+            let stream = self.door.open().await?;
+            match self.converse(stream, &bytes, label, begun).await? {
+                JobReply::Refused {
+                    refusal: Refusal::Busy(after),
+                    ..
+                } if begun.elapsed() < self.limits.queue => {
+                    let pause = Duration::from_millis(after.millis()).min(self.limits.pause_max);
+                    sleep(jittered(pause)).await;
+                }
+                reply => break reply,
+            }
+        };
+        let (result, receipt) = match reply {
             JobReply::Done { result, receipt } => (result, receipt),
             JobReply::Refused { refusal, report } => {
                 return Err(SubmitError::Refused {
@@ -365,8 +387,8 @@ impl<S: ObjectStore, D: Door> Submitter<S, D> {
         Ok(stored)
     }
 
-    /// Sends the request and reads the answer. An enclave may answer before it
-    /// has read everything, for instance that it is busy; that answer counts.
+    /// Sends the request and reads progress until the answer. An enclave may answer
+    /// before it has read everything, for instance that it is busy; that answer counts.
     async fn converse(
         &self,
         stream: D::Stream,
@@ -374,7 +396,9 @@ impl<S: ObjectStore, D: Door> Submitter<S, D> {
         label: &str,
         begun: Instant,
     ) -> Result<JobReply, SubmitError> {
-        let enclave = self.limits.enclave;
+        let SubmitLimits {
+            enclave, silence, ..
+        } = self.limits;
         let frame = FrameLimits::for_bodies(
             self.limits
                 .object_bytes_max
@@ -384,28 +408,53 @@ impl<S: ObjectStore, D: Door> Submitter<S, D> {
             total: enclave,
             ..frame
         };
-        let waiting = frame.waiting(enclave.saturating_mul(2));
+        let while_sending = frame.waiting(enclave.saturating_mul(2));
         let (mut read, mut write) = split(stream);
-        let mut reading = std::pin::pin!(read_frame(&mut read, &waiting));
-        let reply = tokio::select! {
-            biased;
-            early = &mut reading => early,
-            sent = write_frame(&mut write, request, &sending) => match sent {
-                Ok(()) => {
-                    step("sent to the enclave", label, begun);
-                    match timeout(enclave, &mut reading).await {
-                        Ok(reply) => reply,
-                        Err(_) => Err(FrameError::TooSlow { total: enclave }),
+        let first = {
+            let mut reading = std::pin::pin!(read_frame(&mut read, &while_sending));
+            tokio::select! {
+                biased;
+                early = &mut reading => early,
+                sent = write_frame(&mut write, request, &sending) => match sent {
+                    Ok(()) => {
+                        step("sent to the enclave", label, begun);
+                        match timeout(silence, &mut reading).await {
+                            Ok(first) => first,
+                            Err(_) => Err(FrameError::Idle { idle: silence }),
+                        }
                     }
-                }
-                Err(error) => match timeout(LAST_WORD, &mut reading).await {
-                    Ok(Ok(reply)) => Ok(reply),
-                    Ok(Err(_)) | Err(_) => return Err(SubmitError::Send(error)),
+                    Err(error) => match timeout(LAST_WORD, &mut reading).await {
+                        Ok(Ok(reply)) => Ok(reply),
+                        Ok(Err(_)) | Err(_) => return Err(SubmitError::Send(error)),
+                    },
                 },
-            },
+            }
         };
-        let reply = reply.map_err(SubmitError::NoReply)?;
-        JobReply::decode(&reply).map_err(SubmitError::BadReply)
+        let patient = FrameLimits {
+            total: enclave,
+            idle: silence,
+            ..frame.beginning_within(silence)
+        };
+        let (sent, mut running) = (Instant::now(), None);
+        let mut message = first;
+        loop {
+            let bytes = message.map_err(SubmitError::NoReply)?;
+            let progress = match FromEnclave::decode(&bytes).map_err(SubmitError::BadReply)? {
+                FromEnclave::Reply(reply) => return Ok(reply),
+                FromEnclave::Progress(progress) => progress,
+            };
+            let (since, total) = match progress.stage {
+                Stage::Queued => (sent, self.limits.queue),
+                _ => (*running.get_or_insert_with(Instant::now), enclave),
+            };
+            if since.elapsed() > total {
+                return Err(SubmitError::NoReply(FrameError::TooSlow { total }));
+            }
+            tracing::debug!(
+                target: "progress", stage = ?progress.stage, ahead = progress.ahead, job = label
+            );
+            message = read_frame(&mut read, &patient).await;
+        }
     }
 
     /// Looks over what the enclave wants stored. This protects the bucket from a
@@ -501,6 +550,16 @@ impl<S: ObjectStore, D: Door> Submitter<S, D> {
         }
         Ok(receipt_key)
     }
+}
+
+/// Between half and one and a half of `pause`, so that jobs that were turned away
+/// together do not come back together.
+fn jittered(pause: Duration) -> Duration {
+    let mut byte = [128];
+    // Without randomness the pause is as good as it gets.
+    let _ = aws_lc_rs::rand::fill(&mut byte);
+    let [byte] = byte;
+    pause.mul_f64(0.5 + f64::from(byte) / 255.0)
 }
 
 fn step(name: &str, job: &str, begun: Instant) {

@@ -27,6 +27,8 @@ const WRITE_CHUNK_BYTES: usize = 64 * 1024;
 pub struct FrameLimits {
     /// Largest body, in bytes.
     pub body_bytes_max: usize,
+    /// Longest wait for the first byte of a frame that is read.
+    pub first: Duration,
     /// Longest silence between two pieces of a frame.
     pub idle: Duration,
     /// Longest time for the whole frame, from the call on.
@@ -39,6 +41,7 @@ impl FrameLimits {
     pub const fn for_bodies(body_bytes_max: usize) -> Self {
         Self {
             body_bytes_max,
+            first: Duration::from_secs(10),
             idle: Duration::from_secs(10),
             total: Duration::from_secs(60),
         }
@@ -49,10 +52,17 @@ impl FrameLimits {
     #[must_use]
     pub const fn waiting(self, total: Duration) -> Self {
         Self {
+            first: total,
             idle: total,
             total,
             ..self
         }
+    }
+
+    /// The same, but a frame that is read must begin within `first`.
+    #[must_use]
+    pub const fn beginning_within(self, first: Duration) -> Self {
+        Self { first, ..self }
     }
 }
 
@@ -82,6 +92,18 @@ pub enum FrameError {
     /// A frame without a body: no message is empty.
     #[error("an empty message")]
     Empty,
+    /// There is no room for so much now; nothing of the body was read.
+    #[error("there is no room for a message of {announced} bytes")]
+    NotAdmitted {
+        /// Bytes announced.
+        announced: usize,
+    },
+    /// No frame began in time.
+    #[error("no message began within {} ms", first.as_millis())]
+    NotBegun {
+        /// The bound.
+        first: Duration,
+    },
     /// No byte moved for too long.
     #[error("no byte moved for {} ms", idle.as_millis())]
     Idle {
@@ -107,11 +129,35 @@ pub async fn read_frame<R>(stream: &mut R, limits: &FrameLimits) -> Result<Vec<u
 where
     R: AsyncRead + Unpin + ?Sized,
 {
+    let (body, ()) = read_frame_if(stream, limits, |_| Some(())).await?;
+    Ok(body)
+}
+
+/// Reads one frame's body if `admit` has room for its length.
+///
+/// # Errors
+/// [`FrameError`]; the stream is then of no further use.
+pub async fn read_frame_if<R, T>(
+    stream: &mut R,
+    limits: &FrameLimits,
+    admit: impl FnOnce(usize) -> Option<T>,
+) -> Result<(Vec<u8>, T), FrameError>
+where
+    R: AsyncRead + Unpin + ?Sized,
+{
     let deadline = Deadline::starting_now(limits);
     let mut header = [0u8; HEADER_BYTES];
     let mut received = 0;
     while let Some(rest) = header.get_mut(received..).filter(|rest| !rest.is_empty()) {
-        match deadline.bound(stream.read(rest)).await? {
+        let reading = deadline.bound(stream.read(rest));
+        let read = if received == 0 {
+            let first = limits.first;
+            let begun = timeout(first, reading).await;
+            begun.map_err(|_| FrameError::NotBegun { first })??
+        } else {
+            reading.await?
+        };
+        match read {
             0 if received == 0 => return Err(FrameError::Closed),
             0 => {
                 return Err(FrameError::Truncated {
@@ -135,6 +181,9 @@ where
         }
     };
 
+    let Some(room) = admit(length) else {
+        return Err(FrameError::NotAdmitted { announced: length });
+    };
     let mut body = Vec::with_capacity(length.min(FIRST_ALLOCATION_BYTES));
     while body.len() < length {
         let missing = length - body.len();
@@ -150,7 +199,7 @@ where
             });
         }
     }
-    Ok(body)
+    Ok((body, room))
 }
 
 /// Writes `body` as one frame and flushes.

@@ -7,6 +7,7 @@ use enclave_app::{
     envelope::Envelope,
     job::{
         manifest::{Manifest, SubmitterKey},
+        progress::FromEnclave,
         wire::{JobReply, JobRequest},
     },
     vsock::framing::{FrameLimits, HEADER_BYTES, read_frame},
@@ -149,6 +150,7 @@ pub(super) fn wire(_corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
                     "a request that was written reads differently"
                 );
             }
+            let _ = FromEnclave::decode(&body);
             let reply = JobReply::decode(&body);
             if let Ok(reply) = &reply
                 && let Ok(bytes) = reply.encode()

@@ -155,6 +155,21 @@ fn pins_full_key_arns_of_its_own_region() {
 }
 
 #[test]
+fn refuses_one_key_for_images_and_results() {
+    let same = right().replace(RESULT_KEY, INPUT_KEY);
+    assert!(matches!(refusal(&same), ConfigError::SameKey));
+}
+
+#[test]
+fn debug_mode_is_permitted_only_where_the_file_says_so() {
+    let folder = folder();
+    let read = |text: &str| Config::parse(text, folder.path()).unwrap();
+    assert!(!read(&right()).debug_mode_permitted);
+    let permitted = format!("debug_mode_permitted = true\n{}", right());
+    assert!(read(&permitted).debug_mode_permitted);
+}
+
+#[test]
 fn refuses_hosts_that_are_not_dns_names() {
     for host in [
         "",

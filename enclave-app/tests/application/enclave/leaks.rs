@@ -21,8 +21,8 @@ use enclave_app::{
         examine::Examiner,
         kms::GeneratedDataKey,
         report::Subject,
-        serve::{RunJob, ServeLimits, serve_connection},
-        steps::Steps,
+        serve::{Floor, RunJob, ServeLimits, serve_connection},
+        steps::{Course, Steps},
         worker::{
             Decode, Decoded, Setback,
             protocol::{answer, read_reply},
@@ -30,7 +30,9 @@ use enclave_app::{
     },
     envelope::{DataKey, EncryptionContext, request_context},
     image::Limits,
-    job::{JobReply, JobRequest, Refusal, StoredObject, refusal::ImageFault},
+    job::{
+        JobReply, JobRequest, Refusal, StoredObject, progress::FromEnclave, refusal::ImageFault,
+    },
     model::Model,
     vsock::framing::{FrameLimits, read_frame, write_frame},
 };
@@ -40,7 +42,7 @@ use proptest::{
 };
 use serde_bytes::ByteBuf;
 use sha2::{Digest as _, Sha256};
-use tokio::io::duplex;
+use tokio::{io::duplex, sync::watch};
 
 use crate::enclave::{
     jobs::Log,
@@ -74,9 +76,9 @@ struct Bench {
 }
 
 impl RunJob for Bench {
-    async fn run_job(&self, request: JobRequest) -> Answer {
+    async fn run_job(&self, request: JobRequest, course: Course) -> Answer {
         let plaintext = request.object.body.into_vec().into();
-        let steps = Steps::of("job-1".to_owned());
+        let steps = Steps::on("job-1".to_owned(), course);
         let verdict = self
             .examiner
             .examine(&self.subject, plaintext, &steps)
@@ -316,7 +318,7 @@ async fn ten_thousand_damaged_studies_leave_no_piece_of_a_name_outside() {
         pixels_max: 1 << 20,
         ..Limits::default()
     };
-    let bench = Arc::new(Bench {
+    let bench = Bench {
         examiner: Examiner::new(Arc::new(InProcess(limits)), Arc::new(model)),
         subject: Subject {
             job: "job-1".into(),
@@ -324,13 +326,17 @@ async fn ten_thousand_damaged_studies_leave_no_piece_of_a_name_outside() {
             model_sha256_hex: "aa".into(),
             object_sha256_hex: "bb".into(),
         },
-    });
+    };
     let serving = ServeLimits {
         jobs_max: 1,
+        queued_max: 1,
+        requests_bytes_max: 8 << 20,
         request_timeout: Duration::from_secs(60),
         job_timeout: Duration::from_secs(60),
         object_bytes_max: 1 << 20,
     };
+    let (_going_on, stopping) = watch::channel(false);
+    let floor = Arc::new(Floor::new(Arc::new(bench), serving, stopping));
     let frames = FrameLimits::for_bodies(4 << 20);
     let needles = Needles::of(&NAMES);
     let log = Log::default();
@@ -359,9 +365,18 @@ async fn ten_thousand_damaged_studies_leave_no_piece_of_a_name_outside() {
         write_frame(&mut here, &request.encode().unwrap(), &frames)
             .await
             .unwrap();
-        serve_connection(there, bench.clone(), &serving).await;
-        let frame = read_frame(&mut here, &frames).await.unwrap();
-        let reply = JobReply::decode(&frame).unwrap();
+        serve_connection(there, floor.clone()).await;
+        let (frame, reply) = loop {
+            let frame = read_frame(&mut here, &frames).await.unwrap();
+            match FromEnclave::decode(&frame).unwrap() {
+                FromEnclave::Reply(reply) => break (frame, reply),
+                FromEnclave::Progress(_) => assert_eq!(
+                    Needles::found(&needles.short, &frame),
+                    None,
+                    "study {number}"
+                ),
+            }
+        };
         assert_eq!(
             needles.in_answer(&frame, &reply),
             None,

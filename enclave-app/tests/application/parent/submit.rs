@@ -13,6 +13,7 @@ use enclave_app::{
     clock::SystemClock,
     job::{
         JobReply, JobRequest, Manifest, Refusal, SealedReport, StoredObject, SubmitterKey,
+        progress::{Progress, Stage},
         refusal::{ImageFault, KmsCall, KmsException, RetryAfter, ValidityFault},
     },
     parent::{
@@ -22,7 +23,7 @@ use enclave_app::{
         submit::{Door, Job, Stored, SubmitError, SubmitLimits, Submitter},
     },
     vsock::{
-        framing::{FrameLimits, read_frame, write_frame},
+        framing::{FrameError, FrameLimits, read_frame, write_frame},
         transport::{TransportError, VsockAddress},
     },
 };
@@ -261,6 +262,8 @@ fn submitter<D: Door>(store: &Memory, door: D) -> Submitter<Memory, D> {
         limits: SubmitLimits {
             object_bytes_max: 4 << 20,
             enclave: Duration::from_secs(30),
+            pause_max: Duration::from_millis(1),
+            ..SubmitLimits::default()
         },
     }
 }
@@ -392,11 +395,11 @@ async fn a_refusal_counts_even_before_the_enclave_has_read_the_job() {
     lock(&store.objects).insert("scan".into(), object(&vec![7; 1 << 20]));
     let door = Enclave {
         conversation: |mut stream: DuplexStream| async move {
-            let busy = JobReply::Refused {
-                refusal: Refusal::Busy(RetryAfter::OneSecond),
+            let stopping = JobReply::Refused {
+                refusal: Refusal::NotRun,
                 report: None,
             };
-            write_frame(&mut stream, &busy.encode().unwrap(), &LARGE)
+            write_frame(&mut stream, &stopping.encode().unwrap(), &LARGE)
                 .await
                 .unwrap();
         },
@@ -407,13 +410,90 @@ async fn a_refusal_counts_even_before_the_enclave_has_read_the_job() {
         matches!(
             error,
             SubmitError::Refused {
-                refusal: Refusal::Busy(_),
+                refusal: Refusal::NotRun,
                 ..
             }
         ),
         "{error:?}"
     );
     assert!(!store.stores());
+}
+
+#[tokio::test]
+async fn a_busy_enclave_is_asked_again_until_it_takes_the_job() {
+    let store = memory_with(&["scan"]);
+    let asked = Arc::new(Mutex::new(0));
+    let counter = Arc::clone(&asked);
+    let door = Enclave {
+        conversation: move |stream: DuplexStream| {
+            let mut asked = lock(&counter);
+            *asked += 1;
+            let reply = match *asked {
+                1..=3 => JobReply::Refused {
+                    refusal: Refusal::Busy(RetryAfter::ThirtySeconds),
+                    report: None,
+                },
+                _ => done(),
+            };
+            answer(stream, reply.encode().unwrap())
+        },
+        pipe_bytes: 4096,
+    };
+    let submitted = submitter(&store, door).submit(&job()).await;
+    submitted.outcome.unwrap();
+    assert_eq!(*lock(&asked), 4);
+}
+
+/// Reads the job, says so many times that it is in line, then what comes last.
+async fn in_line(mut stream: DuplexStream, times: u32, last: Option<Vec<u8>>) {
+    read_frame(&mut stream, &LARGE).await.unwrap();
+    for ahead in (0..times).rev() {
+        let progress = Progress::at(Stage::Queued, ahead).encode();
+        write_frame(&mut stream, &progress, &LARGE).await.unwrap();
+    }
+    match last {
+        Some(last) => write_frame(&mut stream, &last, &LARGE).await.unwrap(),
+        None => std::future::pending().await,
+    }
+}
+
+#[tokio::test]
+async fn progress_is_waited_through_and_silence_is_not() {
+    let store = memory_with(&["scan"]);
+    let goes_on = Enclave {
+        conversation: |stream| in_line(stream, 1000, Some(done().encode().unwrap())),
+        pipe_bytes: 4096,
+    };
+    let submitted = submitter(&store, goes_on).submit(&job()).await;
+    submitted.outcome.unwrap();
+
+    let falls_silent = Enclave {
+        conversation: |stream| in_line(stream, 3, None),
+        pipe_bytes: 4096,
+    };
+    let mut impatient = submitter(&store, falls_silent);
+    impatient.limits.silence = Duration::from_millis(30);
+    let error = impatient.submit(&job()).await.outcome.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            SubmitError::NoReply(FrameError::NotBegun { .. } | FrameError::Idle { .. })
+        ),
+        "{error:?}"
+    );
+
+    let another_version = Enclave {
+        conversation: |stream| {
+            let newer = Progress {
+                version: 2,
+                ..Progress::at(Stage::Queued, 0)
+            };
+            in_line(stream, 1, Some(newer.encode()))
+        },
+        pipe_bytes: 4096,
+    };
+    let error = failure(&store, another_version).await;
+    assert!(matches!(error, SubmitError::BadReply(_)), "{error:?}");
 }
 
 #[tokio::test]
