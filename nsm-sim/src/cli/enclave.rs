@@ -24,7 +24,7 @@ use nsm_sim::{
     attestation::variance::Variance,
     clock::{Clock as _, SettableClock, UnixMillis},
     device::{self, Measurements, NitroSecureModule, Prepared, Profile},
-    eif::{Eif, unpack},
+    eif::{Eif, Signature, unpack},
     runner::{Delivery, NsmDevice},
     seed::WorldSeed,
 };
@@ -211,15 +211,56 @@ pub(super) struct Unpacked {
     folder: tempfile::TempDir,
 }
 
+/// Refuses a signed image that an instance would not start: nitro-cli looks at the
+/// signature and at the certificate's dates first.
+fn check_signature(
+    signature: &Signature,
+    pcr0: &[u8; 48],
+    judged: Judged<'_>,
+) -> anyhow::Result<()> {
+    const E59: &str = "on an instance nitro-cli refuses it with E59 (signature checker error)";
+    signature
+        .verify(pcr0)
+        .with_context(|| format!("the image's signature does not hold; {E59}"))?;
+    if judged.may_have_expired {
+        return Ok(());
+    }
+    signature
+        .check_validity(clock(judged.clock)?.now())
+        .with_context(|| {
+            format!(
+                "the image is not started; {E59}; sign it with a certificate that is valid, or \
+                 give --allow-expired-signature"
+            )
+        })
+}
+
+/// When an image's signature has to be valid.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judged<'a> {
+    /// As `--clock` has it.
+    pub(super) clock: &'a str,
+    /// Whether the certificate's dates are left unjudged.
+    pub(super) may_have_expired: bool,
+}
+
 /// Measures the image in `file` and, if asked, unpacks its application.
 ///
 /// # Errors
-/// If the file is not an image or its application cannot be unpacked.
-pub(super) fn image(file: &Path, start: bool) -> anyhow::Result<(Measurements, Option<Unpacked>)> {
+/// If the file is not an image, if it is signed and an instance would not start it,
+/// or if its application cannot be unpacked.
+pub(super) fn image(
+    file: &Path,
+    start: bool,
+    judged: Judged<'_>,
+) -> anyhow::Result<(Measurements, Option<Unpacked>)> {
     let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     let eif =
         Eif::read(&bytes).with_context(|| format!("{} is not an enclave image", file.display()))?;
     let measurements = eif.measurements();
+    if let Some(signature) = eif.signature() {
+        check_signature(signature, &measurements.pcr0, judged)?;
+    }
     if !start {
         return Ok((measurements, None));
     }

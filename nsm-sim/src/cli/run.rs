@@ -46,6 +46,11 @@ pub(crate) struct Args {
     /// Take measurements from this image and, without a command, run its application.
     #[arg(long, value_name = "FILE")]
     eif: Option<PathBuf>,
+    /// Start a signed image whose certificate is not valid by the NSM's clock, which
+    /// an instance refuses (nitro-cli: E59). A signature that does not hold is
+    /// refused all the same.
+    #[arg(long)]
+    allow_expired_signature: bool,
     /// Root file system of the image's application: its own `image` (libraries
     /// and all; takes root or user namespaces), this machine's `host` (working
     /// directory in the unpacked image), or `auto`: the image's where possible.
@@ -150,6 +155,10 @@ enum RootArg {
 #[allow(clippy::print_stderr, clippy::print_stdout)] // what is asked for, and why a run failed
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let args = args.with_profile()?;
+    anyhow::ensure!(
+        args.eif.is_some() || !args.allow_expired_signature,
+        "--allow-expired-signature is about an image: give --eif, or a profile that has one"
+    );
     let mut settings = Settings::new(args.command.clone());
     settings.world = args.world.clone();
     settings.cid = args.cid();
@@ -166,7 +175,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     settings.lint = args.lint;
     let (measured, application) = match &args.eif {
         Some(file) => {
-            let (measurements, application) = enclave::image(file, args.command.is_empty())?;
+            let judged = enclave::Judged {
+                clock: args.clock.as_deref().unwrap_or("system"),
+                may_have_expired: args.allow_expired_signature,
+            };
+            let (measurements, application) =
+                enclave::image(file, args.command.is_empty(), judged)?;
             (Some(measurements), application)
         }
         None => (None, None),

@@ -6,8 +6,9 @@
 //! {register_index: 0, register_value: PCR0} (ground truth: NSM §3.12). PCR8 is
 //! the measurement of the certificate's DER.
 //!
-//! Does not model trust in the certificate: chain, names and validity are shown,
-//! not judged. What binds an image to a signer is PCR8 in a key policy.
+//! Does not model trust in the certificate: chain and names are shown, not judged.
+//! What binds an image to a signer is PCR8 in a key policy. Its validity is judged
+//! where an image is started, as nitro-cli does there (ground truth: error E59).
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED,
@@ -20,6 +21,8 @@ use x509_cert::{
     Certificate,
     der::{Decode as _, Encode as _},
 };
+
+use crate::clock::UnixMillis;
 
 /// A PEM certificate written as an array of integers takes about twice its
 /// length; chains of certificates are not part of the format.
@@ -104,6 +107,22 @@ pub enum SignatureError {
     /// The signature is not by the certificate's key.
     #[error("the signature is not by the key of the signing certificate")]
     Forged,
+    /// The certificate is not valid any more.
+    #[error("the signing certificate is valid until {not_after}, and it is {now}")]
+    Expired {
+        /// Its last second.
+        not_after: UnixMillis,
+        /// When it was looked at.
+        now: UnixMillis,
+    },
+    /// The certificate is not valid yet.
+    #[error("the signing certificate is valid from {not_before}, and it is {now}")]
+    NotYetValid {
+        /// Its first second.
+        not_before: UnixMillis,
+        /// When it was looked at.
+        now: UnixMillis,
+    },
     /// While signing: key and certificate are no pair.
     #[error("the private key does not belong to the signing certificate")]
     KeyMismatch,
@@ -209,6 +228,25 @@ impl Signature {
             validity.not_before.to_string(),
             validity.not_after.to_string(),
         )
+    }
+
+    /// Checks that the certificate is valid at `now`, first and last second included.
+    ///
+    /// # Errors
+    /// [`SignatureError::Expired`] or [`SignatureError::NotYetValid`].
+    pub fn check_validity(&self, now: UnixMillis) -> Result<(), SignatureError> {
+        let validity = self.certificate.tbs_certificate().validity();
+        let at = |time: x509_cert::time::Time| time.to_unix_duration().as_secs();
+        let (from, until) = (at(validity.not_before), at(validity.not_after));
+        if now.as_secs() > until {
+            let not_after = UnixMillis::from_secs(until);
+            return Err(SignatureError::Expired { not_after, now });
+        }
+        if now.as_secs() < from {
+            let not_before = UnixMillis::from_secs(from);
+            return Err(SignatureError::NotYetValid { not_before, now });
+        }
+        Ok(())
     }
 
     /// Checks that the signature is by the certificate's key and covers `pcr0`.

@@ -6,6 +6,7 @@ use p384::ecdsa::SigningKey;
 use proptest::prelude::*;
 
 use super::{ramdisk::*, *};
+use crate::clock::UnixMillis;
 
 /// The folder of measured images, or `None` with a printed reason. In CI it has
 /// to be there.
@@ -400,6 +401,33 @@ fn a_changed_signature_does_not_hold_and_a_broken_section_is_refused() {
 }
 
 #[test]
+fn a_certificate_is_valid_from_its_first_second_to_its_last() {
+    let (kernel, cmdline, boot, _) = parts();
+    let file = EifBuilder::new(&kernel, cmdline)
+        .ramdisk(&boot)
+        .sign(SIGNING_CERTIFICATE, &signing_key())
+        .build()
+        .unwrap();
+    let image = Eif::read(&file).unwrap();
+    let signature = image.signature().unwrap();
+    let (first, last) = (1_795_445_387, 4_949_045_387); // as `openssl x509 -dates` tells
+    let check = |secs| signature.check_validity(UnixMillis::from_secs(secs));
+    assert_eq!(check(first), Ok(()));
+    assert_eq!(check(last), Ok(()));
+    let (not_before, not_after) = (UnixMillis::from_secs(first), UnixMillis::from_secs(last));
+    let now = UnixMillis::from_secs(first - 1);
+    assert_eq!(
+        check(first - 1),
+        Err(SignatureError::NotYetValid { not_before, now })
+    );
+    let now = UnixMillis::from_secs(last + 1);
+    assert_eq!(
+        check(last + 1),
+        Err(SignatureError::Expired { not_after, now })
+    );
+}
+
+#[test]
 fn the_builder_refuses_what_no_reader_would_take() {
     let builder = EifBuilder::new(b"k", "quiet");
     assert_eq!(
@@ -487,19 +515,5 @@ proptest! {
     }
 }
 
-/// Of the key whose scalar is 48 times the byte 7.
-const SIGNING_CERTIFICATE: &str = "\
------BEGIN CERTIFICATE-----
-MIIB5TCCAWqgAwIBAgIUZwdUF8YAflhCt3Z1HRnO8KsmO4AwCgYIKoZIzj0EAwMw
-KDEQMA4GA1UECgwHRHJ5ZG9jazEUMBIGA1UEAwwLdGVzdCBzaWduZXIwIBcNMjYx
-MTIzMTQ0OTQ3WhgPMjEyNjEwMzAxNDQ5NDdaMCgxEDAOBgNVBAoMB0RyeWRvY2sx
-FDASBgNVBAMMC3Rlc3Qgc2lnbmVyMHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEsBv8
-Si1/4gleZifMXK+avRU9W1Uf5/baYV2p0b/RAejRkehZAsCjTqo6FuZmiAtzBZ9l
-jE1qblfAlZ3oAQmw+mtWvWPR1XAak9FTIvImehVSZkHGDNB8kSpt9Yqpk9ibo1Mw
-UTAdBgNVHQ4EFgQU/VDXXc6AYmtP2/GfQ1Jrh82KK14wHwYDVR0jBBgwFoAU/VDX
-Xc6AYmtP2/GfQ1Jrh82KK14wDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAwNp
-ADBmAjEA4Yp7gEAaX3NbYGfm+vitXs8xFBEMAEj+9Jo2TMVfb+vg/cAxK4UAzJoT
-bo5iqlMhAjEAiiJwTWW6TjLJ4Jcn5SjRXsv0hss7B/ZOhA10ADkhDDusFUJqqEhg
-4LD17Lf62lTD
------END CERTIFICATE-----
-";
+/// Of the key whose scalar is 48 times the byte 7; valid from 2026-11-23 to 2126-10-30.
+const SIGNING_CERTIFICATE: &str = include_str!("../../tests/runner/signing-certificate.pem");

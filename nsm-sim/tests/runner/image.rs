@@ -14,6 +14,7 @@ use nsm_sim::eif::{
     ramdisk::{Entry, write_cpio},
     reproducible_metadata,
 };
+use p384::ecdsa::SigningKey;
 
 /// `nsm-sim run --eif FILE` with `flags`.
 fn run(stage: &Stage, user: User, file: &Path, flags: &[&str]) -> Command {
@@ -234,5 +235,78 @@ fn the_image_of_the_official_crate_runs_as_its_author_meant() {
             "{user:?}: {}",
             said(&output)
         );
+    }
+}
+
+/// Of the key whose scalar is 48 times the byte 7; valid from 2026-11-23 to 2126-10-30.
+const SIGNING_CERTIFICATE: &str = include_str!("signing-certificate.pem");
+
+/// The image with its last byte, one of the signature, changed.
+fn with_spoiled_signature(mut eif: Vec<u8>) -> Vec<u8> {
+    const CRC: std::ops::Range<usize> = 544..548;
+    *eif.last_mut().unwrap() ^= 1;
+    let mut crc = flate2::Crc::new();
+    crc.update(&eif[..CRC.start]);
+    crc.update(&eif[CRC.end..]);
+    eif[CRC].copy_from_slice(&crc.sum().to_be_bytes());
+    eif
+}
+
+#[test]
+fn an_image_whose_signature_an_instance_refuses_is_not_started_unless_told() {
+    let stage = Stage::new("image-signed");
+    let program = fs::read(stage.compile("image_app")).unwrap();
+    let application = write_cpio(&[
+        Entry::file("cmd", "./bin/app\n"),
+        Entry::file("env", ""),
+        Entry::directory("rootfs"),
+        Entry::directory("rootfs/bin"),
+        Entry::executable("rootfs/bin/app", program),
+    ])
+    .unwrap();
+    let init = write_cpio(&[Entry::executable("init", "")]).unwrap();
+    let key = SigningKey::from_slice(&[7; 48]).unwrap();
+    let eif = EifBuilder::new(b"no kernel", "quiet")
+        .ramdisk(&init)
+        .ramdisk(&application)
+        .sign(SIGNING_CERTIFICATE, &key)
+        .build()
+        .unwrap();
+    let file = stage.path("signed.eif");
+    fs::write(&file, &eif).unwrap();
+    let started = |file: &Path, flags: &[&str]| {
+        let mut command = run(&stage, User::Own, file, flags);
+        let output = command.args(["--root", "host"]).output().unwrap();
+        let ran = String::from_utf8_lossy(&output.stdout).contains("uid");
+        (ran, said(&output))
+    };
+    for flags in [
+        &["--clock", "2030-01-01T00:00:00Z"][..],
+        &[
+            "--clock",
+            "2126-12-01T00:00:00Z",
+            "--allow-expired-signature",
+        ],
+    ] {
+        let (ran, said) = started(&file, flags);
+        assert!(ran, "{flags:?}: {said}");
+    }
+    for (clock, why) in [
+        ("2126-12-01T00:00:00Z", "valid until 2126-10-30"),
+        ("2020-01-01T00:00:00Z", "valid from 2026-11-23"),
+    ] {
+        let (ran, said) = started(&file, &["--clock", clock]);
+        assert!(!ran, "{said}");
+        for part in [why, "E59", "--allow-expired-signature"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+
+    // A signature that does not hold: no flag starts it.
+    fs::write(&file, with_spoiled_signature(eif)).unwrap();
+    let (ran, said) = started(&file, &["--allow-expired-signature"]);
+    assert!(!ran, "{said}");
+    for part in ["not by the key", "E59"] {
+        assert!(said.contains(part), "{part}: {said}");
     }
 }
