@@ -1,4 +1,4 @@
-//! A minute of generated and mutated input for every parser of outside bytes.
+//! Twenty seconds of generated and mutated input for every parser of outside bytes.
 //!
 //! The fuzzers are a workspace of their own that builds into this one's target
 //! folder: profile, versions and features are the same (a test here compares the
@@ -11,11 +11,11 @@ use std::process::Command;
 use crate::step::{Passed, Run, Step};
 
 /// Of each target.
-const SECONDS_EACH: &str = "60";
+const SECONDS_EACH: &str = "20";
 
 pub(crate) const STEP: Step = Step {
     name: "fuzz-smoke",
-    about: "every fuzz target, a minute each",
+    about: "every fuzz target, twenty seconds each",
     run: |run| {
         let mut test = fuzz(run, &["test", "--quiet"]);
         run.check(&mut test)?;

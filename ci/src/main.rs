@@ -52,7 +52,7 @@ enum Verb {
         #[arg(long)]
         write: bool,
     },
-    /// Every fuzz target, a minute each.
+    /// Every fuzz target, twenty seconds each.
     FuzzSmoke,
     /// Writes FIDELITY.md from its data; the gate checks that it is what they say.
     Fidelity,
