@@ -12,7 +12,6 @@ use std::{
     borrow::Cow,
     fs::File,
     io::Write,
-    net::IpAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
@@ -22,9 +21,9 @@ use serde_json::{Value, json};
 use smallvec::SmallVec;
 
 use crate::{
-    policy::{Decision, EncryptionContext},
+    policy::{Caller, Decision, EncryptionContext},
     recipient::VerifiedDocument,
-    threads::{cache::ThreadCache, ring::Ring, spread::spread},
+    threads::ring::Ring,
     world::{principal::Principal, request_id::RequestId},
 };
 
@@ -83,36 +82,44 @@ impl Rare {
     }
 }
 
-/// What most records of a thread have in common. Each record holds a reference:
-/// otherwise a log of thousands would be mostly copies of these texts.
-#[derive(Debug)]
-pub(crate) struct Common {
-    principal: Principal,
-    principal_arn: String,
-    region: String,
-    user_agent: String,
-}
-
-impl Common {
-    fn is_of(&self, principal: &Principal, region: &str, user_agent: &str) -> bool {
-        self.principal == *principal && self.region == region && self.user_agent == user_agent
-    }
-}
-
 /// What else the event of CloudTrail's shape needs.
 #[derive(Debug)]
 pub(crate) struct Details {
-    pub(crate) common: Arc<Common>,
-    pub(crate) source_ip: Option<IpAddr>,
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) texts: Texts,
     pub(crate) read_only: bool,
     pub(crate) encryption_context: Option<EncryptionContext>,
+}
+
+/// The Region and the user agent of a call, in one piece of memory.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    both: String,
+    region_bytes: usize,
+}
+
+impl Texts {
+    pub(crate) fn new(region: &str, user_agent: &str) -> Self {
+        let mut both = String::with_capacity(region.len() + user_agent.len());
+        both.push_str(region);
+        both.push_str(user_agent);
+        Self {
+            both,
+            region_bytes: region.len(),
+        }
+    }
+
+    /// Region and user agent.
+    fn parts(&self) -> (&str, &str) {
+        self.both.split_at(self.region_bytes)
+    }
 }
 
 impl AuditRecord {
     /// The caller's ARN.
     #[must_use]
-    pub fn principal_arn(&self) -> &str {
-        &self.details.common.principal_arn
+    pub fn principal_arn(&self) -> String {
+        self.details.caller.principal.arn()
     }
 
     /// The exception's name; `None` after a success.
@@ -157,17 +164,18 @@ impl AuditRecord {
     #[must_use]
     pub fn event(&self) -> Value {
         let details = &self.details;
-        let common = &details.common;
-        let account = common.principal.account();
+        let caller = &details.caller;
+        let account = caller.principal.account();
+        let (region, user_agent) = details.texts.parts();
         let mut event = json!({
             "eventVersion": "1.11",
             "userIdentity": self.user_identity(),
             "eventTime": self.time.to_string(),
             "eventSource": "kms.amazonaws.com",
             "eventName": self.operation,
-            "awsRegion": common.region,
-            "sourceIPAddress": details.source_ip.map(|ip| ip.to_string()),
-            "userAgent": common.user_agent,
+            "awsRegion": region,
+            "sourceIPAddress": caller.source_ip.map(|ip| ip.to_string()),
+            "userAgent": user_agent,
             "requestParameters": {
                 "encryptionContext": details.encryption_context,
                 "keyId": self.key_arn.as_deref(),
@@ -209,7 +217,7 @@ impl AuditRecord {
     }
 
     fn user_identity(&self) -> Value {
-        let principal = &self.details.common.principal;
+        let principal = &self.details.caller.principal;
         let account = principal.account();
         let arn = self.principal_arn();
         match principal {
@@ -297,8 +305,6 @@ fn recipient(document: &VerifiedDocument) -> Value {
 #[derive(Debug)]
 pub struct AuditLog {
     records: Ring<Arc<AuditRecord>>,
-    /// What a thread's last records have in common, by a number made of it.
-    common: ThreadCache<u64, Arc<Common>>,
     /// Where events are written too, one line each.
     file: OnceLock<Mutex<File>>,
 }
@@ -307,7 +313,6 @@ impl Default for AuditLog {
     fn default() -> Self {
         Self {
             records: Ring::new(RECORDS_MAX),
-            common: ThreadCache::default(),
             file: OnceLock::new(),
         }
     }
@@ -329,31 +334,6 @@ impl AuditLog {
         if let Err(error) = file.write_all(line.as_bytes()) {
             tracing::error!(%error, "writing the audit log");
         }
-    }
-
-    /// The texts of a call, those of an earlier one where they are the same.
-    pub(crate) fn common(
-        &self,
-        principal: &Principal,
-        region: &str,
-        user_agent: &str,
-    ) -> Arc<Common> {
-        const VERSION: u64 = 0; // texts never change
-        let name = spread(&(principal, region, user_agent));
-        if let Some(common) = self.common.get(&name, |_| VERSION)
-            && common.is_of(principal, region, user_agent)
-        {
-            return common;
-        }
-        let common = Arc::new(Common {
-            principal: principal.clone(),
-            principal_arn: principal.arn(),
-            region: region.to_owned(),
-            user_agent: user_agent.to_owned(),
-        });
-        self.common
-            .keep(name, Arc::clone(&common), VERSION, |_| VERSION);
-        common
     }
 
     /// The number of the next call.

@@ -83,7 +83,7 @@ impl World {
             region: None,
             operation,
             body,
-            caller,
+            caller: &Arc::new(caller.clone()),
             request_id: kms_mock::RequestId::random(),
             user_agent: "fuzz",
         })

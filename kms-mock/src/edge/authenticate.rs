@@ -13,6 +13,7 @@ use nsm_sim::clock::UnixMillis;
 
 use super::{
     chunked::{ChunkSigner, Streaming},
+    head::Head,
     sigv4::{self, Claim, ClaimError, PathEncoding, SKEW_MAX_MS, Signed, format_amz_date},
 };
 use crate::{
@@ -121,6 +122,7 @@ impl Gate<'_> {
     pub(crate) fn admit<'a>(
         &self,
         service: Service,
+        head: &Head<'a>,
         parts: &'a Parts,
         body: &[u8],
     ) -> Result<Authenticated<'a>, AuthError> {
@@ -130,7 +132,7 @@ impl Gate<'_> {
             region: None,
             signer: None,
         };
-        let claim = match sigv4::claim(parts) {
+        let claim = match sigv4::claim_of(head, &parts.uri) {
             Ok(Some(claim)) => claim,
             Ok(None) | Err(ClaimError::Algorithm) if lenient => {
                 return Ok(unsigned());

@@ -12,12 +12,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use http::{
-    HeaderMap, HeaderName, Method,
-    header::{HOST, ORIGIN},
-};
+use http::Method;
 
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+use super::head::Head;
 
 /// Names whose owners point them at this machine or at AWS, and whatever is below
 /// them: nobody else can give a page one of them.
@@ -62,8 +59,8 @@ pub(crate) enum PageError {
 ///
 /// # Errors
 /// [`PageError::Host`].
-pub(crate) fn check_host(headers: &HeaderMap, allowed: &[String]) -> Result<(), PageError> {
-    let Some(host) = headers.get(HOST) else {
+pub(super) fn check_host(head: &Head<'_>, allowed: &[String]) -> Result<(), PageError> {
+    let Some(host) = head.host else {
         return Ok(()); // no browser leaves it out
     };
     let host = String::from_utf8_lossy(host.as_bytes());
@@ -103,11 +100,11 @@ fn without_port(host: &str) -> &str {
 
 /// What of a request says that a page sends it; nothing where a person typed the
 /// address.
-pub(crate) fn page(headers: &HeaderMap) -> Option<String> {
-    if let Some(origin) = headers.get(ORIGIN) {
+pub(super) fn page(head: &Head<'_>) -> Option<String> {
+    if let Some(origin) = head.origin {
         return Some(format!("Origin: {}", text(origin)));
     }
-    let site = headers.get(SEC_FETCH_SITE)?;
+    let site = head.sec_fetch_site?;
     (site != "none").then(|| format!("Sec-Fetch-Site: {}", text(site)))
 }
 
@@ -115,8 +112,8 @@ pub(crate) fn page(headers: &HeaderMap) -> Option<String> {
 ///
 /// # Errors
 /// [`PageError::Page`].
-pub(crate) fn check_page(headers: &HeaderMap) -> Result<(), PageError> {
-    page(headers).map_or(Ok(()), |page| Err(PageError::Page(page)))
+pub(super) fn check_page(head: &Head<'_>) -> Result<(), PageError> {
+    page(head).map_or(Ok(()), |page| Err(PageError::Page(page)))
 }
 
 /// Whether a method asks for a change, as far as the method tells.
@@ -130,12 +127,21 @@ fn text(value: &http::HeaderValue) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderName, header::HOST};
     use proptest::prelude::*;
 
     use super::*;
 
     fn host(value: &str) -> HeaderMap {
         HeaderMap::from_iter([(HOST, value.parse().unwrap())])
+    }
+
+    fn passes(headers: &HeaderMap, allowed: &[String]) -> bool {
+        check_host(&Head::of(headers), allowed).is_ok()
+    }
+
+    fn is_page(headers: &HeaderMap) -> bool {
+        check_page(&Head::of(headers)).is_err()
     }
 
     #[test]
@@ -172,10 +178,10 @@ mod tests {
             (".", false),
             (":4566", false),
         ];
-        for (name, passes) in table {
-            assert_eq!(check_host(&host(name), &allowed).is_ok(), passes, "{name}");
+        for (name, expected) in table {
+            assert_eq!(passes(&host(name), &allowed), expected, "{name}");
         }
-        assert!(check_host(&HeaderMap::new(), &[]).is_ok());
+        assert!(passes(&HeaderMap::new(), &[]));
     }
 
     #[test]
@@ -194,18 +200,17 @@ mod tests {
             ("sec-fetch-site", "same-site"),
             ("sec-fetch-site", "same-origin"),
         ] {
-            assert!(check_page(&header(name, value)).is_err(), "{name}: {value}");
+            assert!(is_page(&header(name, value)), "{name}: {value}");
         }
-        assert_eq!(check_page(&header("sec-fetch-site", "none")), Ok(()));
-        assert_eq!(check_page(&HeaderMap::new()), Ok(()));
+        assert!(!is_page(&header("sec-fetch-site", "none")));
+        assert!(!is_page(&HeaderMap::new()));
     }
 
     proptest! {
         #[test]
         fn a_name_below_a_strangers_domain_never_passes(before in "[a-z0-9.:\\[\\]-]{0,40}") {
             let name = format!("{before}.evil.example");
-            let passes = check_host(&host(&name), &["lab.example".to_owned()]).is_ok();
-            prop_assert!(!passes, "{}", name);
+            prop_assert!(!passes(&host(&name), &["lab.example".to_owned()]), "{}", name);
         }
     }
 }

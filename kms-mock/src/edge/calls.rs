@@ -5,6 +5,8 @@
 
 use std::{fmt, sync::Arc};
 
+use nsm_sim::clock::UnixMillis;
+
 use crate::{
     faults::{Faults, Planned},
     kms::{Call, Kms, ParsedCall, Reply, injected_reply},
@@ -31,15 +33,16 @@ impl fmt::Debug for KmsCalls {
 
 impl KmsCalls {
     /// Answers one call, which may take as long as making a key takes. Instead of a
-    /// KMS, faults but refusals change nothing.
+    /// KMS, faults but refusals change nothing. The time is `now` unless a fault shifts it.
     pub(super) fn answer(
         &self,
         call: ParsedCall<'_>,
+        now: UnixMillis,
         faults: &Faults,
         planned: Option<&mut Planned>,
     ) -> Reply {
         match (self, planned) {
-            (Self::Kms(kms), None) => kms.answer(call),
+            (Self::Kms(kms), None) => kms.answer(call, now),
             (Self::Kms(kms), Some(planned)) => kms.answer_with_faults(call, faults, planned),
             (Self::Function(answer), None) => answer(call.call()),
             (Self::Function(answer), Some(planned)) => match planned.refusal() {

@@ -12,6 +12,8 @@ mod calls;
 mod chunked;
 pub(crate) mod connection_timer;
 mod cut;
+mod head;
+mod header_values;
 mod limits;
 mod polled_on_wake;
 mod route;

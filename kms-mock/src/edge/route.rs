@@ -10,13 +10,12 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, USER_AGENT},
+    header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST},
     request::Parts,
 };
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use nsm_sim::clock::UnixMillis;
-use time::OffsetDateTime;
 
 use super::{
     Edge, Origin, Received,
@@ -26,7 +25,8 @@ use super::{
     chunked::{self, ChunkError, ChunkSigner, Streaming},
     connection_timer::{ConnectionTimer, RequestInProgress},
     cut::{self, AnswerBody, Dropped},
-    sigv4,
+    head::{Head, ascii},
+    header_values::{date, reason_header},
 };
 use crate::{
     faults::{Occasion, Planned},
@@ -41,9 +41,8 @@ type Answer = Response<AnswerBody>;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const S3_REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const REASON: HeaderName = HeaderName::from_static("x-drydock-reason");
-const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
-/// Longest reason in a header: it may quote what the client sent.
-const REASON_BYTES_MAX: usize = 1024;
+const JSON: &str = "application/json";
+const AMZ_JSON: &str = "application/x-amz-json-1.1";
 
 /// A request that has come, beside what it says.
 #[derive(Clone, Copy)]
@@ -51,12 +50,15 @@ struct Arrival<'a> {
     origin: Origin,
     timer: &'a ConnectionTimer,
     request_id: RequestId,
-    now: UnixMillis,
 }
 
 /// What is noted of a request beside the answer itself.
 struct Noted {
     answer: Answer,
+    /// When it was answered.
+    at: UnixMillis,
+    /// To be added to the answer's headers.
+    content_type: Option<&'static str>,
     service: &'static str,
     operation: Cow<'static, str>,
     principal: Option<Arc<str>>,
@@ -72,26 +74,37 @@ impl Edge {
         answering: RequestInProgress<'_>,
     ) -> Result<Answer, Dropped> {
         let request_id = RequestId::random();
-        let now = self.clock.now();
         let arrival = Arrival {
             origin,
             timer: answering.timer,
             request_id,
-            now,
         };
         let (parts, incoming) = request.into_parts();
-        let mut noted = if let Err(error) = self.keep_pages_out(&parts) {
-            refused_page(&parts, &error, request_id)
-        } else if let Some(target) = parts.headers.get(TARGET) {
-            let target = sigv4::ascii(target).unwrap_or_default();
-            self.kms(target, &parts, incoming, arrival).await
+        let head = Head::of(&parts.headers);
+        let (mut noted, mut room) = if let Err(error) = self.keep_pages_out(&head, &parts) {
+            let noted = refused_page(self.clock.now(), &parts, &error, request_id);
+            (noted, parts.headers)
+        } else if let Some(target) = head.target {
+            let target = ascii(target).unwrap_or_default();
+            let noted = self.kms(target, &head, &parts, incoming, arrival).await;
+            (noted, parts.headers)
         } else {
             // Boxed: otherwise the future of every call is as large as the largest.
-            Box::pin(self.route(parts, incoming, arrival)).await
+            let noted = Box::pin(self.route(parts, incoming, arrival)).await;
+            (noted, HeaderMap::new())
         };
         let headers = noted.answer.headers_mut();
-        headers.insert(DATE, date(now));
-        if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
+        if headers.is_empty() {
+            // They go where the request's were, and hyper puts the next request's there:
+            // one map serves a connection.
+            room.clear();
+            *headers = room;
+        }
+        if let Some(content_type) = noted.content_type {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        headers.insert(DATE, date(noted.at));
+        if let Ok(id) = HeaderValue::from_bytes(request_id.as_bytes()) {
             if noted.service == "s3" {
                 headers.insert(S3_REQUEST_ID, id.clone());
             }
@@ -112,16 +125,18 @@ impl Edge {
         );
         let Noted {
             answer,
+            at,
             service,
             operation,
             principal,
             reason,
+            ..
         } = noted;
         if !self.received.is_useless() {
             let number = self.received.number();
             let received = Received {
                 request_id,
-                at: now,
+                at,
                 service,
                 operation,
                 principal,
@@ -136,38 +151,44 @@ impl Edge {
 
     /// Refuses what a browser sends for a page, as far as header fields tell. Where
     /// every signature is verified no page can send one.
-    fn keep_pages_out(&self, parts: &Parts) -> Result<(), PageError> {
+    fn keep_pages_out(&self, head: &Head<'_>, parts: &Parts) -> Result<(), PageError> {
         if self.auth == Auth::Strict {
             return Ok(());
         }
-        browser::check_host(&parts.headers, &self.hosts)?;
+        browser::check_host(head, &self.hosts)?;
         // S3 has rules of its own for pages: those of each bucket.
-        if parts.headers.contains_key(TARGET) || is_form(parts) {
-            browser::check_page(&parts.headers)?;
+        if head.target.is_some() || is_form(parts) {
+            browser::check_page(head)?;
         }
         Ok(())
     }
 
     /// A request for another service than KMS.
     async fn route(&self, parts: Parts, incoming: Incoming, arrival: Arrival<'_>) -> Noted {
+        let now = self.clock.now();
         match parts.uri.path() {
-            "/_localstack/health" => return self.health(),
-            "/_localstack/info" => return info(),
-            "/_drydock/ca.pem" => {
-                return own("CA certificate", self.ca_certificate());
-            }
+            "/_localstack/health" => return self.health(now),
+            "/_localstack/info" => return info(now),
+            "/_drydock/ca.pem" => return self.ca_certificate(now),
             _ => {}
         }
         if is_form(&parts) {
-            return self.form(&parts, incoming, arrival).await;
+            return self.form(&parts, incoming, arrival, now).await;
         }
-        self.s3(parts, incoming, arrival).await
+        self.s3(parts, incoming, arrival, now).await
     }
 
-    fn ca_certificate(&self) -> Answer {
+    fn ca_certificate(&self, at: UnixMillis) -> Noted {
+        let name = "CA certificate";
         match self.tls.ca_pem() {
-            Ok(pem) => whole(200, "application/x-pem-file", pem.as_bytes().to_vec()),
-            Err(error) => whole(500, "text/plain", error.to_string().into_bytes()),
+            Ok(pem) => own(
+                at,
+                name,
+                200,
+                "application/x-pem-file",
+                pem.as_bytes().to_vec(),
+            ),
+            Err(error) => own(at, name, 500, "text/plain", error.to_string().into_bytes()),
         }
     }
 
@@ -184,22 +205,31 @@ impl Edge {
     async fn kms(
         &self,
         target: &str,
+        head: &Head<'_>,
         parts: &Parts,
         incoming: Incoming,
         arrival: Arrival<'_>,
     ) -> Noted {
+        let limits = &self.limits;
+        let bounds = Bounds::of(limits, limits.kms_body_bytes_max, arrival.timer);
+        let collected = body::collect(incoming, head.expect.is_some(), bounds).await;
+        // The one time of the call, unless a fault delays it.
+        let now = self.clock.now();
         let operation = target.strip_prefix("TrentService.");
-        let noted = |answer, principal, reason| Noted {
+        let noted = |answer, operation, principal, reason| Noted {
             answer,
+            at: now,
+            content_type: Some(AMZ_JSON),
             service: "kms",
-            operation: static_name(operation.unwrap_or(target)),
+            operation,
             principal,
             reason,
         };
-        let limits = &self.limits;
-        let max = limits.kms_body_bytes_max;
-        let bounds = Bounds::of(limits, max, arrival.timer);
-        let body = match body::collect(incoming, expects_continue(parts), bounds).await {
+        let refused = |answer, principal, reason| {
+            let operation = static_name(operation.unwrap_or(target));
+            noted(answer, operation, principal, Some(reason))
+        };
+        let body = match collected {
             Ok(body) => body,
             Err(error) => {
                 // AWS's own words for these are not published.
@@ -209,38 +239,26 @@ impl Edge {
                     BodyError::TooSlow { .. } => (408, "RequestTimeoutException"),
                 };
                 let reason = error.to_string();
-                return noted(
-                    closing(json_error(status, code, &reason)),
-                    None,
-                    Some(reason),
-                );
+                return refused(closing(json_error(status, code, &reason)), None, reason);
             }
         };
-        let admitted = match self.gate(arrival.now).admit(Service::Kms, parts, &body) {
+        let admitted = match self.gate(now).admit(Service::Kms, head, parts, &body) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let (code, message) = refusal.for_kms();
-                return noted(
-                    json_error(400, code, &message),
-                    None,
-                    Some(refusal.to_string()),
-                );
+                return refused(json_error(400, code, &message), None, refusal.to_string());
             }
         };
         let principal = Some(admitted.identity.arn());
         let Some(operation) = operation.filter(|_| parts.method == Method::POST) else {
             let reason = format!("{} {target} is not a KMS operation", parts.method);
-            let answer = whole(
-                400,
-                "application/x-amz-json-1.1",
-                br#"{"__type":"UnknownOperationException"}"#.to_vec(),
-            );
-            return noted(answer, principal, Some(reason));
+            let answer = whole(400, br#"{"__type":"UnknownOperationException"}"#.to_vec());
+            return refused(answer, principal, reason);
         };
         let region = admitted.region;
         let origin = arrival.origin;
         let caller = admitted.identity.caller(origin.peer.ip(), origin.tls);
-        let user_agent = parts.headers.get(USER_AGENT).and_then(sigv4::ascii);
+        let user_agent = head.user_agent.and_then(ascii);
         let call = Call {
             operation,
             body: &body,
@@ -256,19 +274,20 @@ impl Edge {
         {
             Box::pin(tokio::time::sleep(planned.latency)).await;
         }
+        let operation = call.operation_name();
         let is_long = call.may_make_rsa_key();
-        let answer_it = || self.kms.answer(call, &self.faults, planned.as_mut());
+        let answer_it = || self.kms.answer(call, now, &self.faults, planned.as_mut());
         let reply = if is_long {
             // Up to a second; other connections of this worker go on.
             tokio::task::block_in_place(answer_it)
         } else {
             answer_it()
         };
-        let mut answer = whole(reply.status, "application/x-amz-json-1.1", reply.body);
+        let mut answer = whole(reply.status, reply.body);
         if let Some(wire) = planned.and_then(|planned| planned.wire()) {
             answer.extensions_mut().insert(wire);
         }
-        noted(answer, principal, reply.reason)
+        noted(answer, operation, principal, reply.reason)
     }
 
     /// The faults that meet a call; `None` for nearly all.
@@ -287,19 +306,28 @@ impl Edge {
         (!planned.is_empty()).then_some(planned)
     }
 
-    async fn form(&self, parts: &Parts, incoming: Incoming, arrival: Arrival<'_>) -> Noted {
+    async fn form(
+        &self,
+        parts: &Parts,
+        incoming: Incoming,
+        arrival: Arrival<'_>,
+        now: UnixMillis,
+    ) -> Noted {
+        let head = Head::of(&parts.headers);
         let limits = &self.limits;
         let max = limits.form_body_bytes_max;
         let request_id = arrival.request_id.as_str();
         let noted = |answer: FormAnswer, action: &str, principal, reason| Noted {
-            answer: whole(answer.status, "text/xml", answer.body),
+            answer: whole(answer.status, answer.body),
+            at: now,
+            content_type: Some("text/xml"),
             service: iam::service(action),
             operation: action.to_owned().into(),
             principal,
             reason,
         };
         let bounds = Bounds::of(limits, max, arrival.timer);
-        let body = match body::collect(incoming, expects_continue(parts), bounds).await {
+        let body = match body::collect(incoming, head.expect.is_some(), bounds).await {
             Ok(body) => body,
             Err(error) => {
                 let status = match error {
@@ -320,9 +348,9 @@ impl Edge {
             let error = PageError::Get {
                 action: action.to_owned(),
             };
-            return refused_page(parts, &error, arrival.request_id);
+            return refused_page(now, parts, &error, arrival.request_id);
         }
-        let admitted = match self.gate(arrival.now).admit(Service::Form, parts, &body) {
+        let admitted = match self.gate(now).admit(Service::Form, &head, parts, &body) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let (code, status, message) = refusal.for_form();
@@ -336,11 +364,19 @@ impl Edge {
         noted(answer, action, principal, reason)
     }
 
-    async fn s3(&self, parts: Parts, incoming: Incoming, arrival: Arrival<'_>) -> Noted {
+    async fn s3(
+        &self,
+        parts: Parts,
+        incoming: Incoming,
+        arrival: Arrival<'_>,
+        now: UnixMillis,
+    ) -> Noted {
         let limits = &self.limits;
         let operation = format!("{} {}", parts.method, parts.uri.path());
         let refused = |code, status, message, principal, reason: String| Noted {
             answer: s3_answer(s3::error_response(s3::fault(code, status, message))),
+            at: now,
+            content_type: None,
             service: "s3",
             operation: operation.clone().into(),
             principal,
@@ -372,7 +408,8 @@ impl Edge {
                 return noted;
             }
         };
-        let admitted = match self.gate(arrival.now).admit(Service::S3, &parts, &body) {
+        let head = Head::of(&parts.headers);
+        let admitted = match self.gate(now).admit(Service::S3, &head, &parts, &body) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let (code, status, message) = refusal.for_s3();
@@ -404,16 +441,19 @@ impl Edge {
         };
         if self.auth == Auth::Lenient
             && browser::may_change(&parts.method)
-            && let Some(page) = browser::page(&parts.headers)
+            && let Some(page) = browser::page(&Head::of(&parts.headers))
             && !self.s3.has_rule_for_page(&parts)
         {
-            let mut noted = refused_page(&parts, &PageError::NoRule(page), arrival.request_id);
+            let error = PageError::NoRule(page);
+            let mut noted = refused_page(now, &parts, &error, arrival.request_id);
             noted.principal = principal;
             return noted;
         }
         let answer = s3_answer(self.s3.call(parts, body, account, region.as_deref()).await);
         Noted {
             answer,
+            at: now,
+            content_type: None,
             service: "s3",
             operation: operation.into(),
             principal,
@@ -421,7 +461,7 @@ impl Edge {
         }
     }
 
-    fn health(&self) -> Noted {
+    fn health(&self, at: UnixMillis) -> Noted {
         let health = serde_json::json!({
             "services": {"iam": "running", "kms": "running", "s3": s3::STATUS, "sts": "running"},
             "edition": "drydock",
@@ -429,25 +469,19 @@ impl Edge {
             "region": self.region,
             "simulated": true,
         });
-        own(
-            "health",
-            whole(200, "application/json", health.to_string().into_bytes()),
-        )
+        own(at, "health", 200, JSON, health.to_string().into_bytes())
     }
 }
 
 /// LocalStack's description of itself, as far as it applies.
-fn info() -> Noted {
+fn info(at: UnixMillis) -> Noted {
     let info = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "edition": "drydock",
         "is_license_activated": false,
         "is_docker": false,
     });
-    own(
-        "info",
-        whole(200, "application/json", info.to_string().into_bytes()),
-    )
+    own(at, "info", 200, JSON, info.to_string().into_bytes())
 }
 
 /// Why an authenticated S3 request could not be taken out of its wrapping.
@@ -592,21 +626,24 @@ fn unsigned_uri(uri: &Uri, bucket: Option<&str>) -> Result<Uri, Unwrapping> {
 
 /// The refusal of a page's request, as the service that it is for writes one. Its
 /// body is not read.
-fn refused_page(parts: &Parts, error: &PageError, request_id: RequestId) -> Noted {
+fn refused_page(at: UnixMillis, parts: &Parts, error: &PageError, request_id: RequestId) -> Noted {
     let message = error.to_string();
     let operation = format!("{} {}", parts.method, parts.uri.path());
-    let (service, answer) = if parts.headers.contains_key(TARGET) {
-        ("kms", json_error(403, "AccessDeniedException", &message))
+    let (service, content_type, answer) = if Head::of(&parts.headers).target.is_some() {
+        let answer = json_error(403, "AccessDeniedException", &message);
+        ("kms", Some(AMZ_JSON), answer)
     } else if is_form(parts) {
         let id = request_id.as_str();
         let answer = iam::refusal("", "AccessDenied", 403, &message, id);
-        ("iam", whole(answer.status, "text/xml", answer.body))
+        ("iam", Some("text/xml"), whole(answer.status, answer.body))
     } else {
         let fault = s3::fault("AccessDenied", 403, message.clone());
-        ("s3", s3_answer(s3::error_response(fault)))
+        ("s3", None, s3_answer(s3::error_response(fault)))
     };
     Noted {
         answer: closing(answer),
+        at,
+        content_type,
         service,
         operation: operation.into(),
         principal: None,
@@ -631,9 +668,17 @@ fn expects_continue(parts: &Parts) -> bool {
     parts.headers.contains_key(http::header::EXPECT)
 }
 
-fn own(operation: &str, answer: Answer) -> Noted {
+fn own(
+    at: UnixMillis,
+    operation: &str,
+    status: u16,
+    content_type: &'static str,
+    body: Vec<u8>,
+) -> Noted {
     Noted {
-        answer,
+        answer: whole(status, body),
+        at,
+        content_type: Some(content_type),
         service: "drydock",
         operation: operation.to_owned().into(),
         principal: None,
@@ -641,23 +686,16 @@ fn own(operation: &str, answer: Answer) -> Noted {
     }
 }
 
-fn whole(status: u16, content_type: &'static str, body: Vec<u8>) -> Answer {
+fn whole(status: u16, body: Vec<u8>) -> Answer {
     let mut answer = Response::new(Either::Left(Full::new(Bytes::from(body))));
     *answer.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
 
 fn json_error(status: u16, code: &str, message: &str) -> Answer {
     let body = serde_json::json!({"__type": code, "message": message});
-    whole(
-        status,
-        "application/x-amz-json-1.1",
-        body.to_string().into_bytes(),
-    )
+    whole(status, body.to_string().into_bytes())
 }
 
 fn s3_answer(response: s3::Answer) -> Answer {
@@ -670,47 +708,6 @@ fn closing(mut answer: Answer) -> Answer {
         .headers_mut()
         .insert(CONNECTION, HeaderValue::from_static("close"));
     answer
-}
-
-/// `Date` by the world's clock: SDKs whose signature is refused for its time set
-/// their clock by it and try again.
-fn date(now: UnixMillis) -> HeaderValue {
-    const DAYS: [[u8; 3]; 7] = [
-        *b"Sun", *b"Mon", *b"Tue", *b"Wed", *b"Thu", *b"Fri", *b"Sat",
-    ];
-    const MONTHS: [[u8; 3]; 12] = [
-        *b"Jan", *b"Feb", *b"Mar", *b"Apr", *b"May", *b"Jun", *b"Jul", *b"Aug", *b"Sep", *b"Oct",
-        *b"Nov", *b"Dec",
-    ];
-    let at = i64::try_from(now.as_secs())
-        .ok()
-        .and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok());
-    let Some(at) = at else {
-        return HeaderValue::from_static("Fri, 31 Dec 9999 23:59:59 GMT");
-    };
-    let (year, month, day) = at.to_calendar_date();
-    let (hour, minute, second) = at.to_hms();
-    let [w1, w2, w3] = DAYS[usize::from(at.weekday().number_days_from_sunday())];
-    let [m1, m2, m3] = MONTHS[usize::from(u8::from(month)) - 1];
-    // Nothing before 1970 and nothing after 9999: `time` goes no further.
-    let year = year.unsigned_abs();
-    let two = |number: u32| [number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8);
-    let ([y1, y2], [y3, y4]) = (two(year / 100), two(year));
-    let [[d1, d2], [h1, h2], [i1, i2], [s1, s2]] =
-        [day, hour, minute, second].map(|number| two(number.into()));
-    let text = [
-        w1, w2, w3, b',', b' ', d1, d2, b' ', m1, m2, m3, b' ', y1, y2, y3, y4, b' ', h1, h2, b':',
-        i1, i2, b':', s1, s2, b' ', b'G', b'M', b'T',
-    ];
-    HeaderValue::from_bytes(&text).expect("letters, digits and spaces")
-}
-
-/// A reason in visible ASCII.
-fn reason_header(reason: &str) -> Option<HeaderValue> {
-    let visible = reason
-        .chars()
-        .map(|c| if (' '..='~').contains(&c) { c } else { '?' });
-    HeaderValue::from_str(&visible.take(REASON_BYTES_MAX).collect::<String>()).ok()
 }
 
 #[cfg(test)]
@@ -761,27 +758,5 @@ mod tests {
         assert_eq!(unsigned_uri(&version_2, None).unwrap(), "/b/k?versionId=2");
         let untouched = "/b/k?Expires=1".parse().unwrap();
         assert_eq!(unsigned_uri(&untouched, None).unwrap(), "/b/k?Expires=1");
-    }
-
-    #[test]
-    fn dates_are_those_of_http() {
-        let at = UnixMillis(784_111_777_000); // the example of RFC 9110
-        assert_eq!(date(at), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(date(UnixMillis(0)), "Thu, 01 Jan 1970 00:00:00 GMT");
-        let leap_day = UnixMillis(1_709_251_199_000);
-        assert_eq!(date(leap_day), "Thu, 29 Feb 2024 23:59:59 GMT");
-        let last = UnixMillis(253_402_300_799_000);
-        assert_eq!(date(last), "Fri, 31 Dec 9999 23:59:59 GMT");
-        assert_eq!(date(UnixMillis(u64::MAX)), "Fri, 31 Dec 9999 23:59:59 GMT");
-        assert_eq!(date(at), "Sun, 06 Nov 1994 08:49:37 GMT");
-    }
-
-    #[test]
-    fn reasons_are_cut_and_made_visible() {
-        assert_eq!(reason_header("a\nb\u{e9}").unwrap(), "a?b?");
-        assert_eq!(
-            reason_header(&"x".repeat(5_000)).unwrap().len(),
-            REASON_BYTES_MAX
-        );
     }
 }

@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 
 use aws_lc_rs::{digest, hmac};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, request::Parts};
+use http::{HeaderMap, Method, Uri, request::Parts};
 use memchr::{memchr, memrchr};
 use nsm_sim::clock::UnixMillis;
 use subtle::ConstantTimeEq;
@@ -19,6 +19,7 @@ use time::{
     format_description::well_known::Rfc2822, macros::format_description,
 };
 
+use super::head::{Head, ascii};
 pub use crate::wire::signing::{Scope, signing_key};
 use crate::wire::uri::uri_encode;
 
@@ -30,9 +31,6 @@ pub const PRESIGNED_SECS_MAX: u64 = 7 * 24 * 3600;
 const AUTHORIZATION_BYTES_MAX: usize = 8 * 1024;
 /// More signed headers than any request here may have.
 const SIGNED_HEADERS_MAX: usize = 128;
-
-const AMZ_DATE_HEADER: HeaderName = HeaderName::from_static("x-amz-date");
-const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const AMZ_DATE: &[BorrowedFormatItem<'_>] =
@@ -76,18 +74,16 @@ pub struct SignedHeaders<'a>(Cow<'a, str>);
 
 impl<'a> SignedHeaders<'a> {
     fn parse(text: Cow<'a, str>) -> Result<Self, ClaimError> {
-        let bytes = text.as_bytes();
-        let count = 1 + bytes.iter().filter(|b| **b == b';').count();
-        // All at once rather than up to the first.
-        let pairs = bytes.iter().zip(bytes.iter().skip(1));
-        let has_empty = pairs.fold(false, |any, (a, b)| any | ((*a == b';') & (*b == b';')));
-        let ends = [bytes.first(), bytes.last()];
-        let ends_empty = ends.iter().any(|end| end.is_none_or(|b| *b == b';'));
-        if count > SIGNED_HEADERS_MAX || has_empty || ends_empty {
+        let has_empty =
+            text.is_empty() || text.starts_with(';') || text.ends_with(';') || text.contains(";;");
+        // No name is empty, so a short text has no more than half as many as bytes.
+        let is_short = text.len() < 2 * SIGNED_HEADERS_MAX;
+        if has_empty || !is_short && text.split(';').count() > SIGNED_HEADERS_MAX {
             return Err(ClaimError::Malformed("SignedHeaders"));
         }
+        // Every byte is looked at: to stop at the first would take longer.
         let has_upper = |any, b: &u8| any | b.is_ascii_uppercase();
-        if bytes.iter().fold(false, has_upper) {
+        if text.as_bytes().iter().fold(false, has_upper) {
             return Ok(Self(text.to_ascii_lowercase().into()));
         }
         Ok(Self(text))
@@ -156,14 +152,19 @@ pub enum ClaimError {
 /// # Errors
 /// [`ClaimError`] if there is something that cannot be read as a signature.
 pub fn claim(parts: &Parts) -> Result<Option<Claim<'_>>, ClaimError> {
-    if let Some(value) = parts.headers.get(http::header::AUTHORIZATION) {
+    claim_of(&Head::of(&parts.headers), &parts.uri)
+}
+
+/// The same of a request whose headers were looked through.
+pub(super) fn claim_of<'a>(head: &Head<'a>, uri: &'a Uri) -> Result<Option<Claim<'a>>, ClaimError> {
+    if let Some(value) = head.authorization {
         let value = ascii(value).ok_or(ClaimError::Algorithm)?;
         if value.starts_with("AWS ") {
             return Err(ClaimError::Version2);
         }
-        return claim_from_header(value, &parts.headers).map(Some);
+        return claim_from_header(value, head).map(Some);
     }
-    match parts.uri.query() {
+    match uri.query() {
         Some(query) if query.contains("X-Amz-Algorithm") || query.contains("X-Amz-Signature") => {
             claim_from_query(query).map(Some)
         }
@@ -299,12 +300,12 @@ const fn hex_digit(byte: u8) -> Option<u8> {
     }
 }
 
-fn claim_from_header<'a>(value: &'a str, headers: &'a HeaderMap) -> Result<Claim<'a>, ClaimError> {
+fn claim_from_header<'a>(value: &'a str, head: &Head<'a>) -> Result<Claim<'a>, ClaimError> {
     let (credential, signed_headers, signature) = authorization_fields(value)?;
-    let (amz_date, signed_at) = date_of(headers)?;
+    let (amz_date, signed_at) = date_of(head)?;
     let (access_key_id, scope) = parse_credential(credential, &amz_date)?;
-    let token = headers
-        .get(SECURITY_TOKEN)
+    let token = head
+        .security_token
         .map(|token| ascii(token).ok_or(ClaimError::Malformed("X-Amz-Security-Token")))
         .transpose()?
         .map(Cow::Borrowed);
@@ -341,15 +342,12 @@ fn authorization_fields(value: &str) -> Result<(&str, &str, &str), ClaimError> {
         };
         fields = after;
         let field = field.trim_ascii();
-        let Some(equals) = memchr(b'=', field.as_bytes()) else {
-            continue;
-        };
-        let (name, value) = (&field[..equals], &field[equals + 1..]);
-        match name {
-            "Credential" => credential = Some(value),
-            "SignedHeaders" => headers = Some(value),
-            "Signature" => signature = Some(value),
-            _ => {}
+        if let Some(value) = field.strip_prefix("Credential=") {
+            credential = Some(value);
+        } else if let Some(value) = field.strip_prefix("SignedHeaders=") {
+            headers = Some(value);
+        } else if let Some(value) = field.strip_prefix("Signature=") {
+            signature = Some(value);
         }
     }
     Ok((
@@ -403,16 +401,19 @@ fn claim_from_query(query: &str) -> Result<Claim<'static>, ClaimError> {
 
 fn parse_credential<'a>(text: &'a str, amz_date: &str) -> Result<(&'a str, Scope<'a>), ClaimError> {
     // An access key id never holds a slash, so the scope is the last four parts.
-    let mut id = text;
+    let malformed = ClaimError::Malformed("Credential");
+    let Some(mut id) = text.strip_suffix("/aws4_request") else {
+        return Err(malformed);
+    };
     let mut last = || {
         let slash = memrchr(b'/', id.as_bytes()).ok_or(ClaimError::Malformed("Credential"))?;
         let part = &id[slash + 1..];
         id = &id[..slash];
         Ok(part)
     };
-    let (terminator, service, region, date) = (last()?, last()?, last()?, last()?);
-    if terminator != "aws4_request" || id.is_empty() || service.is_empty() {
-        return Err(ClaimError::Malformed("Credential"));
+    let (service, region, date) = (last()?, last()?, last()?);
+    if id.is_empty() || service.is_empty() {
+        return Err(malformed);
     }
     let signed = amz_date.get(..8).unwrap_or_default();
     if date != signed {
@@ -429,20 +430,13 @@ fn parse_credential<'a>(text: &'a str, amz_date: &str) -> Result<(&'a str, Scope
     Ok((id, scope))
 }
 
-/// A header as text. It has no control characters: no request with any gets here.
-/// `HeaderValue::to_str` finds the same byte by byte.
-pub(super) fn ascii(value: &HeaderValue) -> Option<&str> {
-    let bytes = value.as_bytes();
-    str::from_utf8(bytes).ok().filter(|text| text.is_ascii())
-}
-
-fn date_of(headers: &HeaderMap) -> Result<(Cow<'_, str>, UnixMillis), ClaimError> {
-    if let Some(value) = headers.get(AMZ_DATE_HEADER) {
+fn date_of<'a>(head: &Head<'a>) -> Result<(Cow<'a, str>, UnixMillis), ClaimError> {
+    if let Some(value) = head.amz_date {
         let text = ascii(value).ok_or(ClaimError::Malformed("X-Amz-Date"))?;
         let at = parse_amz_date(text).ok_or(ClaimError::Malformed("X-Amz-Date"))?;
         return Ok((text.into(), at));
     }
-    let value = headers.get(http::header::DATE).ok_or(ClaimError::NoDate)?;
+    let value = head.date.ok_or(ClaimError::NoDate)?;
     let text = ascii(value).ok_or(ClaimError::Malformed("Date"))?;
     let at = parse_amz_date(text)
         .or_else(|| unix_millis(OffsetDateTime::parse(text, &Rfc2822).ok()?))

@@ -33,7 +33,7 @@ impl Store {
         now: UnixMillis,
         entropy: &Entropy,
     ) -> Result<Option<Arc<Known>>, Unwritten> {
-        if let Some(known) = self.by_arn.get(arn, |known| known.version_at(now)) {
+        if let Some(known) = self.by_name.get(arn, |known| known.version_at(now)) {
             return Ok(Some(known));
         }
         let Some(key) = self.as_it_is(arn) else {
@@ -41,9 +41,31 @@ impl Store {
         };
         let known = self.as_of(key, now, entropy)?;
         if let Some(known) = &known {
-            known.keep(&self.by_arn, Arc::clone(&known.arn));
+            known.keep(&self.by_name, arn.into());
         }
         Ok(known)
+    }
+
+    /// The key that requests of a Region and account name by `text`, if this thread has
+    /// found one by it.
+    pub(crate) fn recent(
+        &self,
+        text: &str,
+        region: &str,
+        account: &str,
+        now: UnixMillis,
+    ) -> Option<Arc<Known>> {
+        self.by_name.get(text, |known| {
+            let key = &known.key;
+            // An id may be that of a key in each Region and account, an ARN is one key's.
+            let is_it = key.region() == region && (key.account() == account || *text == *key.arn);
+            known.version_if(is_it, now)
+        })
+    }
+
+    /// Remembers that a request named a key by `text`.
+    pub(crate) fn remember(&self, text: &str, known: &Arc<Known>) {
+        known.keep(&self.by_name, text.into());
     }
 
     /// The key whose material a blob's handle names, with its record at `now`: the

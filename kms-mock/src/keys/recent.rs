@@ -51,6 +51,11 @@ impl Known {
         }
     }
 
+    /// The same, if it is the key that is looked for.
+    pub(super) fn version_if(&self, is_it: bool, now: UnixMillis) -> u64 {
+        if is_it { self.version_at(now) } else { CHANGED }
+    }
+
     fn version_now(&self) -> u64 {
         if self.key.is_gone() {
             return CHANGED;

@@ -41,7 +41,8 @@ pub(crate) struct Store {
     handles: Shards<[u8; 16], Arc<Key>>,
     /// Keys that a thread has just used: calls come in runs for the same few, and each
     /// would otherwise take the locks of a shard and of the record.
-    pub(super) by_arn: ThreadCache<Arc<str>, Arc<Known>>,
+    /// By what requests named them: ARNs and ids.
+    pub(super) by_name: ThreadCache<Box<str>, Arc<Known>>,
     pub(super) by_material: ThreadCache<[u8; 16], Arc<Known>>,
     /// ARNs in order, for lists.
     key_index: RwLock<BTreeSet<Arc<str>>>,
@@ -63,7 +64,7 @@ impl Store {
             keys: Shards::new(),
             aliases: Shards::new(),
             handles: Shards::new(),
-            by_arn: ThreadCache::default(),
+            by_name: ThreadCache::default(),
             by_material: ThreadCache::default(),
             key_index: RwLock::default(),
             alias_index: RwLock::default(),
@@ -285,7 +286,7 @@ impl Store {
     /// Lets go of what threads remember of keys that have changed or are gone, and with
     /// it of material that is.
     fn forget_changed(&self) {
-        self.by_arn.forget(|known| known.has_changed());
+        self.by_name.forget(|known| known.has_changed());
         self.by_material.forget(|known| known.has_changed());
     }
 

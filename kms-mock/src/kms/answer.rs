@@ -50,13 +50,25 @@ impl Answered {
         Self(out)
     }
 
+    /// A member whose text is one of ours and has nothing to escape, as names of the model.
+    pub(crate) fn plain(mut self, name: &'static str, value: &str) -> Self {
+        debug_assert!(is_plain(value), "{value}");
+        self.name(name);
+        self.quoted(value);
+        self
+    }
+
+    fn quoted(&mut self, plain: &str) {
+        self.0.push(b'"');
+        self.0.extend_from_slice(plain.as_bytes());
+        self.0.push(b'"');
+    }
+
     /// A member that is text.
     pub(crate) fn text(mut self, name: &'static str, value: &str) -> Self {
         self.name(name);
         if is_plain(value) {
-            self.0.push(b'"');
-            self.0.extend_from_slice(value.as_bytes());
-            self.0.push(b'"');
+            self.quoted(value);
         } else {
             let quoted = Value::from(value).to_string();
             self.0.extend_from_slice(quoted.as_bytes());

@@ -99,6 +99,17 @@ pub(crate) struct Found {
     pub(crate) by_ciphertext: bool,
 }
 
+impl Found {
+    /// A key that was found by its name, or by its alias.
+    fn named(known: Arc<Known>, request_alias: Option<String>) -> Self {
+        Self {
+            known,
+            request_alias,
+            by_ciphertext: false,
+        }
+    }
+}
+
 impl Deref for Found {
     type Target = Known;
 
@@ -209,7 +220,12 @@ impl<'a> CallContext<'a> {
 
     /// Finds the key that a request names.
     pub(crate) fn find(&mut self, text: &str) -> Result<Found, Failure> {
-        let reference = KeyReference::parse(text, self.region(), self.account())?;
+        let (store, region, account) = (self.store(), self.region(), self.account());
+        if let Some(known) = store.recent(text, region, account, self.now) {
+            self.note(&known);
+            return Ok(Found::named(known, None));
+        }
+        let reference = KeyReference::parse(text, region, account)?;
         let (arn, account, request_alias) = match &reference {
             KeyReference::Key(arn) => (arn.shared(), arn.account(), None),
             KeyReference::Alias(_) if !self.row.takes_alias => {
@@ -217,7 +233,7 @@ impl<'a> CallContext<'a> {
                 return Err(Failure::NotFound(NotFound::KeyId { text }));
             }
             KeyReference::Alias(arn) => {
-                let Some(alias) = self.store().alias(arn) else {
+                let Some(alias) = store.alias(arn) else {
                     let what = |arn| NotFound::Alias { arn };
                     return Err(self.nothing_there(arn, arn.account(), what));
                 };
@@ -225,15 +241,14 @@ impl<'a> CallContext<'a> {
                 (alias.target, arn.account(), name) // an alias is of its key's account
             }
         };
-        let Some(known) = self.store().key(&arn, self.now, self.entropy())? else {
+        let Some(known) = store.key(&arn, self.now, self.entropy())? else {
             return Err(self.nothing_there(&arn, account, |arn| NotFound::Key { arn }));
         };
+        if request_alias.is_none() {
+            store.remember(text, &known);
+        }
         self.note(&known);
-        Ok(Found {
-            known,
-            request_alias,
-            by_ciphertext: false,
-        })
+        Ok(Found::named(known, request_alias))
     }
 
     /// Finds the key of a ciphertext by what it says of its material; `None` if it
@@ -258,11 +273,7 @@ impl<'a> CallContext<'a> {
     /// Finds a key by an ARN that no request named, whatever its Region.
     pub(crate) fn find_related(&self, arn: &str) -> Result<Option<Found>, Failure> {
         let found = self.store().key(arn, self.now, self.entropy())?;
-        Ok(found.map(|known| Found {
-            known,
-            request_alias: None,
-            by_ciphertext: false,
-        }))
+        Ok(found.map(|known| Found::named(known, None)))
     }
 
     /// Does not reveal whether something exists in another account.

@@ -23,7 +23,7 @@ use super::{
     service::{Call, Kms, Reply},
 };
 use crate::{
-    audit::{AuditRecord, Details, Rare},
+    audit::{AuditRecord, Details, Rare, Texts},
     keys::uses::LastUse,
     model::operation::Operation,
     recipient::Recipient,
@@ -43,12 +43,12 @@ pub(super) struct Performed {
 impl Kms {
     /// Answers a call and records it.
     pub fn call(&self, call: &Call<'_>) -> Reply {
-        self.answer(ParsedCall::of(*call))
+        self.answer(ParsedCall::of(*call), self.settings.clock.now())
     }
 
-    /// Answers a parsed call and records it.
-    pub(crate) fn answer(&self, parsed: ParsedCall<'_>) -> Reply {
-        let performed = self.perform(parsed, (self.settings.clock.now(), None));
+    /// Answers a parsed call, made at `now`, and records it.
+    pub(crate) fn answer(&self, parsed: ParsedCall<'_>, now: UnixMillis) -> Reply {
+        let performed = self.perform(parsed, (now, None));
         self.audit.push(performed.record);
         performed.reply
     }
@@ -143,12 +143,8 @@ impl Kms {
             ),
             decisions: trail.decisions,
             details: Details {
-                common: self.audit.common(
-                    &call.caller.principal,
-                    self.region_of(call),
-                    beginning(call.user_agent, 256),
-                ),
-                source_ip: call.caller.source_ip,
+                caller: Arc::clone(call.caller),
+                texts: Texts::new(self.region_of(call), beginning(call.user_agent, 256)),
                 read_only: operation.is_some_and(|it| it.row().is_read_only),
                 encryption_context: trail.encryption_context,
             },
@@ -218,14 +214,6 @@ fn operate(call: &mut CallContext<'_>, operation: Operation, body: Object<'_>) -
         O::DeriveSharedSecret => shared_secret::derive(call, body),
         O::Encapsulate => encapsulate::encapsulate(call, body),
         O::Decapsulate => encapsulate::decapsulate(call, body),
-    }
-}
-
-/// The name of an operation, borrowed if there is such an operation.
-pub(crate) fn static_name(name: &str) -> Cow<'static, str> {
-    match Operation::parse(name) {
-        Some(operation) => operation.name().into(),
-        None => Cow::Owned(name.to_owned()),
     }
 }
 

@@ -182,7 +182,6 @@ impl<'a> Fields<'a> {
     }
 
     fn check(&mut self, name: &str, text: &str, rule: Text) {
-        let chars = text.chars().count();
         if let Some(pattern) = rule.pattern
             && !(pattern.fits)(text)
         {
@@ -192,6 +191,12 @@ impl<'a> Fields<'a> {
                 Constraint::Pattern(pattern.shown),
             );
         }
+        // No more characters than bytes and no less than a quarter: most texts need not
+        // be counted.
+        if text.len() <= rule.max && text.len() >= rule.min.saturating_mul(4) {
+            return;
+        }
+        let chars = text.chars().count();
         if chars < rule.min {
             self.violate(name, Some(text.to_owned()), Constraint::MinLength(rule.min));
         }
@@ -202,10 +207,15 @@ impl<'a> Fields<'a> {
 
     /// An optional string.
     pub(crate) fn text(&mut self, name: &str, rule: Text) -> Option<String> {
+        self.borrowed_text(name, rule).map(Cow::into_owned)
+    }
+
+    /// The same, left in the body where it has no escapes.
+    pub(crate) fn borrowed_text(&mut self, name: &str, rule: Text) -> Option<Cow<'a, str>> {
         match self.take(name)? {
             Json::Text(text) => {
                 self.check(name, &text, rule);
-                Some(text.into_owned())
+                Some(text)
             }
             other => {
                 self.mistyped(&other, "String");
@@ -217,6 +227,12 @@ impl<'a> Fields<'a> {
     /// A required string.
     pub(crate) fn required_text(&mut self, name: &str, rule: Text) -> String {
         self.text(name, rule).unwrap_or_else(|| self.absent(name))
+    }
+
+    /// The same, left in the body where it has no escapes.
+    pub(crate) fn required_borrowed_text(&mut self, name: &str, rule: Text) -> Cow<'a, str> {
+        let text = self.borrowed_text(name, rule);
+        text.unwrap_or_else(|| self.absent(name))
     }
 
     fn absent<T: Default>(&mut self, name: &str) -> T {

@@ -39,7 +39,8 @@ impl<'a> Object<'a> {
         if body.len() > BODY_BYTES_MAX {
             return None;
         }
-        match serde_json::from_slice(body) {
+        // At once for all of it; otherwise each text is looked at on its own.
+        match serde_json::from_str(str::from_utf8(body).ok()?) {
             Ok(Json::Object(members)) => Some(members),
             Ok(_) | Err(_) => None,
         }

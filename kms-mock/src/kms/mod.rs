@@ -54,9 +54,8 @@ mod tests;
 
 pub use self::service::{Call, Kms, Reply, Settings};
 pub(crate) use self::{
-    dispatch::static_name,
     faulty::injected_reply,
-    parsed::ParsedCall,
+    parsed::{ParsedCall, static_name},
     plant::{PlantError, PlantedKey},
 };
 pub use crate::keys::xks::{XksRootError, XksSettings};

@@ -4,6 +4,8 @@
 //! Source of truth: the KMS service model. Nothing is refused here: what is wrong with
 //! a call is an answer of the operation.
 
+use std::borrow::Cow;
+
 use super::{json::Object, service::Call};
 use crate::model::{operation::Operation, spec::KeySpec};
 
@@ -27,6 +29,11 @@ impl<'a> ParsedCall<'a> {
             operation,
             body,
         }
+    }
+
+    /// The name of the operation, borrowed if there is such an operation.
+    pub(crate) fn operation_name(&self) -> Cow<'static, str> {
+        name_of(self.operation, self.call.operation)
     }
 
     /// The call as it came.
@@ -53,15 +60,29 @@ impl<'a> ParsedCall<'a> {
     }
 }
 
+/// The name of an operation, borrowed if there is such an operation.
+pub(crate) fn static_name(name: &str) -> Cow<'static, str> {
+    name_of(Operation::parse(name), name)
+}
+
+fn name_of(operation: Option<Operation>, name: &str) -> Cow<'static, str> {
+    match operation {
+        Some(operation) => operation.name().into(),
+        None => Cow::Owned(name.to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{policy::Caller, world::principal::Principal};
 
     fn parsed<T>(operation: &str, body: &str, ask: impl FnOnce(&ParsedCall<'_>) -> T) -> T {
-        let caller = Caller::new(Principal::Root {
+        let caller = Arc::new(Caller::new(Principal::Root {
             account: "123456789012".into(),
-        });
+        }));
         ask(&ParsedCall::of(Call {
             operation,
             body: body.as_bytes(),

@@ -70,7 +70,7 @@ pub struct Call<'a> {
     /// The Region that the call was signed for; `None` for the KMS's own.
     pub region: Option<&'a str>,
     /// Who calls.
-    pub caller: &'a Caller,
+    pub caller: &'a Arc<Caller>,
     /// What the reply's `x-amzn-RequestId` will be.
     pub request_id: RequestId,
     /// The `User-Agent` header.

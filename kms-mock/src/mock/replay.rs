@@ -223,7 +223,7 @@ impl World {
             region: Some(&self.region),
             operation,
             body: body.to_string().as_bytes(),
-            caller,
+            caller: &Arc::new(caller.clone()),
             request_id: RequestId::random(),
             user_agent,
         })

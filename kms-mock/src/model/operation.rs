@@ -229,8 +229,10 @@ macro_rules! operations {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Operation { $($name),+ }
 
-        /// By name, for the search.
-        const ALL: &[Operation] = &[$(Operation::$name),+];
+        const COUNT: usize = [$(stringify!($name)),+].len();
+
+        /// By name.
+        const ALL: [Operation; COUNT] = [$(Operation::$name),+];
 
         impl Operation {
             pub(crate) const fn name(self) -> &'static str {
@@ -342,11 +344,31 @@ operations!(
     VerifyMac => uses(KeyUsage::GenerateVerifyMac),
 );
 
+/// By the length of the name and then by name, for the search: few names are compared
+/// with more than a number.
+const BY_LENGTH: [Operation; COUNT] = {
+    let mut sorted = ALL;
+    let mut end = 1;
+    while end < COUNT {
+        let mut at = end;
+        while at > 0 && sorted[at - 1].name().len() > sorted[at].name().len() {
+            sorted.swap(at - 1, at);
+            at -= 1;
+        }
+        end += 1;
+    }
+    sorted
+};
+
 impl Operation {
     /// The operation of that name, if there is one.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let at = ALL.binary_search_by(|operation| operation.name().cmp(text));
-        at.ok().and_then(|at| ALL.get(at)).copied()
+        let at = BY_LENGTH.binary_search_by(|operation| {
+            let name = operation.name();
+            let by_length = name.len().cmp(&text.len());
+            by_length.then_with(|| name.cmp(text))
+        });
+        at.ok().and_then(|at| BY_LENGTH.get(at)).copied()
     }
 
     /// The operation that a grant allows; `ReEncrypt` is granted in two halves.
@@ -365,7 +387,7 @@ impl Operation {
 
     /// All of them, by name.
     pub(crate) fn all() -> &'static [Self] {
-        ALL
+        &ALL
     }
 }
 
@@ -377,7 +399,7 @@ mod tests {
     fn every_operation_is_found_by_its_name_and_nothing_else_is() {
         assert_eq!(ALL.len(), 56);
         assert!(ALL.is_sorted_by_key(|operation| operation.name()));
-        for operation in ALL {
+        for operation in &ALL {
             assert_eq!(Operation::parse(operation.name()), Some(*operation));
             let permission = format!("kms:{}", operation.name());
             assert_eq!(operation.permission(), permission);
@@ -391,7 +413,7 @@ mod tests {
     /// cryptographic operations.
     #[test]
     fn what_only_reads_is_what_shows_or_uses_a_key() {
-        for operation in ALL {
+        for operation in &ALL {
             let name = operation.name();
             let shows = ["Describe", "Get", "List", "Generate", "Verify"]
                 .iter()

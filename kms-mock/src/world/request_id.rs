@@ -4,6 +4,8 @@ use std::{fmt, ops::Deref};
 
 use uuid::{Builder, Uuid, fmt::Hyphenated};
 
+use super::entropy::Entropy;
+
 /// The id of a request: 36 characters of lower-case hex digits and hyphens.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId([u8; Hyphenated::LENGTH]);
@@ -12,7 +14,7 @@ impl RequestId {
     /// A random one.
     #[must_use]
     pub fn random() -> Self {
-        Self::from(Builder::from_random_bytes(rand::random()).into_uuid())
+        Self::from(Builder::from_random_bytes(Entropy::system().array()).into_uuid())
     }
 
     /// Reads what [`RequestId::as_str`] gives.
@@ -27,6 +29,13 @@ impl RequestId {
     pub fn as_str(&self) -> &str {
         // ASCII by construction.
         str::from_utf8(&self.0).expect("a request id is made of ASCII")
+    }
+}
+
+impl RequestId {
+    /// The same, as bytes.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -129,7 +129,7 @@ fn read_algorithm(fields: &mut Fields, member: &str) -> EncryptionAlgorithm {
 pub(crate) fn encrypt(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     let (key_id, plaintext, context, tokens, algorithm, dry_run) = Fields::read(body, |fields| {
         (
-            fields.required_text("KeyId", KEY_ID),
+            fields.required_borrowed_text("KeyId", KEY_ID),
             Zeroizing::new(fields.required_blob("Plaintext", 1, PLAINTEXT_BYTES_MAX)),
             fields.map("EncryptionContext").unwrap_or_default(),
             fields.grant_tokens(),
@@ -154,7 +154,7 @@ pub(crate) fn encrypt(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     Ok(Answered::with_capacity(ANSWER_BYTES)
         .blob("CiphertextBlob", &blob)
         .text("KeyId", &found.key.arn)
-        .text("EncryptionAlgorithm", algorithm.name())
+        .plain("EncryptionAlgorithm", algorithm.name())
         .finish())
 }
 
@@ -284,7 +284,7 @@ pub(crate) fn decrypt(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
                 Ciphertext::read(fields),
                 fields.map("EncryptionContext").unwrap_or_default(),
                 fields.grant_tokens(),
-                fields.text("KeyId", KEY_ID),
+                fields.borrowed_text("KeyId", KEY_ID),
                 read_algorithm(fields, "EncryptionAlgorithm"),
                 fields.recipient(),
             )
@@ -319,14 +319,14 @@ pub(crate) fn decrypt(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
             .ok_or(Failure::Internal)?;
         return Ok(Answered::with_capacity(ANSWER_BYTES)
             .text("KeyId", &found.key.arn)
-            .text("EncryptionAlgorithm", algorithm.name())
+            .plain("EncryptionAlgorithm", algorithm.name())
             .blob("CiphertextForRecipient", &sealed)
             .finish());
     }
     Ok(Answered::with_capacity(ANSWER_BYTES)
         .text("KeyId", &found.key.arn)
         .blob("Plaintext", &plaintext)
-        .text("EncryptionAlgorithm", algorithm.name())
+        .plain("EncryptionAlgorithm", algorithm.name())
         .text_if("KeyMaterialId", material_id)
         .finish())
 }
@@ -415,8 +415,8 @@ pub(crate) fn re_encrypt(call: &mut CallContext<'_>, body: Object<'_>) -> Answer
         .blob("CiphertextBlob", &sealed)
         .text("SourceKeyId", &source.key.arn)
         .text("KeyId", &destination.key.arn)
-        .text("SourceEncryptionAlgorithm", source_algorithm.name())
-        .text(
+        .plain("SourceEncryptionAlgorithm", source_algorithm.name())
+        .plain(
             "DestinationEncryptionAlgorithm",
             destination_algorithm.name(),
         )

@@ -3,7 +3,7 @@
 //! Source of truth: the KMS service model; ground truth KMS §1 (what an attested
 //! answer holds, and what not) and §4.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use zeroize::Zeroizing;
 
@@ -35,7 +35,7 @@ pub(crate) fn generate(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
         }
         None => made
             .answer()
-            .text("KeyMaterialId", &made.material_id)
+            .plain("KeyMaterialId", &made.material_id)
             .blob("Plaintext", &made.data_key),
     };
     Ok(answer.finish())
@@ -43,7 +43,7 @@ pub(crate) fn generate(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
 
 pub(crate) fn generate_without_plaintext(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     let made = make(call, body)?;
-    let answer = made.answer().text("KeyMaterialId", &made.material_id);
+    let answer = made.answer().plain("KeyMaterialId", &made.material_id);
     Ok(answer.finish())
 }
 
@@ -64,10 +64,10 @@ impl Made {
     }
 }
 
-struct Request {
+struct Request<'a> {
     /// Ignored where the operation does not have the member.
     recipient: Option<RecipientMembers>,
-    key_id: String,
+    key_id: Cow<'a, str>,
     context: EncryptionContext,
     bytes: Option<u16>,
     spec_bytes: Option<u16>,
@@ -79,7 +79,7 @@ fn make(call: &mut CallContext<'_>, body: Object<'_>) -> Result<Made, Failure> {
     let takes_recipient = call.row().takes_recipient;
     let request = Fields::read(body, |fields| Request {
         recipient: takes_recipient.then(|| fields.recipient()).flatten(),
-        key_id: fields.required_text("KeyId", KEY_ID),
+        key_id: fields.required_borrowed_text("KeyId", KEY_ID),
         context: fields.map("EncryptionContext").unwrap_or_default(),
         bytes: fields.number("NumberOfBytes", 1, 1024),
         spec_bytes: fields.choice_by(

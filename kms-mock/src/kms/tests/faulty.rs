@@ -34,7 +34,7 @@ impl Weather {
             region: None,
             operation,
             body: body.as_bytes(),
-            caller,
+            caller: &Arc::new(caller.clone()),
             request_id: RequestId::random(),
             user_agent: "test",
         };

@@ -92,7 +92,7 @@ impl World {
             operation,
             body,
             region,
-            caller,
+            caller: &Arc::new(caller.clone()),
             request_id: Uuid::nil().into(),
             user_agent: "test",
         })

@@ -9,7 +9,7 @@ mod keys;
 mod objects;
 mod worlds;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use kms_mock::{
@@ -117,9 +117,9 @@ impl World {
 }
 
 fn call(mock: &KmsMock, region: Option<&str>, operation: &str, body: &Value) -> (u16, Value) {
-    let caller = Caller::new(Principal::Root {
+    let caller = Arc::new(Caller::new(Principal::Root {
         account: ACCOUNT.to_owned(),
-    });
+    }));
     let reply = mock.kms().call(&Call {
         operation,
         body: body.to_string().as_bytes(),

@@ -1,7 +1,7 @@
 //! A witness as an actual call: the key has the policy, the caller its IAM
 //! policies, the enclave its registers, and KMS answers.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::rsa::KeySize;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -58,7 +58,7 @@ impl World {
             region: None,
             operation,
             body: body.to_string().as_bytes(),
-            caller,
+            caller: &Arc::new(caller.clone()),
             request_id: crate::RequestId::random(),
             user_agent: "test",
         })
