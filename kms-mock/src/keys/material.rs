@@ -198,14 +198,19 @@ impl SymmetricMaterial {
         &self.secret
     }
 
-    fn message_key(&self, kdf_nonce: &[u8; KDF_NONCE_BYTES]) -> Option<LessSafeKey> {
+    /// The key of blobs with that nonce; `None` when the cryptographic library fails.
+    pub(crate) fn message_key(&self, kdf_nonce: &[u8; KDF_NONCE_BYTES]) -> Option<MessageKey> {
         let key = self.expansion.message_key(kdf_nonce);
         let key = UnboundKey::new(&AES_256_GCM, key.as_slice()).ok()?;
-        Some(LessSafeKey::new(key))
+        Some(MessageKey {
+            handle: self.handle,
+            kdf_nonce: *kdf_nonce,
+            key: LessSafeKey::new(key),
+        })
     }
 
-    /// Encrypts; `None` when the cryptographic library fails. `nonces` are 28
-    /// fresh random bytes.
+    /// Encrypts under a message key of its own; `None` when the cryptographic library
+    /// fails. `nonces` are 28 fresh random bytes.
     pub(crate) fn seal(
         &self,
         maker: Maker,
@@ -213,25 +218,58 @@ impl SymmetricMaterial {
         plaintext: &[u8],
         nonces: &[u8; 28],
     ) -> Option<Vec<u8>> {
-        let (kdf_nonce, _) = nonces.split_first_chunk::<KDF_NONCE_BYTES>()?;
-        let (_, gcm_nonce) = nonces.split_last_chunk::<GCM_NONCE_BYTES>()?;
+        let (kdf_nonce, _) = nonces.split_first_chunk()?;
+        let (_, gcm_nonce) = nonces.split_last_chunk()?;
+        self.message_key(kdf_nonce)?
+            .seal(maker, context, plaintext, gcm_nonce)
+    }
+}
+
+/// What HKDF makes of key material and a nonce, expanded for AES: the key of all blobs
+/// under that material with that nonce.
+pub(crate) struct MessageKey {
+    handle: Handle,
+    kdf_nonce: [u8; KDF_NONCE_BYTES],
+    key: LessSafeKey,
+}
+
+impl MessageKey {
+    /// Whether it was made of that material.
+    pub(super) fn is_of(&self, material: &SymmetricMaterial) -> bool {
+        self.handle == material.handle
+    }
+
+    /// Whether it is the key of blobs of that material with that nonce.
+    pub(super) fn is_for(
+        &self,
+        material: &SymmetricMaterial,
+        kdf_nonce: &[u8; KDF_NONCE_BYTES],
+    ) -> bool {
+        self.kdf_nonce == *kdf_nonce && self.is_of(material)
+    }
+
+    /// Encrypts; `None` when the cryptographic library fails. `gcm_nonce` is fresh and
+    /// random.
+    pub(crate) fn seal(
+        &self,
+        maker: Maker,
+        context: &EncryptionContext,
+        plaintext: &[u8],
+        gcm_nonce: &[u8; GCM_NONCE_BYTES],
+    ) -> Option<Vec<u8>> {
         let inner_bytes = PLAINTEXT_MARK.len() + 4 + plaintext.len();
         let mut blob = Vec::with_capacity(HEADER_BYTES + inner_bytes + 128);
-        blob.extend([1, 2, maker as u8, 0, 0x78]);
-        blob.extend(self.handle);
+        blob.extend_from_slice(&[1, 2, maker as u8, 0, 0x78]);
+        blob.extend_from_slice(&self.handle);
         blob.push(1);
-        blob.extend(kdf_nonce);
+        blob.extend_from_slice(&self.kdf_nonce);
         let ciphertext_bytes = inner_bytes + AES_256_GCM.tag_len();
         let lengths = Lengths::around(ciphertext_bytes);
-        blob.extend(
-            u32::try_from(lengths.prefix() + ciphertext_bytes)
-                .ok()?
-                .to_be_bytes(),
-        );
+        let length = u32::try_from(lengths.prefix() + ciphertext_bytes).ok()?;
+        blob.extend_from_slice(&length.to_be_bytes());
         lengths.push_prefix(&mut blob, gcm_nonce);
         let before_bytes = blob.len();
         let length = u32::try_from(plaintext.len()).ok()?.to_be_bytes();
-        let key = self.message_key(kdf_nonce)?;
 
         blob.extend_from_slice(PLAINTEXT_MARK);
         blob.extend_from_slice(&length);
@@ -239,7 +277,7 @@ impl SymmetricMaterial {
         let (before, inner) = blob.split_at_mut(before_bytes);
         let aad = Aad::from(associated_data(before, context));
         let nonce = Nonce::assume_unique_for_key(*gcm_nonce);
-        let Ok(tag) = key.seal_in_place_separate_tag(nonce, aad, inner) else {
+        let Ok(tag) = self.key.seal_in_place_separate_tag(nonce, aad, inner) else {
             inner.zeroize();
             return None;
         };
@@ -271,7 +309,7 @@ pub(crate) fn identify(key_id: &str, unique: &[u8]) -> (String, Handle) {
 pub(crate) struct Blob<'a> {
     pub(crate) handle: &'a Handle,
     before_ciphertext: &'a [u8],
-    kdf_nonce: &'a [u8; KDF_NONCE_BYTES],
+    pub(super) kdf_nonce: &'a [u8; KDF_NONCE_BYTES],
     gcm_nonce: &'a [u8; GCM_NONCE_BYTES],
     ciphertext: &'a [u8],
 }
@@ -321,18 +359,18 @@ impl<'a> Blob<'a> {
         })
     }
 
-    /// Decrypts with the material that the handle names.
+    /// Decrypts with the key of the material that the handle names and of the nonce.
     pub(crate) fn open(
         &self,
-        material: &SymmetricMaterial,
+        key: &MessageKey,
         context: &EncryptionContext,
     ) -> Result<Zeroizing<Vec<u8>>, BlobError> {
         let wrong = BlobError::Authentication;
-        let key = material.message_key(self.kdf_nonce).ok_or(wrong)?;
         let nonce = Nonce::assume_unique_for_key(*self.gcm_nonce);
         let aad = associated_data(self.before_ciphertext, context);
         let mut inner = Zeroizing::new(self.ciphertext.to_vec());
         let opened = key
+            .key
             .open_in_place(nonce, Aad::from(aad), &mut inner)
             .map_err(|_| wrong)?;
         let opened_bytes = opened.len();
@@ -449,8 +487,9 @@ mod tests {
     }
 
     fn open(blob: &[u8], n: u8, pairs: &[(&str, &str)]) -> Result<Vec<u8>, BlobError> {
-        let opened = Blob::parse(blob)?.open(&material(n), &context(pairs))?;
-        Ok(opened.to_vec())
+        let blob = Blob::parse(blob)?;
+        let key = material(n).message_key(blob.kdf_nonce).unwrap();
+        Ok(blob.open(&key, &context(pairs))?.to_vec())
     }
 
     #[test]
@@ -527,14 +566,10 @@ mod tests {
             for bit in 0..blob.len() * 8 {
                 let mut changed = blob.clone();
                 changed[bit / 8] ^= 1 << (bit % 8);
-                let refused = match Blob::parse(&changed) {
-                    Err(_) => true,
-                    Ok(parsed) => {
-                        *parsed.handle != material(1).handle
-                            || parsed.open(&material(1), &context(&[("a", "b")])).is_err()
-                    }
-                };
-                assert!(refused, "bit {bit}");
+                let is_another_keys =
+                    Blob::parse(&changed).is_ok_and(|it| *it.handle != material(1).handle);
+                let opened = open(&changed, 1, &[("a", "b")]);
+                assert!(is_another_keys || opened.is_err(), "bit {bit}");
             }
         }
     }
@@ -571,7 +606,9 @@ mod tests {
             nonces in any::<[u8; 28]>(),
         ) {
             let blob = material(3).seal(Maker::Encrypt, &pairs, &plaintext, &nonces).unwrap();
-            let opened = Blob::parse(&blob).unwrap().open(&material(3), &pairs).unwrap();
+            let blob = Blob::parse(&blob).unwrap();
+            let key = material(3).message_key(blob.kdf_nonce).unwrap();
+            let opened = blob.open(&key, &pairs).unwrap();
             prop_assert_eq!(opened.as_slice(), plaintext.as_slice());
         }
     }

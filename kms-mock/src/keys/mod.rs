@@ -8,7 +8,8 @@
 //! outside), `record` (what changes during a key's life) with `import`, `uses`,
 //! `multi_region` (keys of several Regions that are one), `custom_store` and `xks`
 //! (keys elsewhere), `key` (one of them), `keep` (their rows), `store` (where all of
-//! them live) with `shards`, `alias`, `deletions`, `recent` and `custom_stores`,
+//! them live) with `shards`, `alias`, `deletions`, `recent` (with `message_keys`)
+//! and `custom_stores`,
 //! `calendar` (what falls due), `load` (a start).
 
 pub(crate) mod agreement;
@@ -25,6 +26,7 @@ pub(crate) mod key;
 pub(crate) mod load;
 pub(crate) mod mac;
 pub(crate) mod material;
+mod message_keys;
 pub(crate) mod multi_region;
 pub(crate) mod oaep;
 pub(crate) mod pair;

@@ -7,7 +7,7 @@ use std::{hash::Hash, sync::Arc};
 
 use nsm_sim::clock::UnixMillis;
 
-use super::{key::Key, record::Record};
+use super::{key::Key, message_keys::MessageKeys, record::Record};
 use crate::threads::cache::ThreadCache;
 
 /// A key as it is at the time of a call, for the thread that found it.
@@ -17,6 +17,7 @@ pub(crate) struct Known {
     pub(crate) record: Arc<Record>,
     /// The key's ARN with a count of references of its own.
     pub(crate) arn: Arc<str>,
+    pub(crate) message_keys: MessageKeys,
     version: u64,
 }
 
@@ -31,6 +32,7 @@ impl Known {
         Arc::new(Self {
             record: key.record(),
             arn: key.arn.as_ref().into(),
+            message_keys: MessageKeys::default(),
             version,
             key,
         })

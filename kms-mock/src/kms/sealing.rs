@@ -16,7 +16,7 @@ use crate::{
     keys::{
         custom_store::{Connection, StoreKind},
         key::Key,
-        material::{Blob, Maker, SymmetricMaterial},
+        material::{Blob, BlobError, Maker, SymmetricMaterial},
         xks::{NOT_CONNECTED, Proxy, ProxyCall, ProxyError, Sealed},
     },
     policy::EncryptionContext,
@@ -50,11 +50,11 @@ impl Symmetric<'_> {
         plaintext: &[u8],
     ) -> Result<Vec<u8>, Failure> {
         let seal = |plaintext: &[u8]| {
-            self.current
-                .seal(maker, context, plaintext, &call.entropy().array())
-                .ok_or(Failure::Internal)
+            let (keys, entropy) = (&self.found.message_keys, call.entropy());
+            let key = keys.to_seal(self.current, entropy)?;
+            key.seal(maker, context, plaintext, &entropy.array())
         };
-        let inner = seal(plaintext)?;
+        let inner = seal(plaintext).ok_or(Failure::Internal)?;
         let Some((proxy, id)) = self.proxy(call)? else {
             return Ok(inner);
         };
@@ -62,16 +62,20 @@ impl Symmetric<'_> {
         let sealed = proxy
             .encrypt(&id, &inner, &authenticated(context), proxy_call)
             .map_err(failed_in_use)?;
-        seal(&sealed.to_bytes().ok_or(Failure::Internal)?)
+        sealed
+            .to_bytes()
+            .and_then(|bytes| seal(&bytes))
+            .ok_or(Failure::Internal)
     }
 
-    /// What is inside a blob after it was opened with the material kept here.
+    /// Opens a blob of the material.
     pub(crate) fn open(
         self,
         call: &CallContext<'_>,
         context: &EncryptionContext,
-        opened: Zeroizing<Vec<u8>>,
+        blob: &Blob<'_>,
     ) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let opened = self.open_here(context, blob).map_err(unopened)?;
         let Some((proxy, id)) = self.proxy(call)? else {
             return Ok(opened);
         };
@@ -82,7 +86,19 @@ impl Symmetric<'_> {
             .map_err(failed_in_use)?;
         let strange = || failed_in_use(ProxyError::Strange);
         let blob = Blob::parse(&inner).map_err(|_| strange())?;
-        blob.open(self.current, context).map_err(|_| strange())
+        self.open_here(context, &blob).map_err(|_| strange())
+    }
+
+    /// What is inside a blob after it was opened with the material kept here.
+    fn open_here(
+        self,
+        context: &EncryptionContext,
+        blob: &Blob<'_>,
+    ) -> Result<Zeroizing<Vec<u8>>, BlobError> {
+        let keys = &self.found.message_keys;
+        let key = keys.to_open(self.current, blob);
+        let key = key.ok_or(BlobError::Authentication)?;
+        blob.open(&key, context)
     }
 
     /// The proxy of a key in an external key store with its key there; `None` for
@@ -108,6 +124,13 @@ impl Symmetric<'_> {
             (StoreKind::External { proxy, .. }, Some(id)) => Some((proxy.clone(), id.clone())),
             _ => None,
         })
+    }
+}
+
+/// A blob that does not open.
+pub(crate) fn unopened(error: BlobError) -> Failure {
+    Failure::InvalidCiphertext {
+        cause: error.cause(),
     }
 }
 

@@ -88,6 +88,11 @@ impl Entropy {
         Self::Seeded(Box::new(Mutex::new(seed.stream(&label))))
     }
 
+    /// Whether a world that is driven in the same order draws the same.
+    pub(crate) fn repeats(&self) -> bool {
+        matches!(self, Self::Seeded(_))
+    }
+
     /// Fills `out`. The library's generator takes as long for a few bytes as for
     /// many, so a thread draws ahead what it gives in small parts.
     ///

@@ -25,7 +25,7 @@ use crate::{
         error::{Failure, Invalid},
         fields::{Fields, GrantTokens, KEY_ID},
         json::Object,
-        sealing::Symmetric,
+        sealing::{Symmetric, unopened},
     },
     model::spec::{Algorithm, EncryptionAlgorithm},
     policy::{EncryptionContext, Facts},
@@ -258,22 +258,15 @@ impl Ciphertext {
             // It belongs to no key: another key's was refused already.
             return Err(unopened(BlobError::UnknownMaterial));
         };
-        let plaintext = blob.open(material, cipher.context).map_err(unopened)?;
         let key = Symmetric {
             current: material,
             found: cipher.found,
         };
-        let plaintext = key.open(call, cipher.context, plaintext)?;
+        let plaintext = key.open(call, cipher.context, &blob)?;
         Ok(Some(Opened {
             plaintext,
             material_id: Some(&material.id),
         }))
-    }
-}
-
-fn unopened(error: BlobError) -> Failure {
-    Failure::InvalidCiphertext {
-        cause: error.cause(),
     }
 }
 

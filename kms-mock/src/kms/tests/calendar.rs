@@ -3,11 +3,13 @@
 
 use std::{sync::Weak, thread};
 
+use nsm_sim::clock::Clock as _;
+
 use super::{
     import::{import, new_material, pending, with, wrapped},
     *,
 };
-use crate::keys::material::SymmetricMaterial;
+use crate::keys::material::{MessageKey, SymmetricMaterial};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -164,6 +166,16 @@ fn material_of(world: &World, key: &str) -> Weak<SymmetricMaterial> {
     Arc::downgrade(&key.record().current().unwrap().material)
 }
 
+/// The key under which this thread seals with it now, for the same.
+fn message_key_of(world: &World, key: &str) -> Weak<MessageKey> {
+    let now = world.clock.now();
+    let known = world.kms.store.recent(key, "us-east-1", ACCOUNT, now);
+    let known = known.expect("this thread has used it");
+    let material = &known.record.current().unwrap().material;
+    let sealing = known.message_keys.to_seal(material, &world.kms.entropy);
+    Arc::downgrade(&sealing.unwrap())
+}
+
 /// Uses a key in several threads, each of which remembers it.
 fn use_everywhere(world: &World, key: &str) {
     let use_it = || {
@@ -184,8 +196,11 @@ fn material_leaves_memory_with_its_key() {
     let key = world.key();
     use_everywhere(&world, &key);
     let material = material_of(&world, &key);
+    let message_key = message_key_of(&world, &key);
+    assert!(message_key.upgrade().is_some());
     let schedule = json!({ "KeyId": key, "PendingWindowInDays": 7 });
     world.ok("ScheduleKeyDeletion", schedule);
+    assert!(message_key.upgrade().is_none()); // it cannot seal any more
     world.clock.advance(DAY * 7 - Duration::from_millis(1));
     world.ok("GenerateRandom", json!({ "NumberOfBytes": 1 }));
     assert!(material.upgrade().is_some());
@@ -201,8 +216,11 @@ fn imported_material_leaves_memory_when_it_is_deleted_and_when_it_expires() {
     import(&world, &key, 1, json!({}));
     use_everywhere(&world, &key);
     let material = material_of(&world, &key);
+    let message_key = message_key_of(&world, &key);
+    assert!(message_key.upgrade().is_some());
     world.ok("DeleteImportedKeyMaterial", json!({ "KeyId": key }));
     assert!(material.upgrade().is_none());
+    assert!(message_key.upgrade().is_none());
 
     let expiring = json!({ "ExpirationModel": "KEY_MATERIAL_EXPIRES", "ValidTo": days(10) });
     import(&world, &key, 1, expiring);
