@@ -83,6 +83,7 @@ Configuration:
   object_bytes_max = 67108864
   jobs_max = 4                   # at a time
   jobs_queued_max = 64           # in line; further ones are told when to try again
+  jobs_remembered_max = 262144   # unexpired jobs, each of which is run once
   requests_mib_max = 512         # all requests together that are read, wait or run
   job_timeout_ms = 60000
   request_timeout_ms = 20000

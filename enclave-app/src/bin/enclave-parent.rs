@@ -21,6 +21,7 @@ use enclave_app::{
     parent::{
         bridge::{self, BridgeLimits, Target},
         credentials::CredentialSource,
+        journal::Journal,
         queue::{self, QueueLimits, Report, Status},
         s3::{Endpoint, S3Client, S3Limits},
         submit::{EnclaveDoor, Job, SubmitLimits, Submitter},
@@ -161,6 +162,10 @@ struct RunArgs {
     /// KMS, the only target of the bridge  [default: kms.REGION.amazonaws.com:443]
     #[arg(long, value_name = "HOST:PORT")]
     kms: Option<Target>,
+    /// File that keeps jobs and their ends: after a kill the next `run` with it goes on
+    /// where this one was, and no job is run or reported twice
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
     /// Jobs in progress at once
     #[arg(long, default_value_t = 1, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -263,6 +268,14 @@ async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> anyhow::Result<ExitC
         Some(target) => target,
         None => format!("kms.{}.amazonaws.com:443", args.s3.region()?).parse()?,
     };
+    let journal = match &args.journal {
+        Some(file) => {
+            Some(Arc::new(Journal::open(file).with_context(|| {
+                format!("the journal {}", file.display())
+            })?))
+        }
+        None => None,
+    };
     let submitter = Arc::new(submitter(&args.enclave, &args.s3).await?);
     let listener = listen(args.bridge_port)?;
     let (stop_bridge, bridge_stop) = watch::channel(false);
@@ -288,7 +301,7 @@ async fn run(args: RunArgs, stop: watch::Receiver<bool>) -> anyhow::Result<ExitC
         jobs_max: usize::from(args.jobs),
         ..QueueLimits::default()
     };
-    let tally = queue::run(input, output, submitter, limits, stop).await;
+    let tally = queue::run_with(input, output, submitter, limits, journal, stop).await;
 
     stop_bridge.send_replace(true);
     bridge.await.context("the bridge failed")?;

@@ -1,7 +1,7 @@
 //! What leaves the enclave for a job: sealed bytes, or a word of a closed list.
 //!
 //! [`super::serve`] writes nothing to the parent but an [`Answer`] and a
-//! [`crate::job::wire::Progress`]. An answer is made of a [`Refusal`], which cannot
+//! [`crate::job::progress::Progress`]. An answer is made of a [`Refusal`], which cannot
 //! hold text, and of a [`Sealed`] object with its [`Receipt`]; a sealed object comes
 //! into being by encryption only. So text built from a plaintext does not become an
 //! answer by mistake: there is no constructor that would take it. Source of truth:

@@ -95,6 +95,8 @@ pub struct Limits {
     pub queued_max: usize,
     /// Bytes of all requests that are read, wait or run.
     pub requests_bytes_max: usize,
+    /// Unexpired jobs that are remembered; while there are so many, none is begun.
+    pub remembered_max: usize,
     /// From a complete request to its reply.
     pub job_timeout: Duration,
     /// From a connection to its complete request.
@@ -339,6 +341,7 @@ struct LimitEntries {
     jobs_max: Option<u64>,
     jobs_queued_max: Option<u64>,
     requests_mib_max: Option<u64>,
+    jobs_remembered_max: Option<u64>,
     job_timeout_ms: Option<u64>,
     request_timeout_ms: Option<u64>,
     kms_timeout_ms: Option<u64>,
@@ -364,6 +367,14 @@ impl LimitEntries {
         Ok(Limits {
             object_bytes_max,
             jobs_max: bounded("jobs_max", self.jobs_max, 4, 1, 256)? as usize,
+            // Some 250 bytes each.
+            remembered_max: bounded(
+                "jobs_remembered_max",
+                self.jobs_remembered_max,
+                1 << 18,
+                1 << 11,
+                1 << 24,
+            )? as usize,
             queued_max: bounded("jobs_queued_max", self.jobs_queued_max, 64, 0, 4096)? as usize,
             // At least one request of the largest size.
             requests_bytes_max: (bounded(

@@ -10,6 +10,7 @@
 //! - [`kms`]: the two calls, and what is refused of their answers
 //! - [`worker`]: processes that decode one image each
 //! - [`examine`]: an image's way to findings or to a refusal
+//! - [`memory`]: which jobs were run
 //! - [`pipeline`]: one job from request to receipt
 //! - [`report`], [`answer`]: what the clinician reads, and what may leave
 //! - [`serve`]: connections from the parent
@@ -25,6 +26,7 @@ pub mod examine;
 pub mod keys;
 pub mod kms;
 pub mod log;
+pub mod memory;
 pub mod nsm;
 pub mod pipeline;
 pub mod report;

@@ -9,10 +9,10 @@
 //! its image asks KMS for the same two keys and leaves as many bytes as one that
 //! has findings.
 //!
-//! Does not remember jobs: a manifest may be run again until it expires, and gives
-//! the same findings.
+//! An order is run once: asked again, the enclave gives the same sealed answer
+//! ([`super::memory`]).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_bytes::ByteBuf;
 use zeroize::Zeroizing;
@@ -27,8 +27,9 @@ use crate::{
         config::Config,
         examine::Examiner,
         kms::{AttestedKms, KmsError},
+        memory::{Begun, Memory},
         nsm::{NsmError, SecureModule},
-        report::{PaddedText, Subject},
+        report::{PaddedText, Subject, sha256},
         steps::{Course, Steps, name},
     },
     envelope::{
@@ -52,6 +53,7 @@ pub struct Pipeline {
     object_bytes_max: usize,
     clock_skew_max: Duration,
     examiner: Examiner,
+    memory: Arc<Memory>,
     kms: AttestedKms,
     module: Arc<dyn SecureModule>,
     clock: Arc<dyn Clock>,
@@ -78,6 +80,7 @@ impl Pipeline {
             object_bytes_max: config.limits.object_bytes_max,
             clock_skew_max: config.limits.clock_skew_max,
             examiner,
+            memory: Memory::new(config.limits.remembered_max),
             kms,
             module,
             clock,
@@ -104,17 +107,43 @@ impl Pipeline {
             object,
         } = request;
         let order = self.check(manifest, object, &course).await?;
+        let begun = self
+            .memory
+            .begin(&order.manifest, order.sha256, self.clock.now_ms())
+            .map_err(JobError::Remembered)?;
+        let ticket = match begun {
+            Begun::New(ticket) => ticket,
+            Begun::Again(answer) => return outcome_of(*answer),
+        };
         let steps = Steps::on(order.manifest.job.clone(), course);
         steps.finished(name::JOB_CHECKED, began);
+        let outcome = self.run_order(order, &credentials, &steps).await;
+        match &outcome {
+            Ok(finished) => ticket.answered(Answer::Done(finished.clone())),
+            Err(JobError::Unusable {
+                refusal,
+                report: Some(report),
+            }) => ticket.answered(Answer::Refused(*refusal, Some(Finished::clone(report)))),
+            // Nothing that the clinician could read came of it: it may run again.
+            Err(_) => drop(ticket),
+        }
+        outcome
+    }
 
+    async fn run_order(
+        &self,
+        order: Order,
+        credentials: &JobCredentials,
+        steps: &Steps,
+    ) -> Result<Finished, JobError> {
         let data_key = self
             .kms
             .decrypt(
-                &credentials,
+                credentials,
                 &self.input_key_arn,
                 &order.envelope.wrapped_key,
                 &order.envelope.context,
-                &steps,
+                steps,
             )
             .await
             .map_err(|source| JobError::Kms {
@@ -127,6 +156,7 @@ impl Pipeline {
             manifest,
             envelope,
             body,
+            ..
         } = order;
         let plaintext = steps
             .run(
@@ -137,14 +167,14 @@ impl Pipeline {
 
         // From here on there is plaintext: whatever becomes of it, two keys are asked
         // for, and a report is sealed that only the clinician reads.
-        let verdict = self.examiner.examine(&subject, plaintext, &steps).await;
+        let verdict = self.examiner.examine(&subject, plaintext, steps).await;
         let mut context = result_context(
             &manifest,
             &subject.object_sha256_hex,
             &subject.model_sha256_hex,
         );
         context.extend(verdict.context());
-        let sealed = self.seal(&credentials, &steps, verdict.text, context).await;
+        let sealed = self.seal(credentials, steps, verdict.text, context).await;
         match verdict.refusal {
             None => sealed,
             Some(refusal) => Err(JobError::Unusable {
@@ -204,7 +234,8 @@ impl Pipeline {
         let submitters = self.submitters.clone();
         let now_ms = self.clock.now_ms();
         blocking(course, move || {
-            let manifest = Manifest::verify(&manifest, &submitters)?;
+            let signed = manifest;
+            let manifest = Manifest::verify(&signed, &submitters)?;
             manifest.check(now_ms, &object.body)?;
             let envelope = Envelope::parse(&object.metadata).map_err(JobError::Envelope)?;
             let expected =
@@ -213,6 +244,7 @@ impl Pipeline {
                 return Err(JobError::OtherContext);
             }
             Ok(Order {
+                sha256: order_sha256(&signed, &object.metadata),
                 manifest,
                 envelope,
                 body: object.body.into_vec(),
@@ -229,6 +261,9 @@ pub enum JobError {
     /// Not a trusted submitter's order for this object at this time.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// The job was run before, or cannot be remembered.
+    #[error("{0}")]
+    Remembered(Refusal),
     /// The body is larger than configured.
     #[error("the object has {size_bytes} bytes; at most {bytes_max} are accepted")]
     ObjectTooLarge {
@@ -277,6 +312,7 @@ impl JobError {
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::Manifest(error) => error.into(),
+            Self::Remembered(refusal) => *refusal,
             Self::ObjectTooLarge { .. } => Refusal::Object(ObjectFault::TooLarge),
             Self::Envelope(error) => Refusal::Object(error.into()),
             Self::OtherContext => Refusal::Object(ObjectFault::OtherContext),
@@ -338,9 +374,33 @@ impl From<Result<Finished, JobError>> for Answer {
 
 /// A job that has passed every check that needs no key.
 struct Order {
+    /// Of the signed manifest and the object's metadata.
+    sha256: [u8; 32],
     manifest: Manifest,
     envelope: Envelope,
     body: Vec<u8>,
+}
+
+/// What makes two orders the same: every length first, so that no two of them read alike.
+fn order_sha256(manifest: &[u8], metadata: &BTreeMap<String, String>) -> [u8; 32] {
+    let mut bytes = Vec::with_capacity(manifest.len() + 4096);
+    let texts = metadata.iter().flat_map(|(name, value)| [name, value]);
+    for part in std::iter::once(manifest).chain(texts.map(String::as_bytes)) {
+        bytes.extend((part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part);
+    }
+    sha256(&bytes)
+}
+
+/// An answer as it was when it was first given.
+fn outcome_of(answer: Answer) -> Result<Finished, JobError> {
+    match answer {
+        Answer::Done(finished) => Ok(finished),
+        Answer::Refused(refusal, report) => Err(JobError::Unusable {
+            refusal,
+            report: report.map(Box::new),
+        }),
+    }
 }
 
 fn open(

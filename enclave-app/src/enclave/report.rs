@@ -2,8 +2,8 @@
 //!
 //! Both are JSON, padded to whole [`REPORT_BYTES_MULTIPLE`]s and sealed under the
 //! results key, so that from outside they differ by the refusal's one word only.
-//! Field order is part of the format. Source of truth: ours; `README.md` of this
-//! crate says how to read them. Does not model other languages or versions.
+//! Field order is part of the format. Source of truth: ours; the project's README
+//! says how to read them. Does not model other languages or versions.
 
 use aws_lc_rs::digest;
 use serde::Serialize;

@@ -3,11 +3,11 @@
 //!
 //! The enclave writes limits and plaintext into a worker's standard input and reads
 //! its answer from standard output ([`protocol`]). A worker ([`child`]) bounds its
-//! own memory, processor time and files before it reads a byte, has no descriptor
-//! but its pipes and no environment, and serves one image: what a file did to its
-//! decoder cannot reach the next patient's. One is kept started, so that a job
-//! does not wait for it. A worker is killed when nobody waits for it any more: at
-//! the job's deadline, when the parent hangs up, when the enclave stops.
+//! own memory, processor time and files before it reads a byte, inherits none of the
+//! enclave's descriptors but its pipes and no environment, and serves one image: what
+//! a file did to its decoder cannot reach the next patient's. One is kept started, so
+//! that a job does not wait for it. A worker is killed when nobody waits for it any
+//! more: at the job's deadline, when the parent hangs up, when the enclave stops.
 //!
 //! In an enclave, where this program is root, workers run as `nobody`: they can
 //! neither open `/dev/nsm` nor raise their limits. Where the system has no other

@@ -97,6 +97,15 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// Why an order is not run a second time.
+    RepeatFault {
+        Running "running" "a job of this name is running",
+        Ended "ended" "the job was run, and its answer is no longer kept",
+        OtherOrder "other_order" "a job of this name was run with another manifest or wrapped key",
+    }
+}
+
+vocabulary! {
     /// What is wrong with the encrypted object.
     ObjectFault {
         TooLarge "too_large" "the object is larger than this enclave accepts",
@@ -227,6 +236,8 @@ pub enum Refusal {
     Manifest(ManifestFault),
     /// The manifest's time has passed or has not come.
     Validity(ValidityFault),
+    /// The job was run before.
+    Repeated(RepeatFault),
     /// The object is not in an accepted encrypted form or does not open.
     Object(ObjectFault),
     /// The plaintext is not an image that the enclave reads.
@@ -257,6 +268,7 @@ pub enum RefusalCode {
     NotRun,
     Manifest,
     Expired,
+    Repeated,
     Object,
     Image,
     Model,
@@ -278,6 +290,7 @@ impl RefusalCode {
             Self::NotRun => "not_run",
             Self::Manifest => "manifest",
             Self::Expired => "expired",
+            Self::Repeated => "repeated",
             Self::Object => "object",
             Self::Image => "image",
             Self::Model => "model",
@@ -307,6 +320,7 @@ impl Refusal {
             Self::NotRun => RefusalCode::NotRun,
             Self::Manifest(_) => RefusalCode::Manifest,
             Self::Validity(_) => RefusalCode::Expired,
+            Self::Repeated(_) => RefusalCode::Repeated,
             Self::Object(_) => RefusalCode::Object,
             Self::Image(_) => RefusalCode::Image,
             Self::Model(_) => RefusalCode::Model,
@@ -327,6 +341,7 @@ impl Refusal {
             Self::Busy(retry) => retry.word(),
             Self::Manifest(fault) => fault.word(),
             Self::Validity(fault) => fault.word(),
+            Self::Repeated(fault) => fault.word(),
             Self::Object(fault) => fault.word(),
             Self::Image(fault) => fault.word(),
             Self::Model(fault) => fault.word(),
@@ -335,6 +350,16 @@ impl Refusal {
             Self::KmsAnswer(_, fault) => fault.word(),
             Self::Attestation(fault) => fault.word(),
             Self::NotRun | Self::Timeout | Self::Internal => "",
+        }
+    }
+
+    /// When a parent may try again with hope, if it may.
+    #[must_use]
+    pub const fn retry_after(self) -> Option<RetryAfter> {
+        match self {
+            Self::Busy(after) => Some(after),
+            Self::Repeated(RepeatFault::Running) => Some(RetryAfter::OneSecond),
+            _ => None,
         }
     }
 
@@ -358,6 +383,7 @@ impl Refusal {
             .chain(each(RetryAfter::ALL, Self::Busy))
             .chain(each(ManifestFault::ALL, Self::Manifest))
             .chain(each(ValidityFault::ALL, Self::Validity))
+            .chain(each(RepeatFault::ALL, Self::Repeated))
             .chain(each(ObjectFault::ALL, Self::Object))
             .chain(each(ImageFault::ALL, Self::Image))
             .chain(each(ModelFault::ALL, Self::Model))
@@ -378,6 +404,7 @@ impl fmt::Display for Refusal {
             Self::NotRun => "the enclave is stopping and has not begun the job",
             Self::Manifest(fault) => fault.sentence(),
             Self::Validity(fault) => fault.sentence(),
+            Self::Repeated(fault) => fault.sentence(),
             Self::Object(fault) => fault.sentence(),
             Self::Image(fault) => fault.sentence(),
             Self::Model(fault) => fault.sentence(),

@@ -7,6 +7,7 @@
 //!   [`endpoint`]
 //! - [`submit`]: one job, from object to stored result and receipt
 //! - [`queue`]: many jobs, as JSON lines
+//! - [`journal`]: what was taken on and how it ended, across a kill
 //!
 //! The enclave trusts none of it. A parent that is slow, wrong or hostile can
 //! keep a job from running; it can neither read an image or a finding nor pass
@@ -15,6 +16,7 @@
 pub mod bridge;
 pub mod credentials;
 pub mod endpoint;
+pub mod journal;
 pub mod queue;
 pub mod s3;
 pub mod submit;

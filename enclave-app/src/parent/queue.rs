@@ -2,18 +2,20 @@
 //!
 //! In: `{"bucket","key","manifest_key","result_key"}`. Out, as each job ends:
 //! `{"job"?,"status":"done"|"refused"|"failed","code"?,"reason"?,"message"?,
-//! "result_key"?,"receipt_key"?,"report_key"?}`. A line that cannot be read is a failed job, not the end.
+//! "result_key"?,"receipt_key"?,"report_key"?}`. A line that cannot be read is a failed
+//! job, not the end. With a journal ([`super::journal`]) the jobs that were in hand when a
+//! process was killed are run first, and none is run or told twice.
 //! The source of truth is this file; `enclave-parent run --help` repeats it.
-//! Does not model retries or persistence: a queue service in front of it does.
+//! Does not model other sources of jobs.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     sync::Arc,
     time::Duration,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt},
     sync::watch,
@@ -22,6 +24,7 @@ use tokio::{
 };
 
 use super::{
+    journal::{Journal, JournalError, Known},
     s3::ObjectStore,
     submit::{Door, Job, Stored, Submitted, Submitter},
 };
@@ -49,7 +52,7 @@ impl Default for QueueLimits {
 }
 
 /// One line of output.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The job's name as its manifest claims it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +81,7 @@ pub struct Report {
 }
 
 /// The three ends of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Result and receipt are stored.
@@ -167,9 +170,31 @@ pub struct Tally {
 /// Reading `input` or writing `output` failed.
 pub async fn run<R, W, S, D>(
     input: R,
+    output: W,
+    submitter: Arc<Submitter<S, D>>,
+    limits: QueueLimits,
+    stop: watch::Receiver<bool>,
+) -> io::Result<Tally>
+where
+    R: AsyncBufRead + Unpin,
+    W: AsyncWrite + Unpin,
+    S: ObjectStore + 'static,
+    D: Door + 'static,
+{
+    run_with(input, output, submitter, limits, None, stop).await
+}
+
+/// The same with a journal: jobs that it holds unfinished come before `input`, a job
+/// that it knows is not run again, and one that is cut off goes on the next time.
+///
+/// # Errors
+/// Reading `input`, writing `output` or the journal failed.
+pub async fn run_with<R, W, S, D>(
+    input: R,
     mut output: W,
     submitter: Arc<Submitter<S, D>>,
     limits: QueueLimits,
+    journal: Option<Arc<Journal>>,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<Tally>
 where
@@ -184,36 +209,55 @@ where
         tasks: JoinSet::new(),
         jobs: BTreeMap::new(),
     };
+    let book = Book(journal);
     let mut tally = Tally::default();
+    for (job, report) in book.run(Journal::untold).await?.unwrap_or_default() {
+        tell(&mut output, &book, Some(job), &report, &mut tally).await?;
+    }
+    let unfinished = book.run(Journal::unfinished).await?;
+    let mut unfinished = VecDeque::from(unfinished.unwrap_or_default());
     let mut stopping = false;
     loop {
-        let report = tokio::select! {
+        while open.jobs.len() < jobs_max
+            && let Some(job) = unfinished.pop_front()
+        {
+            open.start(&submitter, job);
+        }
+        // What is told to stop holds a lock while it is looked at: nothing is awaited
+        // in the arms.
+        let next = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => {
                 stopping = true;
                 break;
             }
-            Some(report) = open.next() => report,
-            line = lines.next(), if open.jobs.len() < jobs_max => match line? {
-                None => break,
-                Some(line) => match accept(line, &open) {
-                    Some(Ok(job)) => {
-                        open.start(&submitter, job);
-                        continue;
-                    }
-                    Some(Err(report)) => report,
-                    None => continue,
-                },
+            Some(ended) = open.next() => Next::Ended(Box::new(ended)),
+            line = lines.next(), if unfinished.is_empty() && open.jobs.len() < jobs_max => {
+                match line? {
+                    None => break,
+                    Some(line) => Next::Line(line),
+                }
+            }
+        };
+        let (job, report) = match next {
+            Next::Ended(ended) => *ended,
+            Next::Line(line) => match accept(line, &open, &book).await? {
+                Some(Ok(job)) => {
+                    open.start(&submitter, job);
+                    continue;
+                }
+                Some(Err(report)) => (None, report),
+                None => continue,
             },
         };
-        tell(&mut output, &report, &mut tally).await?;
+        tell(&mut output, &book, job, &report, &mut tally).await?;
     }
 
     // No more jobs are taken; those in hand end, or are cut off after the grace
     // that follows the word to stop.
     let rest = async {
-        while let Some(report) = open.next().await {
-            tell(&mut output, &report, &mut tally).await?;
+        while let Some((job, report)) = open.next().await {
+            tell(&mut output, &book, job, &report, &mut tally).await?;
         }
         Ok::<(), io::Error>(())
     };
@@ -229,38 +273,74 @@ where
     }
     open.tasks.abort_all();
     for job in std::mem::take(&mut open.jobs).into_values() {
+        if book.0.is_some() {
+            continue; // it goes on with the next process
+        }
         let message = "the parent was stopped before the job ended".to_owned();
         let report = Report::failed("interrupted", message, Some(job.result_key));
-        tell(&mut output, &report, &mut tally).await?;
+        tell(&mut output, &book, None, &report, &mut tally).await?;
     }
     Ok(tally)
 }
 
+/// What a queue waits for.
+enum Next {
+    Ended(Box<(Option<Job>, Report)>),
+    Line(Line),
+}
+
+/// The journal, if there is one, off the async threads: every change is synced.
+struct Book(Option<Arc<Journal>>);
+
+impl Book {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Journal) -> Result<T, JournalError> + Send + 'static,
+    ) -> io::Result<Option<T>> {
+        let Some(journal) = self.0.clone() else {
+            return Ok(None);
+        };
+        let worked = tokio::task::spawn_blocking(move || work(&journal)).await;
+        worked?.map(Some).map_err(io::Error::other)
+    }
+}
+
 async fn tell<W: AsyncWrite + Unpin>(
     output: &mut W,
+    book: &Book,
+    job: Option<Job>,
     report: &Report,
     tally: &mut Tally,
 ) -> io::Result<()> {
+    if let Some(job) = job.clone() {
+        let report = report.clone();
+        book.run(move |journal| journal.ended(&job, &report))
+            .await?;
+    }
     match report.status {
         Status::Done => tally.done += 1,
         Status::Refused => tally.refused += 1,
         Status::Failed => tally.failed += 1,
     }
     output.write_all(&report.line()?).await?;
-    output.flush().await
+    output.flush().await?;
+    if let Some(job) = job {
+        book.run(move |journal| journal.told(&job)).await?;
+    }
+    Ok(())
 }
 
 /// The job on a line, a report of why there is none, or nothing for a blank.
-fn accept(line: Line, open: &Open) -> Option<Result<Job, Report>> {
+async fn accept(line: Line, open: &Open, book: &Book) -> io::Result<Option<Result<Job, Report>>> {
     let bytes = match line {
         Line::Whole(bytes) => bytes,
         Line::TooLong => {
             let message = format!("the line is longer than {LINE_BYTES_MAX} bytes");
-            return Some(Err(Report::failed("bad_line", message, None)));
+            return Ok(Some(Err(Report::failed("bad_line", message, None))));
         }
     };
     if bytes.trim_ascii().is_empty() {
-        return None;
+        return Ok(None);
     }
     let job: Job = match serde_json::from_slice(&bytes) {
         Ok(job) => job,
@@ -268,18 +348,29 @@ fn accept(line: Line, open: &Open) -> Option<Result<Job, Report>> {
             let message = format!(
                 "the line is not {{\"bucket\",\"key\",\"manifest_key\",\"result_key\"}}: {error}"
             );
-            return Some(Err(Report::failed("bad_line", message, None)));
+            return Ok(Some(Err(Report::failed("bad_line", message, None))));
         }
     };
+    if book.0.is_some() && open.jobs.values().any(|in_hand| *in_hand == job) {
+        return Ok(None); // it is told when it ends
+    }
     if open.claims(&job) {
         let message = "another job in progress writes to the same keys".to_owned();
-        return Some(Err(Report::failed(
+        return Ok(Some(Err(Report::failed(
             "result_key_in_use",
             message,
             Some(job.result_key),
-        )));
+        ))));
     }
-    Some(Ok(job))
+    let known = {
+        let job = job.clone();
+        book.run(move |journal| journal.accept(&job)).await?
+    };
+    Ok(match known {
+        // It was told, or is told when its end is found untold at a start.
+        Some(Known::Ended) => None,
+        _ => Some(Ok(job)),
+    })
 }
 
 /// Jobs in hand.
@@ -305,7 +396,9 @@ impl Open {
 
     /// Whether a job in hand writes what this one would write.
     fn claims(&self, job: &Job) -> bool {
-        let written = |job: &Job| BTreeSet::from([job.result_key.clone(), job.receipt_key()]);
+        let written = |job: &Job| {
+            BTreeSet::from([job.result_key.clone(), job.receipt_key(), job.report_key()])
+        };
         let ours = written(job);
         self.jobs
             .values()
@@ -313,16 +406,14 @@ impl Open {
     }
 
     /// The next job's end; `None` when none is in hand.
-    async fn next(&mut self) -> Option<Report> {
+    async fn next(&mut self) -> Option<(Option<Job>, Report)> {
         match self.tasks.join_next_with_id().await? {
-            Ok((id, report)) => {
-                self.jobs.remove(&id);
-                Some(report)
-            }
+            Ok((id, report)) => Some((self.jobs.remove(&id), report)),
             Err(error) => {
-                let result_key = self.jobs.remove(&error.id()).map(|job| job.result_key);
+                let job = self.jobs.remove(&error.id());
+                let result_key = job.as_ref().map(|job| job.result_key.clone());
                 let message = "the parent failed while running the job".to_owned();
-                Some(Report::failed("internal", message, result_key))
+                Some((job, Report::failed("internal", message, result_key)))
             }
         }
     }

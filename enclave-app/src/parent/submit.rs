@@ -20,7 +20,7 @@ use std::{
 };
 
 use ciborium::Value;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use tokio::{
     io::{AsyncRead, AsyncWrite, split},
@@ -55,7 +55,7 @@ const WRAPPED_KEY: &str = "x-amz-3";
 const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// One job's names in S3.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Job {
     /// The bucket of everything else.
@@ -356,15 +356,17 @@ impl<S: ObjectStore, D: Door> Submitter<S, D> {
         drop(request);
         let reply = loop {
             let stream = self.door.open().await?;
-            match self.converse(stream, &bytes, label, begun).await? {
-                JobReply::Refused {
-                    refusal: Refusal::Busy(after),
-                    ..
-                } if begun.elapsed() < self.limits.queue => {
+            let reply = self.converse(stream, &bytes, label, begun).await?;
+            let again = match &reply {
+                JobReply::Refused { refusal, .. } => refusal.retry_after(),
+                JobReply::Done { .. } => None,
+            };
+            match again {
+                Some(after) if begun.elapsed() < self.limits.queue => {
                     let pause = Duration::from_millis(after.millis()).min(self.limits.pause_max);
                     sleep(jittered(pause)).await;
                 }
-                reply => break reply,
+                _ => break reply,
             }
         };
         let (result, receipt) = match reply {

@@ -25,7 +25,7 @@ use enclave_app::{
     job::{
         Refusal, RefusalCode,
         manifest::{Manifest, ManifestError, SubmitterKey},
-        refusal::{ImageFault, KmsCall, KmsException},
+        refusal::{ImageFault, KmsCall, KmsException, RepeatFault},
         wire::{JobReply, JobRequest, StoredObject},
     },
     model::{LABELS, Model},
@@ -448,7 +448,6 @@ async fn names_kmss_exception_and_quotes_nothing_of_it() {
 
 #[tokio::test]
 async fn an_image_that_cannot_be_used_is_explained_to_its_clinician_alone() {
-    let world = World::new().await;
     let cut = &picture()[..60];
     let name_as_length = pn_short();
     for (plaintext, fault, detail) in [
@@ -470,6 +469,7 @@ async fn an_image_that_cannot_be_used_is_explained_to_its_clinician_alone() {
             "declares 1515081555 bytes",
         ),
     ] {
+        let world = World::new().await;
         let (manifest, object) = world.job(plaintext);
         let object_sha256 = hex::encode(manifest.ciphertext_sha256);
         let answer = JobAnswer::from(world.pipeline.run(world.order(&manifest, object)).await);
@@ -493,15 +493,14 @@ async fn an_image_that_cannot_be_used_is_explained_to_its_clinician_alone() {
         let said = text["refused"]["detail"].as_str().unwrap();
         assert!(said.contains(detail), "{said}");
         assert_eq!(text.get("findings"), None);
+        // As many calls of KMS as a job with findings makes.
+        let received = world.double.received();
+        let operations: Vec<&str> = received
+            .iter()
+            .map(|request| request.operation.as_str())
+            .collect();
+        assert_eq!(operations, ["Decrypt", "GenerateDataKey"]);
     }
-    // As many calls of KMS as a job with findings makes.
-    let operations: Vec<String> = world
-        .double
-        .received()
-        .into_iter()
-        .map(|request| request.operation)
-        .collect();
-    assert_eq!(operations, ["Decrypt", "GenerateDataKey"].repeat(4));
 }
 
 /// Implicit VR; the patient's name declares 8 bytes less than it has, so that its
@@ -513,6 +512,43 @@ fn pn_short() -> Vec<u8> {
     );
     file.extend_from_slice(b"\x10\0\x10\0\x08\0\0\0QUIXOTE^ALONSONZ");
     file
+}
+
+#[tokio::test]
+async fn an_order_is_run_once_and_answered_again_with_the_same_bytes() {
+    let world = World::new().await;
+    let (manifest, object) = world.job(&picture());
+    let run = || world.pipeline.run(world.order(&manifest, object.clone()));
+    let first = run().await.unwrap();
+    for _ in 0..2 {
+        let again = run().await.unwrap();
+        assert_eq!(again.result, first.result);
+        assert_eq!(again.receipt, first.receipt);
+    }
+    assert_eq!(world.double.received().len(), 2, "KMS was asked again");
+    // The same name with another wrapped key is another order.
+    let mut other = object.clone();
+    other
+        .metadata
+        .insert("x-amz-3".into(), STANDARD.encode([0; 184]));
+    let refusal = world.refusal(world.order(&manifest, other)).await.refusal();
+    assert_eq!(refusal, Refusal::Repeated(RepeatFault::OtherOrder));
+    assert_eq!(world.double.received().len(), 2, "KMS was asked");
+}
+
+#[tokio::test]
+async fn a_job_that_kms_refused_may_be_run_again() {
+    let world = World::new().await;
+    let (manifest, object) = world.job(&picture());
+    let wrapped = std::mem::take(&mut *world.wrapped.lock().unwrap());
+    let error = world.refusal(world.order(&manifest, object.clone())).await;
+    assert_eq!(error.refusal().code(), RefusalCode::KmsRefused);
+    world.wrapped.lock().unwrap().extend(wrapped);
+    world
+        .pipeline
+        .run(world.order(&manifest, object))
+        .await
+        .unwrap();
 }
 
 /// Collects log lines.

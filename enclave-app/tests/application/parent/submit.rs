@@ -12,9 +12,7 @@ use aws_credential_types::Credentials;
 use enclave_app::{
     clock::SystemClock,
     job::{
-        JobReply, JobRequest, Manifest, Refusal, SealedReport, StoredObject, SubmitterKey,
-        progress::{Progress, Stage},
-        refusal::{ImageFault, KmsCall, KmsException, RetryAfter, ValidityFault},
+        JobReply, JobRequest, Manifest, Refusal, StoredObject, SubmitterKey, refusal::ValidityFault,
     },
     parent::{
         credentials::CredentialSource,
@@ -23,7 +21,7 @@ use enclave_app::{
         submit::{Door, Job, Stored, SubmitError, SubmitLimits, Submitter},
     },
     vsock::{
-        framing::{FrameError, FrameLimits, read_frame, write_frame},
+        framing::{FrameLimits, read_frame, write_frame},
         transport::{TransportError, VsockAddress},
     },
 };
@@ -36,8 +34,8 @@ use tokio::{
 use crate::parent::doubles::{lock, object, receipt_for};
 
 const BUCKET: &str = "images";
-const RESULT: &[u8] = b"encrypted findings";
-const LARGE: FrameLimits = FrameLimits::for_bodies(64 << 20);
+pub(crate) const RESULT: &[u8] = b"encrypted findings";
+pub(crate) const LARGE: FrameLimits = FrameLimits::for_bodies(64 << 20);
 
 /// How one operation of the store goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +49,8 @@ enum Fault {
 }
 
 #[derive(Clone, Default)]
-struct Memory {
-    objects: Arc<Mutex<BTreeMap<String, StoredObject>>>,
+pub(crate) struct Memory {
+    pub(crate) objects: Arc<Mutex<BTreeMap<String, StoredObject>>>,
     operations: Arc<Mutex<Vec<String>>>,
     /// Which operation, counted from zero, fails how.
     fault: Option<(usize, Fault)>,
@@ -82,15 +80,15 @@ impl Memory {
         Err(refused(operation, key, status, "Injected"))
     }
 
-    fn operations(&self) -> Vec<String> {
+    pub(crate) fn operations(&self) -> Vec<String> {
         lock(&self.operations).clone()
     }
 
-    fn has(&self, key: &str) -> Option<StoredObject> {
+    pub(crate) fn has(&self, key: &str) -> Option<StoredObject> {
         lock(&self.objects).get(key).cloned()
     }
 
-    fn stores(&self) -> bool {
+    pub(crate) fn stores(&self) -> bool {
         self.operations()
             .iter()
             .any(|operation| !operation.starts_with("GET"))
@@ -151,9 +149,9 @@ impl ObjectStore for Memory {
 }
 
 /// An enclave in memory: what it does with each connection.
-struct Enclave<F> {
-    conversation: F,
-    pipe_bytes: usize,
+pub(crate) struct Enclave<F> {
+    pub(crate) conversation: F,
+    pub(crate) pipe_bytes: usize,
 }
 
 impl<F, W> Door for Enclave<F>
@@ -188,7 +186,7 @@ impl Door for NobodyHome {
     }
 }
 
-fn done() -> JobReply {
+pub(crate) fn done() -> JobReply {
     JobReply::Done {
         result: object(RESULT),
         receipt: receipt_for(RESULT),
@@ -196,13 +194,13 @@ fn done() -> JobReply {
 }
 
 /// Reads the whole job, then answers `reply`.
-async fn answer(mut stream: DuplexStream, reply: Vec<u8>) {
+pub(crate) async fn answer(mut stream: DuplexStream, reply: Vec<u8>) {
     let request = read_frame(&mut stream, &LARGE).await.unwrap();
     JobRequest::decode(&request).unwrap();
     write_frame(&mut stream, &reply, &LARGE).await.unwrap();
 }
 
-fn answering(reply: &JobReply) -> impl Door<Stream = DuplexStream> + use<> {
+pub(crate) fn answering(reply: &JobReply) -> impl Door<Stream = DuplexStream> + use<> {
     answering_bytes(reply.encode().unwrap())
 }
 
@@ -213,7 +211,7 @@ fn answering_bytes(reply: Vec<u8>) -> impl Door<Stream = DuplexStream> {
     }
 }
 
-fn job() -> Job {
+pub(crate) fn job() -> Job {
     job_named("scan")
 }
 
@@ -240,7 +238,7 @@ fn manifest(name: &str) -> Vec<u8> {
     .unwrap()
 }
 
-fn memory_with(names: &[&str]) -> Memory {
+pub(crate) fn memory_with(names: &[&str]) -> Memory {
     let memory = Memory::default();
     for name in names {
         let manifest = StoredObject {
@@ -253,7 +251,7 @@ fn memory_with(names: &[&str]) -> Memory {
     memory
 }
 
-fn submitter<D: Door>(store: &Memory, door: D) -> Submitter<Memory, D> {
+pub(crate) fn submitter<D: Door>(store: &Memory, door: D) -> Submitter<Memory, D> {
     let credentials = Credentials::from_keys("ASIA", "secret", Some("token".into()));
     Submitter {
         store: store.clone(),
@@ -268,7 +266,7 @@ fn submitter<D: Door>(store: &Memory, door: D) -> Submitter<Memory, D> {
     }
 }
 
-async fn failure<D: Door>(store: &Memory, door: D) -> SubmitError {
+pub(crate) async fn failure<D: Door>(store: &Memory, door: D) -> SubmitError {
     submitter(store, door)
         .submit(&job())
         .await
@@ -332,168 +330,6 @@ async fn the_enclave_gets_object_manifest_and_credentials_unchanged() {
     assert_eq!(request.credentials.access_key_id, "ASIA");
     assert_eq!(request.credentials.secret_access_key, "secret");
     assert_eq!(request.credentials.session_token.as_deref(), Some("token"));
-}
-
-#[tokio::test]
-async fn nothing_is_stored_for_a_refused_job() {
-    let store = memory_with(&["scan"]);
-    let reply = JobReply::Refused {
-        refusal: Refusal::KmsRefused(KmsCall::Decrypt, KmsException::AccessDenied),
-        report: None,
-    };
-    let error = failure(&store, answering(&reply)).await;
-    assert!(error.is_refusal());
-    assert_eq!(error.code(), "kms_refused");
-    assert_eq!(error.reason(), Some("access_denied"));
-    assert!(
-        error.to_string().contains("AccessDeniedException"),
-        "{error}"
-    );
-    assert!(!store.stores());
-}
-
-fn refused_with_report(receipt: ByteBuf) -> JobReply {
-    JobReply::Refused {
-        refusal: Refusal::Image(ImageFault::Damaged),
-        report: Some(SealedReport {
-            object: object(RESULT),
-            receipt,
-        }),
-    }
-}
-
-#[tokio::test]
-async fn the_sealed_report_of_a_refusal_is_stored_with_its_receipt_and_no_result_is() {
-    let store = memory_with(&["scan"]);
-    let error = failure(&store, answering(&refused_with_report(receipt_for(RESULT)))).await;
-    assert_eq!(error.code(), "image");
-    assert_eq!(error.report_key(), Some("scan.result.refused"));
-    assert_eq!(*store.has("scan.result.refused").unwrap().body, RESULT);
-    assert_eq!(
-        store.has("scan.result.refused.receipt").unwrap().body,
-        receipt_for(RESULT)
-    );
-    assert_eq!(store.has("scan.result"), None);
-    assert_eq!(store.has("scan.result.receipt"), None);
-}
-
-#[tokio::test]
-async fn a_report_that_its_receipt_is_not_for_is_not_stored() {
-    let store = memory_with(&["scan"]);
-    let error = failure(
-        &store,
-        answering(&refused_with_report(receipt_for(b"another"))),
-    )
-    .await;
-    assert!(matches!(error, SubmitError::UnfitReply { .. }), "{error:?}");
-    assert!(!store.stores());
-}
-
-#[tokio::test]
-async fn a_refusal_counts_even_before_the_enclave_has_read_the_job() {
-    let store = memory_with(&["scan"]);
-    lock(&store.objects).insert("scan".into(), object(&vec![7; 1 << 20]));
-    let door = Enclave {
-        conversation: |mut stream: DuplexStream| async move {
-            let stopping = JobReply::Refused {
-                refusal: Refusal::NotRun,
-                report: None,
-            };
-            write_frame(&mut stream, &stopping.encode().unwrap(), &LARGE)
-                .await
-                .unwrap();
-        },
-        pipe_bytes: 512,
-    };
-    let error = failure(&store, door).await;
-    assert!(
-        matches!(
-            error,
-            SubmitError::Refused {
-                refusal: Refusal::NotRun,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
-    assert!(!store.stores());
-}
-
-#[tokio::test]
-async fn a_busy_enclave_is_asked_again_until_it_takes_the_job() {
-    let store = memory_with(&["scan"]);
-    let asked = Arc::new(Mutex::new(0));
-    let counter = Arc::clone(&asked);
-    let door = Enclave {
-        conversation: move |stream: DuplexStream| {
-            let mut asked = lock(&counter);
-            *asked += 1;
-            let reply = match *asked {
-                1..=3 => JobReply::Refused {
-                    refusal: Refusal::Busy(RetryAfter::ThirtySeconds),
-                    report: None,
-                },
-                _ => done(),
-            };
-            answer(stream, reply.encode().unwrap())
-        },
-        pipe_bytes: 4096,
-    };
-    let submitted = submitter(&store, door).submit(&job()).await;
-    submitted.outcome.unwrap();
-    assert_eq!(*lock(&asked), 4);
-}
-
-/// Reads the job, says so many times that it is in line, then what comes last.
-async fn in_line(mut stream: DuplexStream, times: u32, last: Option<Vec<u8>>) {
-    read_frame(&mut stream, &LARGE).await.unwrap();
-    for ahead in (0..times).rev() {
-        let progress = Progress::at(Stage::Queued, ahead).encode();
-        write_frame(&mut stream, &progress, &LARGE).await.unwrap();
-    }
-    match last {
-        Some(last) => write_frame(&mut stream, &last, &LARGE).await.unwrap(),
-        None => std::future::pending().await,
-    }
-}
-
-#[tokio::test]
-async fn progress_is_waited_through_and_silence_is_not() {
-    let store = memory_with(&["scan"]);
-    let goes_on = Enclave {
-        conversation: |stream| in_line(stream, 1000, Some(done().encode().unwrap())),
-        pipe_bytes: 4096,
-    };
-    let submitted = submitter(&store, goes_on).submit(&job()).await;
-    submitted.outcome.unwrap();
-
-    let falls_silent = Enclave {
-        conversation: |stream| in_line(stream, 3, None),
-        pipe_bytes: 4096,
-    };
-    let mut impatient = submitter(&store, falls_silent);
-    impatient.limits.silence = Duration::from_millis(30);
-    let error = impatient.submit(&job()).await.outcome.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            SubmitError::NoReply(FrameError::NotBegun { .. } | FrameError::Idle { .. })
-        ),
-        "{error:?}"
-    );
-
-    let another_version = Enclave {
-        conversation: |stream| {
-            let newer = Progress {
-                version: 2,
-                ..Progress::at(Stage::Queued, 0)
-            };
-            in_line(stream, 1, Some(newer.encode()))
-        },
-        pipe_bytes: 4096,
-    };
-    let error = failure(&store, another_version).await;
-    assert!(matches!(error, SubmitError::BadReply(_)), "{error:?}");
 }
 
 #[tokio::test]
@@ -724,7 +560,7 @@ async fn queue<D: Door + 'static>(
     )
 }
 
-fn line(name: &str) -> String {
+pub(crate) fn line(name: &str) -> String {
     format!(
         r#"{{"bucket":"images","key":"{name}","manifest_key":"{name}.job","result_key":"{name}.result"}}"#
     ) + "\n"
