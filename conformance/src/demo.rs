@@ -121,9 +121,11 @@ pub async fn run(request: Request) -> anyhow::Result<Report> {
         "the same image gave two input digests"
     );
 
+    // A job that has not run yet: the enclave runs none twice.
+    let unread = upload(&lab, "to-be-changed", &request.image).await?;
     let mut refusals = vec![
         refuse_the_parent(&lab, &before).await?,
-        refuse_a_changed_bit(&lab, &mut parent, &before).await?,
+        refuse_a_changed_bit(&lab, &mut parent, &unread).await?,
     ];
     enclave.stop().await?;
     refusals.insert(1, refuse_debug_mode(&lab, &mut parent, &before).await?);

@@ -15,6 +15,7 @@ pub mod timeline;
 pub mod wiretap;
 
 use std::{
+    ffi::OsStr,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -339,6 +340,19 @@ impl Lab {
     /// # Errors
     /// As [`Self::start_parent`].
     pub async fn start_parent_wired(&self, wiring: &Wiring) -> anyhow::Result<Parent> {
+        self.start_parent_with(wiring, &ParentOptions::default())
+            .await
+    }
+
+    /// The same with options of one's own.
+    ///
+    /// # Errors
+    /// As [`Self::start_parent`].
+    pub async fn start_parent_with(
+        &self,
+        wiring: &Wiring,
+        options: &ParentOptions,
+    ) -> anyhow::Result<Parent> {
         let credentials = self.cloud.credentials(Role::Parent);
         let mut command = Command::new(&self.programs.nsm_sim);
         command
@@ -357,6 +371,13 @@ impl Lab {
             .args(["--s3-endpoint", &format!("http://{}", wiring.s3)])
             .args(["--enclave-cid", &wiring.enclave_cid.to_string()])
             .args(["--enclave-port", &JOB_PORT.to_string()])
+            .args(["--jobs", &options.jobs.to_string()])
+            .args(
+                options
+                    .journal
+                    .iter()
+                    .flat_map(|file| [OsStr::new("--journal"), file.as_os_str()]),
+            )
             .env("AWS_ACCESS_KEY_ID", credentials.access_key_id())
             .env("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key())
             .env(
@@ -401,6 +422,24 @@ pub struct Wiring {
     pub enclave_cid: u32,
 }
 
+/// How a parent works.
+#[derive(Clone, Debug)]
+pub struct ParentOptions {
+    /// Jobs in progress at once.
+    pub jobs: u16,
+    /// The file that keeps them across a kill.
+    pub journal: Option<PathBuf>,
+}
+
+impl Default for ParentOptions {
+    fn default() -> Self {
+        Self {
+            jobs: 1,
+            journal: None,
+        }
+    }
+}
+
 /// A running parent that takes jobs.
 #[derive(Debug)]
 pub struct Parent {
@@ -423,6 +462,9 @@ pub struct JobOutcome {
     /// What went wrong.
     #[serde(default)]
     pub message: Option<String>,
+    /// Where the result lies or would lie.
+    #[serde(default)]
+    pub result_key: Option<String>,
     /// Where the sealed report of a refusal lies.
     #[serde(default)]
     pub report_key: Option<String>,
@@ -454,6 +496,21 @@ impl Parent {
     /// # Errors
     /// If the parent ended; quotes what it said.
     pub async fn submit(&mut self, objects: &JobObjects) -> anyhow::Result<JobOutcome> {
+        self.send(objects).await?;
+        match self.outcome().await? {
+            Some(outcome) => Ok(outcome),
+            None => bail!(
+                "the parent exited; its last output:\n{}",
+                self.process.last_words()
+            ),
+        }
+    }
+
+    /// Hands the parent a job without waiting for it.
+    ///
+    /// # Errors
+    /// If the parent has ended.
+    pub async fn send(&mut self, objects: &JobObjects) -> anyhow::Result<()> {
         let line = JobLine {
             bucket: cloud::BUCKET,
             key: &objects.key,
@@ -465,15 +522,28 @@ impl Parent {
             .write_all(line.as_bytes())
             .await
             .context("sending the parent a job")?;
-        self.stdin.flush().await?;
-        match self.answers.next_line().await? {
-            Some(answer) => serde_json::from_str(&answer)
-                .with_context(|| format!("the parent answered `{answer}`")),
-            None => bail!(
-                "the parent exited; its last output:\n{}",
-                self.process.last_words()
-            ),
-        }
+        Ok(self.stdin.flush().await?)
+    }
+
+    /// The next job that has ended; none once the parent has.
+    ///
+    /// # Errors
+    /// If the parent says something else.
+    pub async fn outcome(&mut self) -> anyhow::Result<Option<JobOutcome>> {
+        let Some(answer) = self.answers.next_line().await? else {
+            return Ok(None);
+        };
+        serde_json::from_str(&answer)
+            .map(Some)
+            .with_context(|| format!("the parent answered `{answer}`"))
+    }
+
+    /// Kills the parent, and waits until it is gone; what it has said can still be read.
+    ///
+    /// # Errors
+    /// If it cannot be killed.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.process.kill().await?)
     }
 
     /// Ends the parent.

@@ -180,6 +180,19 @@ impl Process {
         })
     }
 
+    /// Kills the process as a machine's failure would.
+    ///
+    /// # Errors
+    /// [`ProcessError::Lost`].
+    pub async fn kill(&mut self) -> Result<(), ProcessError> {
+        let lost = |what: &str| {
+            let what = what.to_owned();
+            move |source| ProcessError::Lost { what, source }
+        };
+        self.child.start_kill().map_err(lost(&self.what))?;
+        self.wait().await.map(|_| ())
+    }
+
     /// Asks the process to end as Ctrl-C or an init system would, and kills it
     /// if it does not.
     ///

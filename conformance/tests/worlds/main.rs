@@ -15,6 +15,8 @@ mod clinician_with_official_client;
 mod conformance_command;
 mod corpus_images;
 mod demo_command;
+mod hostile_images;
+mod many_jobs;
 mod s3_encryption_client;
 mod sdk_keys;
 mod sdk_rust;
