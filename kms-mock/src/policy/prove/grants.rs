@@ -50,7 +50,7 @@ impl Prover<'_> {
             return Ok(None);
         };
         let base = self.blank(principal, asked, None, *usual);
-        if !may_allow(&relevant(&base, &self.claim.policy)) {
+        if !may_allow(&relevant(&base, &self.covering(asked))) {
             return Ok(None);
         }
         let mut open = None;

@@ -57,25 +57,23 @@ impl Prover<'_> {
         gaps.extend(beyond::gaps(claim, prove));
         self.escalates = beyond::escalation(&self, &mut gaps);
         let mut findings = Vec::new();
-        let mut principals = 0;
+        let (mut principals, mut enclaves) = (0, None);
         for owner in &owners {
             self.account.clone_from(owner);
             principals = self
                 .search_as_owner(&mut findings, &mut gaps)
                 .max(principals);
+            enclaves = enclaves.or_else(|| Some(self.enclaves(&mut gaps)));
         }
         let (of_services, mut findings) = beyond::without_services(findings);
         gaps.extend(of_services);
         collapse(&mut findings, claim.principals.is_empty());
         let mut seen = BTreeSet::new();
         gaps.retain(|gap| seen.insert((gap.action, gap.why.to_string())));
-        self.account.clone_from(&owners[0]);
-        self.prepare(&mut Vec::new());
-        let enclaves = self.enclaves(&mut gaps);
         Ok(Proof {
             assumptions: beyond::assumptions(claim),
             accounts: owners,
-            enclaves,
+            enclaves: enclaves.unwrap_or_default(),
             expected_pcr0: self.expected,
             findings,
             lints: lint(&claim.policy),

@@ -13,7 +13,7 @@ use super::{
     claim::{Claim, ClaimError, Gap, Undecided},
     pins::{Pins, is_zeros, owner_of, pins, register_value},
     principals::{self, Everybody},
-    space::{Bounds, Choice, State, choices, is_possible, relevant},
+    space::{Bounds, Choice, State, choices, covering, is_possible, relevant},
     values::{Atom, must_be_settled},
 };
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     policy::{
         Decision, EncryptionContext, Grant, Policy, PolicyKind, Question, Recipient,
         document::{Effect, Statement},
+        principals::Naming,
         question::parse_principal,
     },
     world::{
@@ -64,6 +65,8 @@ pub(super) struct Prover<'a> {
     key_arns: Vec<String>,
     pub(super) everybody: Rc<Everybody>,
     retiring: Vec<String>,
+    /// The statements of the key policy that are about an action, once it was asked.
+    covering: RefCell<BTreeMap<&'static str, Rc<Vec<&'a Statement>>>>,
     /// What a grant of an operation is good for, once it was looked at.
     pub(super) uses: RefCell<BTreeMap<&'static str, Rc<Uses>>>,
     pub(super) decisions: Cell<usize>,
@@ -191,6 +194,7 @@ impl<'a> Prover<'a> {
             key_arns: Vec::new(),
             everybody: Rc::default(),
             retiring: Vec::new(),
+            covering: RefCell::default(),
             uses: RefCell::default(),
             decisions: Cell::new(0),
         })
@@ -282,8 +286,24 @@ impl<'a> Prover<'a> {
         kinds
     }
 
+    /// The statements of the key policy that are about the permission.
+    pub(super) fn covering(&self, asked: &Asked) -> Rc<Vec<&'a Statement>> {
+        let mut known = self.covering.borrow_mut();
+        let claim = self.claim;
+        let own = known
+            .entry(asked.action())
+            .or_insert_with(|| Rc::new(covering(&claim.policy, asked.action())));
+        Rc::clone(own)
+    }
+
     /// Tries every kind of request.
     pub(super) fn search(&self, wanted: Wanted<'_>) -> Searched {
+        let is_allow = |statement: &&Statement| statement.effect == Effect::Allow;
+        let names = |it: &Statement| it.names(wanted.principal, false) != Naming::No;
+        let own = self.covering(wanted.asked);
+        if wanted.grants.is_empty() && !own.iter().copied().filter(is_allow).any(names) {
+            return Ok(None);
+        }
         let (granted, grantee) = wanted.creates.unwrap_or((&[], ""));
         let operation = granted.first().and_then(|name| Operation::of_grant(name));
         let kinds = self.kinds(wanted.asked, operation);
@@ -324,7 +344,8 @@ impl<'a> Prover<'a> {
         kinds: &[KeyKind],
     ) -> Searched {
         let (policy, asked, state) = (&self.claim.policy, wanted.asked, wanted.state);
-        let statements = relevant(base, policy);
+        let own = self.covering(asked);
+        let statements = relevant(base, &own);
         if wanted.grants.is_empty() && !may_allow(&statements) {
             return Ok(None);
         }

@@ -64,32 +64,35 @@ pub(super) struct Bounds<'a> {
     pub(super) kinds: &'a [KeyKind],
 }
 
-/// The statements that can count for the question, whatever its facts are.
+/// The statements of a policy that are about an action at all.
+pub(super) fn covering<'a>(policy: &'a Policy, action: &str) -> Vec<&'a Statement> {
+    let covers = |statement: &&Statement| {
+        let actions = statement.actions.as_ref();
+        statement.resources.is_some() && actions.is_some_and(|it| it.cover_action(action))
+    };
+    policy.statements().iter().filter(covers).collect()
+}
+
+/// The statements that can count for the question, whatever its facts are; `own` are
+/// those of the key policy that are about its action.
 pub(super) fn relevant<'a>(
     question: &'a Question,
-    key_policy: &'a Policy,
+    own: &[&'a Statement],
 ) -> Vec<(&'a Statement, bool)> {
-    let covers = |statement: &Statement| {
-        statement.resources.is_some()
-            && statement
-                .actions
-                .as_ref()
-                .is_some_and(|actions| actions.cover_action(&question.action))
-    };
     let has_boundary = question.boundary.is_some();
     let named =
         |statement: &Statement| statement.names(&question.principal, has_boundary) != Naming::No;
-    let own = key_policy.statements().iter().map(|s| (s, true));
     let is_root = question.principal.acts_for_root();
     let theirs = question
         .identity_policies
         .iter()
         .chain(&question.boundary)
         .filter(|_| !is_root)
-        .flat_map(|policy| policy.statements())
+        .flat_map(|policy| covering(policy, &question.action))
         .map(|s| (s, false));
+    let own = own.iter().map(|s| (*s, true));
     own.chain(theirs)
-        .filter(|(statement, _)| covers(statement) && named(statement))
+        .filter(|(statement, _)| named(statement))
         .collect()
 }
 
@@ -520,7 +523,13 @@ fn register(
     let zeros = "0".repeat(96);
     let mut all = Vec::new();
     for atom in atoms {
-        all.extend(patterns(atom.condition, base)?);
+        // Letters of either case: a register's value has small ones alone.
+        let small = |symbol: Symbol| match symbol {
+            Symbol::Letter(c) => Symbol::Char(c.to_ascii_lowercase()),
+            other => other,
+        };
+        let found = patterns(atom.condition, base)?.into_iter();
+        all.extend(found.map(|pattern| pattern.into_iter().map(small).collect::<Pattern>()));
     }
     let wanted = bounds
         .nitrotpm

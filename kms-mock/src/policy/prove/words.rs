@@ -108,19 +108,83 @@ pub(super) fn words_of_any(
     Ok(out)
 }
 
-/// Which patterns a string matches, with the string.
-type Combination = (Vec<bool>, String);
+/// Which of the patterns with wildcards a string matches, and which text without any
+/// it is.
+type Combination = (Vec<bool>, Option<String>);
 
+/// Strings by what matches them. A pattern without wildcards is one string: it is
+/// looked at by itself, since a hundred of them would make the automaton large.
 fn combinations(
     patterns: &[Pattern],
     shape: &Pattern,
     each: usize,
-) -> Result<Vec<Combination>, Undecided> {
-    let mut all: Vec<&Pattern> = patterns.iter().collect();
-    all.sort();
-    all.dedup();
+) -> Result<Vec<(Combination, String)>, Undecided> {
+    let mut literals = BTreeSet::new();
+    let mut rest: Vec<&Pattern> = Vec::new();
+    for pattern in patterns {
+        match as_text(pattern) {
+            Some(text) => _ = literals.insert(text),
+            None => rest.push(pattern),
+        }
+    }
+    rest.sort();
+    rest.dedup();
+    literals.retain(|text| accepts(shape, text));
+    // A character that stands for all others is in none of the texts either.
+    let alphabet = alphabet(patterns.iter().chain([shape]));
+    let mut found = search(&rest, shape, each, &alphabet)?;
+    if found.iter().any(|(_, word)| literals.contains(word)) {
+        // One that is none of the texts may be longer.
+        found = search(&rest, shape, each + literals.len(), &alphabet)?;
+        found.retain(|(_, word)| !literals.contains(word));
+        let mut counts: BTreeMap<Vec<bool>, usize> = BTreeMap::new();
+        found.retain(|(accepted, _)| {
+            let count = counts.entry(accepted.clone()).or_default();
+            *count += 1;
+            *count <= each
+        });
+    }
+    let mut out: Vec<(Combination, String)> = found
+        .into_iter()
+        .map(|(accepted, word)| ((accepted, None), word))
+        .collect();
+    out.extend(literals.into_iter().map(|text| {
+        let accepted = rest.iter().map(|pattern| accepts(pattern, &text)).collect();
+        ((accepted, Some(text.clone())), text)
+    }));
+    out.sort_by_key(|(_, word)| word.len());
+    Ok(out)
+}
+
+/// The only string that a pattern without wildcards and classes matches.
+fn as_text(pattern: &Pattern) -> Option<String> {
+    let character = |symbol: &Symbol| match symbol {
+        Symbol::Char(c) => Some(*c),
+        _ => None,
+    };
+    pattern.iter().map(character).collect()
+}
+
+fn accepts(pattern: &Pattern, text: &str) -> bool {
+    let mut positions = closed(pattern, vec![0]);
+    for c in text.chars() {
+        positions = step(pattern, &positions, c);
+        if positions.is_empty() {
+            return false;
+        }
+    }
+    positions.iter().any(|p| *p as usize == pattern.len())
+}
+
+/// Strings of the form `shape` by the patterns they match, shorter ones first.
+fn search(
+    patterns: &[&Pattern],
+    shape: &Pattern,
+    each: usize,
+    alphabet: &[char],
+) -> Result<Vec<(Vec<bool>, String)>, Undecided> {
+    let mut all: Vec<&Pattern> = patterns.to_vec();
     all.push(shape);
-    let alphabet = alphabet(&all);
     let start: Vec<Positions> = all.iter().map(|pattern| closed(pattern, vec![0])).collect();
     let mut seen: HashMap<Vec<Positions>, usize> = HashMap::new();
     seen.insert(start.clone(), 1);
@@ -134,27 +198,32 @@ fn combinations(
             continue;
         };
         let state = state.clone();
-        let accepted: Vec<bool> = all
+        let mut accepted: Vec<bool> = all
             .iter()
             .zip(&state)
             .map(|(pattern, positions)| positions.iter().any(|p| *p as usize == pattern.len()))
             .collect();
-        if accepted.last() == Some(&true) {
+        if accepted.pop() == Some(true) {
             let count = found.entry(accepted.clone()).or_default();
             if *count < each {
                 *count += 1;
                 out.push((accepted, spell(&nodes, at)));
             }
         }
-        for c in &alphabet {
-            let next: Vec<Positions> = all
+        for c in alphabet {
+            let of_shape = match state.last() {
+                Some(positions) => step(shape, positions, *c),
+                None => continue,
+            };
+            if of_shape.is_empty() {
+                continue;
+            }
+            let mut next: Vec<Positions> = patterns
                 .iter()
                 .zip(&state)
                 .map(|(pattern, positions)| step(pattern, positions, *c))
                 .collect();
-            if next.last().is_none_or(Vec::is_empty) {
-                continue;
-            }
+            next.push(of_shape);
             let visits = seen.entry(next.clone()).or_default();
             if *visits >= each {
                 continue;
@@ -224,10 +293,10 @@ fn step(pattern: &Pattern, positions: &Positions, c: char) -> Positions {
 
 /// The characters that patterns mention, and one for all others; for each class
 /// of characters, too.
-fn alphabet(patterns: &[&Pattern]) -> Vec<char> {
+fn alphabet<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> Vec<char> {
     let mut mentioned = Vec::new();
     let mut classes = Vec::new();
-    for symbol in patterns.iter().flat_map(|pattern| pattern.iter()) {
+    for symbol in patterns.flatten() {
         match symbol {
             Symbol::Char(c) => mentioned.push(*c),
             Symbol::Letter(c) => {
@@ -311,6 +380,22 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert!(found.contains(&value));
         assert!(found.iter().all(|word| word.len() == 96));
+    }
+
+    #[test]
+    fn a_value_beside_all_that_a_policy_names_is_found_whatever_digits_those_have() {
+        let shape = vec![Symbol::Of("0123456789abcdef"); 96];
+        let (one, all) = ("a".repeat(96), "0123456789abcdef".repeat(6));
+        for named in [vec![one.as_str()], vec![one.as_str(), all.as_str()]] {
+            let patterns: Vec<Pattern> = named.iter().map(|text| literal(text)).collect();
+            let found = words(&patterns, &shape, 1).unwrap();
+            assert_eq!(found.len(), named.len() + 1, "{found:?}");
+            assert!(
+                named
+                    .iter()
+                    .all(|text| found.iter().any(|word| word == text))
+            );
+        }
     }
 
     #[test]
