@@ -25,6 +25,7 @@ mod edge_tls;
 mod failures_cli;
 mod management;
 mod policy_cli;
+mod policy_judge;
 mod stand;
 #[path = "../support/mod.rs"]
 mod support;

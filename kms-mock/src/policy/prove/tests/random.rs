@@ -340,6 +340,11 @@ fn generated_policies_are_open_with_a_witness_or_closed_against_random_requests(
         }
         let proof = prove(&claim).unwrap();
         verdicts[proof.verdict() as usize] += 1;
+        if proof.verdict() == Verdict::Open && !claim.principals.is_empty() {
+            // What one may, anybody may who is that one.
+            let anybody = prove(&Claim::about(Arc::clone(&claim.policy))).unwrap();
+            assert_ne!(anybody.verdict(), Verdict::Closed, "seed {seed}");
+        }
         for finding in &proof.findings {
             assert!(
                 finding.holds(&claim.policy),
