@@ -16,11 +16,16 @@ impl DocumentVerifier for Verifier {
         let document = Self::verify(self, document, now).map_err(|error| DocumentRefused {
             cause: error.to_string(),
         })?;
+        let nitrotpm = document.is_nitrotpm();
         Ok(VerifiedDocument {
             module_id: document.module_id,
             timestamp: document.timestamp,
-            pcrs: document.pcrs,
-            nitrotpm: document.nitrotpm,
+            pcrs: if nitrotpm {
+                document.nitrotpm_pcrs
+            } else {
+                document.pcrs
+            },
+            nitrotpm,
             public_key: document.public_key,
         })
     }

@@ -6,6 +6,7 @@
 //! reader: the document's time and nonce are printed.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
@@ -59,6 +60,11 @@ pub(crate) struct Args {
     #[arg(long = "pcr", value_name = "N=HEX")]
     pcrs: Vec<String>,
 
+    /// Take the document of an instance's NitroTPM, which is refused otherwise; the
+    /// values above are then of its registers.
+    #[arg(long)]
+    nitrotpm: bool,
+
     /// Take public_key, user_data and nonce longer than AWS documents.
     #[arg(long, value_name = "BYTES", default_value_t = 1024)]
     field_bytes_max: usize,
@@ -77,6 +83,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some("document") => verifier.verify_at_own_time(&document),
         Some(time) => verifier.verify(&document, parse_time(time)?),
     };
+    let verified = verified
+        .map_err(Refusal::from)
+        .and_then(|document| of_bank(document, args.nitrotpm));
     let mismatches = verified.as_ref().map_or_else(
         |_| Vec::new(),
         |document| {
@@ -101,6 +110,49 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Why a document is refused.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    #[error(
+        "it is the document of an instance's NitroTPM, not of an enclave; --nitrotpm verifies those"
+    )]
+    OfNitroTpm,
+    #[error("it is the document of an enclave, not of a NitroTPM; leave --nitrotpm out")]
+    OfEnclave,
+}
+
+/// The document, if it is of the kind that was asked for: the registers of an enclave
+/// and of a NitroTPM mean different things under the same numbers.
+fn of_bank(document: AttestationDocument, nitrotpm: bool) -> Result<AttestationDocument, Refusal> {
+    match document.is_nitrotpm() {
+        true if !nitrotpm => Err(Refusal::OfNitroTpm),
+        false if nitrotpm => Err(Refusal::OfEnclave),
+        _ => Ok(document),
+    }
+}
+
+impl Refusal {
+    /// One word for programs.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Verify(error) => error.name(),
+            Self::OfNitroTpm => "nitrotpm-document",
+            Self::OfEnclave => "enclave-document",
+        }
+    }
+}
+
+/// The registers that the document states: an enclave's or a NitroTPM's.
+fn registers(document: &AttestationDocument) -> &BTreeMap<u8, Vec<u8>> {
+    if document.is_nitrotpm() {
+        &document.nitrotpm_pcrs
+    } else {
+        &document.pcrs
+    }
+}
+
 /// A register that the caller requires a value of.
 struct ExpectedPcr {
     index: u8,
@@ -109,7 +161,7 @@ struct ExpectedPcr {
 
 impl ExpectedPcr {
     fn matches(&self, document: &AttestationDocument) -> bool {
-        document.pcrs.get(&self.index) == Some(&self.value)
+        registers(document).get(&self.index) == Some(&self.value)
     }
 }
 
@@ -205,7 +257,7 @@ fn parse_time(text: &str) -> anyhow::Result<UnixMillis> {
 }
 
 fn text_report(
-    verified: &Result<AttestationDocument, VerifyError>,
+    verified: &Result<AttestationDocument, Refusal>,
     mismatches: &[&ExpectedPcr],
 ) -> String {
     let mut out = String::new();
@@ -214,8 +266,7 @@ fn text_report(
         Err(error) => return format!("refused ({}): {error}\n", error.name()),
     };
     for ExpectedPcr { index, value } in mismatches {
-        let found = document
-            .pcrs
+        let found = registers(document)
             .get(index)
             .map_or_else(|| "absent".to_owned(), hex::encode);
         // Writing to a String does not fail.
@@ -234,13 +285,13 @@ fn text_report(
         "timestamp  {} ({} ms)",
         document.timestamp, document.timestamp.0
     );
-    if document.nitrotpm {
+    if document.is_nitrotpm() {
         out.push_str("bank       NitroTPM: an instance, not an enclave\n");
     }
     if document.is_debug() {
         out.push_str("debug      yes: PCR0, PCR1 and PCR2 are zero\n");
     }
-    for (index, value) in &document.pcrs {
+    for (index, value) in registers(document) {
         if value.iter().any(|byte| *byte != 0) {
             let name = format!("PCR{index}");
             let _ = writeln!(out, "{name:<10} {}", hex::encode(value));
@@ -255,7 +306,7 @@ fn text_report(
 }
 
 fn json_report(
-    verified: &Result<AttestationDocument, VerifyError>,
+    verified: &Result<AttestationDocument, Refusal>,
     mismatches: &[&ExpectedPcr],
 ) -> serde_json::Value {
     let document = match verified {
@@ -275,8 +326,8 @@ fn json_report(
         "timestamp_ms": document.timestamp.0,
         "time": document.timestamp.to_string(),
         "debug": document.is_debug(),
-        "nitrotpm": document.nitrotpm,
-        "pcrs": document.pcrs.iter()
+        "nitrotpm": document.is_nitrotpm(),
+        "pcrs": registers(document).iter()
             .map(|(index, value)| (index.to_string(), json!(hex::encode(value))))
             .collect::<serde_json::Map<_, _>>(),
     });
@@ -291,7 +342,7 @@ fn json_report(
                 json!({
                     "pcr": pcr.index,
                     "expected": hex::encode(&pcr.value),
-                    "found": document.pcrs.get(&pcr.index).map(hex::encode),
+                    "found": registers(document).get(&pcr.index).map(hex::encode),
                 })
             })
             .collect();
@@ -305,4 +356,51 @@ fn optional_fields(document: &AttestationDocument) -> [(&'static str, Option<&Ve
         ("user_data", document.user_data.as_ref()),
         ("nonce", document.nonce.as_ref()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(bank: &str) -> AttestationDocument {
+        let registers = BTreeMap::from([(8, vec![1; 48])]);
+        let (pcrs, nitrotpm_pcrs) = match bank {
+            "pcrs" => (registers, BTreeMap::new()),
+            _ => (BTreeMap::new(), registers),
+        };
+        AttestationDocument {
+            module_id: "i-1".to_owned(),
+            digest: "SHA384".to_owned(),
+            timestamp: UnixMillis(1),
+            pcrs,
+            nitrotpm_pcrs,
+            certificate: Vec::new(),
+            cabundle: Vec::new(),
+            public_key: None,
+            user_data: None,
+            nonce: None,
+        }
+    }
+
+    #[test]
+    fn a_nitrotpms_document_with_the_required_value_is_no_enclaves() {
+        let required = ExpectedPcr {
+            index: 8,
+            value: vec![1; 48],
+        };
+        for (bank, nitrotpm, refused) in [
+            ("pcrs", false, None),
+            ("nitrotpm_pcrs", true, None),
+            ("nitrotpm_pcrs", false, Some("nitrotpm-document")),
+            ("pcrs", true, Some("enclave-document")),
+        ] {
+            let judged = of_bank(document(bank), nitrotpm);
+            assert_eq!(judged.as_ref().err().map(Refusal::name), refused, "{bank}");
+            let report = text_report(&judged, &[]);
+            assert_eq!(report.starts_with("refused"), refused.is_some(), "{report}");
+            if let Ok(document) = judged {
+                assert!(required.matches(&document), "{bank}");
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@ use nsm_sim::{
     attestation::{
         pki::Pki,
         variance::Variance,
-        verify::{Place, Verifier, VerifyError},
+        verify::{Field, Place, Verifier, VerifyError},
     },
     clock::{SettableClock, UnixMillis},
     device::{Measurements, NitroSecureModule, Nsm, Profile, RESPONSE_BYTES_MAX},
@@ -328,11 +328,26 @@ fn carry_fields_up_to_the_request_limit_and_fit_the_response_buffer() {
 fn keep_empty_fields_apart_from_absent_ones() {
     let mut module = module(1, Variance::default());
     let verifier = module.pki().verifier();
-    let reply = module.handle(NOW, &attestation(Some(b""), None, Some(b"")));
+    let reply = module.handle(NOW, &attestation(Some(b""), None, None));
     let read = verifier.verify(&document_in(&reply), NOW).unwrap();
     assert_eq!(read.user_data.as_deref(), Some(&[][..]));
     assert_eq!(read.nonce, None);
-    assert_eq!(read.public_key.as_deref(), Some(&[][..]));
+    assert_eq!(read.public_key, None);
+
+    // An NSM attests to a key of no bytes; nobody can answer to it.
+    let reply = module.handle(NOW, &attestation(None, None, Some(b"")));
+    let refused = verifier.verify(&document_in(&reply), NOW);
+    assert!(
+        matches!(
+            refused,
+            Err(VerifyError::FieldSize {
+                field: Field::PublicKey,
+                size: 0,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
 }
 
 #[test]

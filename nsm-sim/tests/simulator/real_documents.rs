@@ -40,7 +40,7 @@ fn accepts_all_42_real_documents_at_their_own_time_and_reads_what_they_say() {
             index["debug_mode"].as_bool().unwrap(),
             "{file}"
         );
-        assert!(!read.nitrotpm, "{file}");
+        assert!(!read.is_nitrotpm(), "{file}");
         let indices: Vec<u64> = read.pcrs.keys().map(|index| u64::from(*index)).collect();
         assert_eq!(serde_json::json!(indices), index["pcr_indices"], "{file}");
         for pcr in [0, 1, 2, 3, 4, 8] {

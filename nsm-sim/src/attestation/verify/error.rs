@@ -149,6 +149,9 @@ pub enum VerifyError {
     /// `timestamp` is zero.
     #[error("the timestamp is zero")]
     TimestampZero,
+    /// A text field has control characters, which a terminal would obey.
+    #[error("field {0} has control characters")]
+    ControlCharacter(Field),
     /// A PCR index past 31.
     #[error("PCR index {index} is past 31")]
     PcrIndex {
@@ -278,6 +281,13 @@ pub enum VerifyError {
     /// The document's signature does not verify under the leaf's key.
     #[error("the document's signature does not verify under the leaf's key")]
     CoseSignature,
+    /// The document says that it was written when a certificate of its chain was not
+    /// valid; nothing that hardware signed does.
+    #[error("the document's timestamp {timestamp} is outside the validity of its own chain")]
+    TimestampOutsideChain {
+        /// When the document says it was written.
+        timestamp: UnixMillis,
+    },
 }
 
 impl VerifyError {
@@ -300,6 +310,8 @@ impl VerifyError {
             Self::FieldSize { .. } => "field-size",
             Self::WrongDigest => "wrong-digest",
             Self::TimestampZero => "timestamp-zero",
+            Self::TimestampOutsideChain { .. } => "timestamp-outside-chain",
+            Self::ControlCharacter(_) => "control-character",
             Self::PcrIndex { .. } => "pcr-index",
             Self::PcrLength { .. } => "pcr-length",
             Self::UnknownRoot { .. } => "unknown-root",

@@ -81,16 +81,17 @@ pub struct AttestationDocument {
     pub digest: String,
     /// When the document was written.
     pub timestamp: UnixMillis,
-    /// Locked registers by index, 32, 48 or 64 bytes each (48 on hardware).
+    /// An enclave's locked registers by index, 32, 48 or 64 bytes each (48 on
+    /// hardware). Empty in the document of a NitroTPM, which is never an enclave's.
     pub pcrs: BTreeMap<u8, Vec<u8>>,
-    /// Whether [`pcrs`](Self::pcrs) came as `nitrotpm_pcrs`: an instance's
-    /// NitroTPM attested, not an enclave.
-    pub nitrotpm: bool,
+    /// The registers of an instance's NitroTPM, in the same form. Empty in an
+    /// enclave's document: one of the two banks has registers, the other has none.
+    pub nitrotpm_pcrs: BTreeMap<u8, Vec<u8>>,
     /// The leaf certificate, DER.
     pub certificate: Vec<u8>,
     /// The chain above it, DER, root first.
     pub cabundle: Vec<Vec<u8>>,
-    /// A DER-encoded key to encrypt to; an empty one is present.
+    /// A DER-encoded key to encrypt to, of at least one byte.
     pub public_key: Option<Vec<u8>>,
     /// What the enclave had attested; an empty one is present.
     pub user_data: Option<Vec<u8>>,
@@ -99,6 +100,12 @@ pub struct AttestationDocument {
 }
 
 impl AttestationDocument {
+    /// Whether an instance's NitroTPM attested, not an enclave.
+    #[must_use]
+    pub fn is_nitrotpm(&self) -> bool {
+        !self.nitrotpm_pcrs.is_empty()
+    }
+
     /// Whether the enclave runs in debug mode, where whoever starts it can read
     /// its console: PCR0, PCR1 and PCR2 are then zero.
     #[must_use]
@@ -219,6 +226,12 @@ impl Verifier {
         UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &chain.leaf_key)
             .verify(&signed.sig_structure(), signed.signature)
             .map_err(|_| VerifyError::CoseSignature)?;
+        // Hardware writes the time of signing; a leaf signs nothing outside its life.
+        chain
+            .is_valid_at(content.timestamp.as_secs())
+            .map_err(|_| VerifyError::TimestampOutsideChain {
+                timestamp: content.timestamp,
+            })?;
         Ok(content)
     }
 }

@@ -125,6 +125,9 @@ pub(super) fn read_payload(
         1,
         MODULE_ID_BYTES_MAX as u64,
     )?;
+    if module_id.chars().any(char::is_control) {
+        return Err(VerifyError::ControlCharacter(Field::ModuleId));
+    }
     let digest = fields
         .digest
         .ok_or(VerifyError::FieldMissing(Field::Digest))?;
@@ -137,9 +140,9 @@ pub(super) fn read_payload(
     if timestamp == 0 {
         return Err(VerifyError::TimestampZero);
     }
-    let (pcrs, nitrotpm) = match (fields.pcrs, fields.nitrotpm_pcrs) {
-        (Some(pcrs), None) => (pcrs, false),
-        (None, Some(pcrs)) => (pcrs, true),
+    let (pcrs, nitrotpm_pcrs) = match (fields.pcrs, fields.nitrotpm_pcrs) {
+        (Some(pcrs), None) => (pcrs, BTreeMap::new()),
+        (None, Some(pcrs)) => (BTreeMap::new(), pcrs),
         (Some(_), Some(_)) => return Err(VerifyError::TwoBanks),
         (None, None) => return Err(VerifyError::FieldMissing(Field::Pcrs)),
     };
@@ -162,7 +165,7 @@ pub(super) fn read_payload(
         digest: digest.to_owned(),
         timestamp: UnixMillis(timestamp),
         pcrs,
-        nitrotpm,
+        nitrotpm_pcrs,
         certificate: certificate.to_vec(),
         cabundle,
         public_key: fields.public_key.flatten().map(<[u8]>::to_vec),
@@ -246,13 +249,12 @@ fn read_fields(payload: &[u8], field_bytes_max: usize) -> Result<Fields<'_>, Ver
                 } else {
                     Some(reader.bytes().map_err(fault)?)
                 };
-                size(
-                    field,
-                    value.map_or(0, <[u8]>::len) as u64,
-                    "bytes",
-                    0,
-                    field_bytes_max as u64,
-                )?;
+                // Nothing can be encrypted to a key of no bytes.
+                let min = u64::from(field == Field::PublicKey);
+                if let Some(value) = value {
+                    let max = field_bytes_max as u64;
+                    size(field, value.len() as u64, "bytes", min, max)?;
+                }
                 let slot = match field {
                     Field::PublicKey => &mut fields.public_key,
                     Field::UserData => &mut fields.user_data,

@@ -356,10 +356,12 @@ fn bytes(value: &[u8]) -> Vec<u8> {
 fn good_entries(chain: &[u8]) -> Vec<Entry> {
     let mut pcrs = vec![0xa1, 0];
     pcrs.extend(bytes(&[0; 48]));
+    let mut timestamp = vec![0x1b];
+    timestamp.extend(UnixMillis::from_secs(NOW).0.to_be_bytes());
     vec![
         (text("module_id"), text("i-0-enc0")),
         (text("digest"), text("SHA384")),
-        (text("timestamp"), vec![0x1a, 0x65, 0, 0, 0]),
+        (text("timestamp"), timestamp),
         (text("pcrs"), pcrs),
         (chain.to_vec(), Vec::new()),
         (text("public_key"), vec![0xf6]),
@@ -429,11 +431,13 @@ fn optional_fields_may_be_missing_null_or_empty_and_not_twice() {
         (7, Field::Nonce),
     ] {
         syntax(|entries| drop(entries.remove(index))).unwrap();
-        syntax(|entries| entries[index].1 = vec![0x40]).unwrap();
+        let least = u64::from(field == Field::PublicKey);
+        let empty = syntax(|entries| entries[index].1 = vec![0x40]);
+        assert_eq!(empty.is_ok(), least == 0, "{field}");
         let twice = syntax(|entries| entries.push(entries[index].clone()));
         assert_eq!(twice, Err(VerifyError::FieldTwice(field)));
         syntax(|entries| entries[index].1 = bytes(&[1; 1024])).unwrap();
-        let (size, unit, min, max) = (1025, "bytes", 0, 1024);
+        let (size, unit, min, max) = (1025, "bytes", least, 1024);
         assert_eq!(
             syntax(|entries| entries[index].1 = bytes(&[1; 1025])),
             Err(VerifyError::FieldSize {
@@ -589,12 +593,61 @@ fn pcrs_are_1_to_32_digests_at_indices_0_to_31() {
 #[test]
 fn a_nitrotpm_bank_stands_in_for_the_enclaves_and_not_beside_it() {
     let document = syntax(|entries| entries[3].0 = text("nitrotpm_pcrs")).unwrap();
-    assert!(document.nitrotpm && document.pcrs.len() == 1);
+    assert!(
+        document.is_nitrotpm() && document.nitrotpm_pcrs.len() == 1 && document.pcrs.is_empty()
+    );
     let both = syntax(|entries| {
         let bank = entries[3].1.clone();
         entries.push((text("nitrotpm_pcrs"), bank));
     });
     assert_eq!(both, Err(VerifyError::TwoBanks));
+}
+
+#[test]
+fn a_module_id_with_control_characters_and_a_key_of_no_bytes_are_refused() {
+    for name in ["i-1\u{1b}[2J", "i-1\n", "i-1\u{9b}31m"] {
+        let refused = syntax(|entries| entries[0].1 = text(name));
+        assert_eq!(
+            refused,
+            Err(VerifyError::ControlCharacter(Field::ModuleId)),
+            "{name:?}"
+        );
+    }
+    let refused = syntax(|entries| entries[5].1 = vec![0x40]);
+    assert_eq!(
+        refused,
+        Err(VerifyError::FieldSize {
+            field: Field::PublicKey,
+            size: 0,
+            unit: "bytes",
+            min: 1,
+            max: 1024
+        })
+    );
+    let empty = syntax(|entries| {
+        entries[6].1 = vec![0x40];
+        entries[7].1 = vec![0x40];
+    })
+    .unwrap();
+    assert_eq!((empty.user_data, empty.nonce), (Some(vec![]), Some(vec![])));
+}
+
+#[test]
+fn a_document_that_says_it_was_written_outside_its_chain_is_refused() {
+    // The payload is written at NOW; a chain that is valid later alone did not sign it.
+    let later = NOW + 7200;
+    let mut levels = good(4);
+    for level in &mut levels {
+        level.from = NOW as i64 + 3600;
+        level.to = NOW as i64 + 36_000;
+    }
+    let chain = written(&levels);
+    let document = document(&levels, &chain);
+    let refused = Verifier::pinned_to(&chain[0]).verify(&document, UnixMillis::from_secs(later));
+    assert!(
+        matches!(refused, Err(VerifyError::TimestampOutsideChain { .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]
