@@ -129,7 +129,7 @@ struct Unusable {
 impl From<Setback> for Unusable {
     fn from(setback: Setback) -> Self {
         Self {
-            refusal: Refusal::Image(setback.fault),
+            refusal: setback.fault.map_or(Refusal::Internal, Refusal::Image),
             detail: setback.detail,
         }
     }

@@ -121,7 +121,7 @@ impl Pipeline {
         match &outcome {
             Ok(finished) => ticket.answered(Answer::Done(finished.clone())),
             Err(JobError::Unusable {
-                refusal,
+                refusal: refusal @ (Refusal::Image(_) | Refusal::Model(_)),
                 report: Some(report),
             }) => ticket.answered(Answer::Refused(*refusal, Some(Finished::clone(report)))),
             // Nothing that the clinician could read came of it: it may run again.

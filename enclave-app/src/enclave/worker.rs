@@ -60,8 +60,8 @@ pub struct WorkerBounds {
 /// Why an image did not become the model's input.
 #[derive(Debug)]
 pub struct Setback {
-    /// What the parent may know.
-    pub fault: ImageFault,
+    /// What the parent may know; none if the image is not at fault.
+    pub fault: Option<ImageFault>,
     /// What the clinician may know: it may repeat what stands in the image.
     pub detail: Zeroizing<String>,
 }
@@ -69,7 +69,14 @@ pub struct Setback {
 impl Setback {
     fn costly(detail: String) -> Self {
         Self {
-            fault: ImageFault::TooCostly,
+            fault: Some(ImageFault::TooCostly),
+            detail: Zeroizing::new(detail),
+        }
+    }
+
+    fn failed(detail: String) -> Self {
+        Self {
+            fault: None,
             detail: Zeroizing::new(detail),
         }
     }
@@ -193,10 +200,10 @@ impl Workers {
     async fn decode_one(&self, plaintext: &[u8]) -> Result<Decoded, Setback> {
         let mut child = self
             .take()
-            .map_err(|error| Setback::costly(format!("no decoder could be started: {error}")))?;
+            .map_err(|error| Setback::failed(format!("no decoder could be started: {error}")))?;
         self.prepare();
         let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(Setback::costly("the decoder has no pipes".to_owned()));
+            return Err(Setback::failed("the decoder has no pipes".to_owned()));
         };
         drop(child.stderr.take());
         let header = protocol::header(&self.limits, plaintext.len());
@@ -323,7 +330,7 @@ mod tests {
         ] {
             let (_folder, workers) = imposter(script);
             let setback = workers.decode_one(&[7; 1 << 20]).await.unwrap_err();
-            assert_eq!(setback.fault, ImageFault::TooCostly, "{script}");
+            assert_eq!(setback.fault, Some(ImageFault::TooCostly), "{script}");
             assert!(setback.detail.contains(detail), "{}", *setback.detail);
         }
     }
@@ -365,6 +372,17 @@ mod tests {
         drop(workers);
         let mut rest = Vec::new();
         pipe.read_to_end(&mut rest).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_decoder_that_cannot_be_started_is_not_the_images_fault() {
+        let _alone = ALONE.lock().await;
+        let (folder, workers) = imposter("exit 7");
+        drop(folder);
+        // The one that was started before.
+        assert!(workers.decode_one(b"").await.is_err());
+        let setback = workers.decode_one(b"").await.unwrap_err();
+        assert_eq!(setback.fault, None, "{}", *setback.detail);
     }
 
     #[tokio::test]

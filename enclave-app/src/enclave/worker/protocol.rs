@@ -135,7 +135,7 @@ pub fn read_reply(bytes: &[u8]) -> Option<Result<Decoded, Setback>> {
         })),
         Reply::Refused { fault, detail } if detail.chars().count() <= TEXT_CHARS_MAX => {
             Some(Err(Setback {
-                fault,
+                fault: Some(fault),
                 detail: Zeroizing::new(detail),
             }))
         }
@@ -191,7 +191,8 @@ mod tests {
     #[test]
     fn an_answer_with_a_fault_that_does_not_exist_is_none() {
         let setback = read_reply(&answer(b"GIF89a", &Limits::default())).unwrap();
-        assert_eq!(setback.unwrap_err().fault, ImageFault::UnknownFormat);
+        let setback = setback.unwrap_err();
+        assert_eq!(setback.fault, Some(ImageFault::UnknownFormat));
         let forged = cbor!({ "Refused" => { "fault" => "^MARIA^", "detail" => "" } });
         let mut bytes = Vec::new();
         ciborium::into_writer(&forged.unwrap(), &mut bytes).unwrap();
