@@ -294,6 +294,20 @@ async fn on_tapped(judge: &mut Judge<'_>, tapped: &mut Tapped) {
         .await;
     judge
         .case(
+            "a job that is sent again is answered with the same bytes and not run again",
+            "KMS §6 #3",
+            tapped.answers_again(),
+        )
+        .await;
+    judge
+        .case(
+            "a job that was run is refused with another wrapped key",
+            "KMS §6 #4",
+            tapped.refuses_another_key_for_a_known_job(),
+        )
+        .await;
+    judge
+        .case(
             "the parent's role alone gets nothing from either key",
             "KMS §6 #15, #17",
             parent_alone(&tapped.stage.lab),
@@ -498,11 +512,13 @@ impl Tapped {
                 &[0, 0, 0, 9, 0x9b, 0x80, 0, 0, 0, 0, 0, 0, 0],
             ),
         ];
+        // More than the enclave has slots for jobs, and as many that say nothing at all.
         let mut half_open = Vec::new();
-        for _ in 0..2 {
+        for _ in 0..8 {
             let mut stream = self.job_connection()?;
             stream.write_all(&[0, 0]).await?; // half of a length
             half_open.push(stream);
+            half_open.push(self.job_connection()?);
         }
         for (what, bytes) in GARBAGE {
             let mut stream = self.job_connection()?;
@@ -521,6 +537,49 @@ impl Tapped {
             }
         }
         self.outlives("latency=1ms,next=1").await
+    }
+
+    fn attested_calls(&self) -> usize {
+        let records = self.stage.lab.cloud.mock().kms().audit().records();
+        records.iter().filter(|record| record.attested).count()
+    }
+
+    async fn answers_again(&mut self) -> anyhow::Result<()> {
+        let uploaded = self.upload().await?;
+        let first = self.stage.done(&uploaded).await?;
+        let before = self.attested_calls();
+        let second = self.stage.done(&uploaded).await?;
+        ensure!(
+            second.object == first.object && second.receipt_bytes == first.receipt_bytes,
+            "the job has two results"
+        );
+        ensure!(
+            self.attested_calls() == before,
+            "KMS was asked for keys again"
+        );
+        self.secrets.push(first.data_key);
+        Ok(())
+    }
+
+    async fn refuses_another_key_for_a_known_job(&mut self) -> anyhow::Result<()> {
+        let uploaded = self.upload().await?;
+        let reading = self.stage.done(&uploaded).await?;
+        self.secrets.push(reading.data_key);
+        let s3 = hospital::s3(&self.stage.lab.cloud, Role::Parent)?;
+        let key = &uploaded.objects.key;
+        let mut object = s3.get(BUCKET, key, OBJECT_BYTES_MAX).await?;
+        let wrapped = object.metadata.entry("x-amz-3".to_owned()).or_default();
+        let other = if wrapped.starts_with('A') { "B" } else { "A" };
+        wrapped.replace_range(..1, other);
+        s3.put(BUCKET, key, object).await?;
+        let before = self.attested_calls();
+        let outcome = self.stage.parent.submit(&uploaded.objects).await?;
+        ensure!(
+            outcome.status == JobStatus::Refused && outcome.code.as_deref() == Some("repeated"),
+            "the job ended with {outcome:?}"
+        );
+        ensure!(self.attested_calls() == before, "KMS was asked");
+        Ok(())
     }
 
     fn job_connection(&self) -> anyhow::Result<UnixStream> {

@@ -29,7 +29,7 @@ fn every_case_passes_and_the_junit_report_counts_them() {
         (("attestation", "sim, /dev/nsm under nsm-sim run"), 8),
         (("attestation", "sim, in process"), 8),
         (("flow", "the programs under nsm-sim run"), 21),
-        (("hostile", "the programs under nsm-sim run"), 34),
+        (("hostile", "the programs under nsm-sim run"), 36),
         (("nsm", "sim, /dev/nsm under nsm-sim run"), 20),
         (("nsm", "sim, in process"), 20),
         (("recipient", "kms-mock, over TLS"), 12),
