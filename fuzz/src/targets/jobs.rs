@@ -114,8 +114,7 @@ pub(super) fn wire(_corpus: &Corpus) -> anyhow::Result<Box<dyn Target>> {
         field("receipt", b"\x43abc"),
     ]
     .concat();
-    let refused =
-        b"\xa1\x67Refused\xa2\x67refusal\xa1\x65image\x67damaged\x66report\xf6".to_vec();
+    let refused = b"\xa1\x67Refused\xa2\x67refusal\xa1\x65image\x67damaged\x66report\xf6".to_vec();
     anyhow::ensure!(
         JobRequest::decode(&request).is_ok()
             && JobReply::decode(&done).is_ok()

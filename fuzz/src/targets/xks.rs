@@ -85,7 +85,7 @@ fn with_body(mut head: Vec<u8>, body: &[u8]) -> Vec<u8> {
 /// connected; the same each time, so that an input repeats alone.
 struct World {
     kms: Kms,
-    root: Caller,
+    root: Arc<Caller>,
     store: Value,
     unconnected: Value,
     key: Value,
@@ -223,9 +223,9 @@ impl World {
         });
         let mut world = Self {
             kms,
-            root: Caller::new(Principal::Root {
+            root: Arc::new(Caller::new(Principal::Root {
                 account: ACCOUNT.into(),
-            }),
+            })),
             store: Value::Null,
             unconnected: Value::Null,
             key: Value::Null,
