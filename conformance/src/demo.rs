@@ -273,7 +273,8 @@ async fn refuse_debug_mode(
 /// What KMS answered last, which must be a refusal.
 fn last_refusal(lab: &Lab, attempt: &str) -> anyhow::Result<Refusal> {
     let records = lab.cloud.mock().kms().audit().records();
-    let last = records.last().context("KMS was never asked")?;
+    let of_kms = records.iter().rfind(|record| record.service() == "kms");
+    let last = of_kms.context("KMS was never asked")?;
     let Some(code) = last.error_code() else {
         bail!("KMS answered {} although {attempt}", last.operation)
     };
@@ -301,9 +302,8 @@ fn kms_calls(lab: &Lab) -> Vec<KmsCall> {
         .records()
         .iter()
         .filter(|record| {
-            roles
-                .iter()
-                .any(|role| record.principal_arn().contains(role))
+            let by = |role: &&str| record.principal_arn().contains(*role);
+            record.service() == "kms" && roles.iter().any(by)
         })
         .map(|record| KmsCall {
             operation: record.operation.to_string(),

@@ -1,8 +1,8 @@
-//! The log of calls: who called what on which key, how it ended, and every
+//! The log of calls to KMS and S3: who called what on which key or object, how it ended, and every
 //! decision that led there.
 //!
 //! Source of truth: AWS KMS developer guide, "Logging AWS KMS API calls with AWS
-//! CloudTrail"; ground truth KMS §2 (`additionalEventData.recipient`: present
+//! CloudTrail"; Amazon S3 user guide, "Amazon S3 CloudTrail events"; ground truth KMS §2 (`additionalEventData.recipient`: present
 //! after an attested success, absent after a denial; registers in base64).
 //!
 //! Does not model delivery, digests and insights. The log is bounded: the oldest
@@ -54,7 +54,7 @@ pub struct AuditRecord {
 /// counts: each call touches memory that was last touched ten thousand calls ago.
 #[derive(Debug, Default)]
 pub(crate) struct Rare {
-    error_code: Option<&'static str>,
+    error_code: Option<Cow<'static, str>>,
     error_message: Option<String>,
     reason: Option<String>,
     faults: Vec<String>,
@@ -64,7 +64,7 @@ pub(crate) struct Rare {
 impl Rare {
     /// `None` if there is nothing to keep.
     pub(crate) fn of(
-        error_code: Option<&'static str>,
+        error_code: Option<Cow<'static, str>>,
         error_message: Option<String>,
         reason: Option<&str>,
         document: Option<VerifiedDocument>,
@@ -89,6 +89,36 @@ pub(crate) struct Details {
     pub(crate) texts: Texts,
     pub(crate) read_only: bool,
     pub(crate) encryption_context: Option<EncryptionContext>,
+    /// What a request to S3 was about; `None` of a call to KMS.
+    pub(crate) object: Option<Box<Object>>,
+}
+
+/// A bucket, or an object in it.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) bucket: Option<String>,
+    pub(crate) key: Option<String>,
+}
+
+impl Object {
+    /// The ARN of the bucket or object; `None` of a request about all buckets.
+    fn arn(&self) -> Option<String> {
+        let bucket = self.bucket.as_ref()?;
+        Some(match &self.key {
+            Some(key) => format!("arn:aws:s3:::{bucket}/{key}"),
+            None => format!("arn:aws:s3:::{bucket}"),
+        })
+    }
+
+    /// As CloudTrail lists it.
+    fn resources(&self) -> Vec<Value> {
+        let bucket = self.bucket.iter().map(
+            |bucket| json!({ "type": "AWS::S3::Bucket", "ARN": format!("arn:aws:s3:::{bucket}") }),
+        );
+        let object = self.key.iter().filter_map(|_| self.arn());
+        let object = object.map(|arn| json!({ "type": "AWS::S3::Object", "ARN": arn }));
+        object.chain(bucket).collect()
+    }
 }
 
 /// The Region and the user agent of a call, in one piece of memory.
@@ -122,10 +152,19 @@ impl AuditRecord {
         self.details.caller.principal.arn()
     }
 
+    /// `kms` or `s3`.
+    #[must_use]
+    pub fn service(&self) -> &'static str {
+        match self.details.object {
+            None => "kms",
+            Some(_) => "s3",
+        }
+    }
+
     /// The exception's name; `None` after a success.
     #[must_use]
-    pub fn error_code(&self) -> Option<&'static str> {
-        self.rare.as_ref()?.error_code
+    pub fn error_code(&self) -> Option<&str> {
+        self.rare.as_ref()?.error_code.as_deref()
     }
 
     /// AWS's message, when it has one.
@@ -197,6 +236,16 @@ impl AuditRecord {
         let Some(members) = event.as_object_mut() else {
             return event;
         };
+        if let Some(object) = &details.object {
+            let on_object = object.key.is_some();
+            members.insert("eventSource".to_owned(), "s3.amazonaws.com".into());
+            let parameters = json!({ "bucketName": object.bucket, "key": object.key });
+            members.insert("requestParameters".to_owned(), parameters);
+            members.insert("resources".to_owned(), object.resources().into());
+            members.insert("managementEvent".to_owned(), (!on_object).into());
+            let category = if on_object { "Data" } else { "Management" };
+            members.insert("eventCategory".to_owned(), category.into());
+        }
         if let Some(code) = self.error_code() {
             let code = code
                 .strip_suffix("Exception")
@@ -221,6 +270,9 @@ impl AuditRecord {
         let account = principal.account();
         let arn = self.principal_arn();
         match principal {
+            Principal::Anonymous => json!({
+                "type": "AWSAccount", "principalId": "", "accountId": account,
+            }),
             Principal::Root { .. } => json!({
                 "type": "Root", "arn": arn, "accountId": account,
             }),
@@ -262,6 +314,7 @@ impl AuditRecord {
             "operation": self.operation,
             "principal": self.principal_arn(),
             "key": self.key_arn.as_deref(),
+            "resource": self.details.object.as_ref().and_then(|it| it.arn()),
             "attested": self.attested,
             "document": self.document().map(|document| json!({
                 "moduleId": document.module_id,

@@ -26,6 +26,9 @@ pub(crate) mod keep {
     ];
 }
 
+#[path = "s3/sender.rs"]
+pub(crate) mod sender;
+
 /// What LocalStack's health says of this service.
 pub(crate) const STATUS: &str = "disabled";
 const MISSING: &str = "[drydock] this kms-mock was built without its feature `s3`";
@@ -52,6 +55,10 @@ impl ObjectStore {
         Err(NoBucket)
     }
 
+    pub(crate) fn plant_policy(&self, _bucket: &str, _text: &str) -> Result<(), NoBucket> {
+        Err(NoBucket)
+    }
+
     pub(crate) fn clear(&self) -> Result<(), Unwritten> {
         Ok(())
     }
@@ -61,14 +68,19 @@ impl ObjectStore {
         Ok(())
     }
 
+    /// There are no rules.
+    pub(crate) fn has_rule_for_page(&self, _: &http::request::Parts) -> bool {
+        false
+    }
+
     pub(crate) async fn call(
         &self,
         _: http::request::Parts,
         _: Bytes,
-        _account: &str,
-        _region: Option<&str>,
-    ) -> Answer {
-        error_response(fault("NotImplemented", 501, MISSING))
+        _: sender::Sender,
+    ) -> (Answer, sender::Trail) {
+        let answer = error_response(fault("NotImplemented", 501, MISSING));
+        (answer, sender::Trail::default())
     }
 }
 

@@ -5,7 +5,8 @@
 //! nothing here reaches into the mock. The policies are those of the main flow
 //! (ground truth: KMS §2–3): the parent's role may decrypt and generate data
 //! keys only through an attested enclave with the measured PCR0 and the role's
-//! PCR3; the account administers but holds no cryptographic permission.
+//! PCR3; the account administers but holds no cryptographic permission. In S3 each
+//! role may do to the objects of the one bucket what it needs and no more.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -69,6 +70,18 @@ impl Role {
             Self::Uploader => "imaging-uploader",
             Self::Parent => "imaging-parent",
             Self::Clinician => "imaging-clinician",
+        }
+    }
+
+    /// What the role may do with the objects of the bucket, and no more.
+    #[must_use]
+    pub const fn s3_permissions(self) -> &'static [&'static str] {
+        match self {
+            // It reads what it wrote, to sign for it.
+            Self::Uploader => &["s3:GetObject", "s3:PutObject"],
+            // An older result is deleted before its place is taken.
+            Self::Parent => &["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+            Self::Clinician => &["s3:GetObject"],
         }
     }
 
@@ -315,6 +328,7 @@ impl Cloud {
             ],
         )
         .await?;
+        self.allow_s3(role, role.s3_permissions()).await?;
         let arn = role.arn();
         let answer = self
             .query(
@@ -336,6 +350,37 @@ impl Cloud {
             member("SecretAccessKey")?,
             Some(member("SessionToken")?),
         ))
+    }
+
+    /// Gives a role these permissions on the objects of the bucket, in place of those
+    /// that it has.
+    ///
+    /// # Errors
+    /// If IAM refuses.
+    pub async fn allow_s3(&self, role: Role, permissions: &[&str]) -> anyhow::Result<()> {
+        let statements: Vec<_> = permissions
+            .iter()
+            .map(|permission| {
+                json!({
+                    "Effect": "Allow",
+                    "Action": permission,
+                    "Resource": format!("arn:aws:s3:::{BUCKET}/*"),
+                })
+            })
+            .collect();
+        let document = json!({ "Version": "2012-10-17", "Statement": statements });
+        self.query(
+            "iam",
+            &[
+                ("Action", "PutRolePolicy"),
+                ("Version", "2010-05-08"),
+                ("RoleName", role.name()),
+                ("PolicyName", "objects"),
+                ("PolicyDocument", &document.to_string()),
+            ],
+        )
+        .await?;
+        Ok(())
     }
 
     /// Makes a bucket.

@@ -4,7 +4,7 @@
 //! Reading order: `demo_command`, `up_command`, `conformance_command`, `attack_command`
 //! (commands), `sdk_rust`, `sdk_keys`, `s3_encryption_client`,
 //! `clinician_with_official_client` (clients), `corpus_images`,
-//! `secrets_stay_inside`, `tokio_vsock`, `strangers_project` (promises).
+//! `parents_permissions`, `secrets_stay_inside`, `tokio_vsock`, `strangers_project` (promises).
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests, too
 
@@ -17,6 +17,7 @@ mod corpus_images;
 mod demo_command;
 mod hostile_images;
 mod many_jobs;
+mod parents_permissions;
 mod s3_encryption_client;
 mod sdk_keys;
 mod sdk_rust;

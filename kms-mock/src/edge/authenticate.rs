@@ -61,6 +61,9 @@ pub(crate) struct Authenticated<'a> {
     pub(crate) region: Option<Cow<'a, str>>,
     /// What checks the chunks of an S3 upload whose request was verified.
     pub(crate) signer: Option<Box<ChunkSigner>>,
+    /// When it was signed, and whether in the query; `None` of a request that was not,
+    /// or not by version 4.
+    pub(crate) signed: Option<(UnixMillis, bool)>,
 }
 
 /// Why a request was not authenticated.
@@ -131,6 +134,7 @@ impl Gate<'_> {
             identity: Known::root(self.account),
             region: None,
             signer: None,
+            signed: None,
         };
         let claim = match sigv4::claim_of(head, &parts.uri) {
             Ok(Some(claim)) => claim,
@@ -141,9 +145,17 @@ impl Gate<'_> {
                 self.check_version_2(parts)?;
                 return Ok(unsigned());
             }
+            // S3 asks its policies what everybody may do.
+            Ok(None) if service == Service::S3 => {
+                return Ok(Authenticated {
+                    identity: Known::anonymous(),
+                    ..unsigned()
+                });
+            }
             Ok(None) => return Err(AuthError::Unsigned),
             Err(error) => return Err(error.into()),
         };
+        let signed = Some((claim.signed_at, claim.expires_secs.is_some()));
         let id = || claim.access_key_id.clone().into_owned();
         let account = account_of(&claim.access_key_id).unwrap_or(self.account);
         let (key, identity) = match self.iam.holding(&claim.access_key_id, account) {
@@ -154,6 +166,7 @@ impl Gate<'_> {
                     region: Some(claim.scope.region)
                         .filter(|it| *it == self.region || is_region_name(it)),
                     signer: None,
+                    signed,
                 });
             }
             Holding::Stranger(_) => return Err(AuthError::UnknownKey { id: id() }),
@@ -179,7 +192,7 @@ impl Gate<'_> {
         let payload_hash = payload_hash(service, &claim, parts, body)?;
         check_signed_headers(service, &claim, parts)?;
         let signing_key = key.signing_key(&claim.scope);
-        let signed = Signed {
+        let under = Signed {
             method: &parts.method,
             path: parts.uri.path(),
             query: parts.uri.query().unwrap_or_default(),
@@ -190,7 +203,7 @@ impl Gate<'_> {
                 Service::Kms | Service::Form => PathEncoding::Twice,
             },
         };
-        if !sigv4::verify(&claim, &signed, &signing_key) {
+        if !sigv4::verify(&claim, &under, &signing_key) {
             return Err(AuthError::Mismatch);
         }
         let identity = identity.ok_or_else(|| AuthError::HolderGone { id: id() })?;
@@ -209,6 +222,7 @@ impl Gate<'_> {
             identity,
             region: Some(claim.scope.region),
             signer,
+            signed,
         })
     }
 

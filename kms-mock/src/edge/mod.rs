@@ -32,7 +32,7 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-pub(crate) use self::calls::{Answering, KmsCalls};
+pub(crate) use self::calls::{Answering, KmsCalls, S3Request};
 pub use self::{authenticate::Auth, limits::Limits};
 use self::{
     connection_timer::ConnectionTimer, polled_on_wake::PolledOnWake, timed_stream::TimedStream,
@@ -85,6 +85,19 @@ pub(crate) struct Edge {
 pub(crate) struct Origin {
     pub(crate) peer: SocketAddr,
     pub(crate) tls: bool,
+    /// `1.2` or `1.3`; `None` without TLS.
+    pub(crate) tls_version: Option<&'static str>,
+}
+
+impl Origin {
+    /// A connection without TLS.
+    pub(crate) fn plain(peer: SocketAddr) -> Self {
+        Self {
+            peer,
+            tls: false,
+            tls_version: None,
+        }
+    }
 }
 
 /// Accepts connections until `stop` changes, then lets requests in flight end.
@@ -133,7 +146,7 @@ async fn connection(
         _ => return,
     }
     if first[0] != TLS_HANDSHAKE {
-        http(edge, stream, Origin { peer, tls: false }, stop).await;
+        http(edge, stream, Origin::plain(peer), stop).await;
         return;
     }
     let accepting = match edge.tls.acceptor() {
@@ -144,7 +157,19 @@ async fn connection(
         }
     };
     match tokio::time::timeout(wait, accepting).await {
-        Ok(Ok(stream)) => http(edge, stream, Origin { peer, tls: true }, stop).await,
+        Ok(Ok(stream)) => {
+            let tls_version = match stream.get_ref().1.protocol_version() {
+                Some(rustls::ProtocolVersion::TLSv1_2) => Some("1.2"),
+                Some(rustls::ProtocolVersion::TLSv1_3) => Some("1.3"),
+                _ => None,
+            };
+            let origin = Origin {
+                peer,
+                tls: true,
+                tls_version,
+            };
+            http(edge, stream, origin, stop).await;
+        }
         Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake"),
         Err(_elapsed) => tracing::debug!(%peer, "TLS handshake took too long"),
     }

@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use nsm_sim::clock::UnixMillis;
 
 use super::{
-    Edge, Origin, Received,
+    Edge, Origin, Received, S3Request,
     authenticate::{Auth, AuthError, Gate, Service},
     body::{self, BodyError, Bounds},
     browser::{self, PageError},
@@ -418,8 +418,20 @@ impl Edge {
         };
         let identity = admitted.identity;
         let principal = Some(identity.arn());
-        let account = identity.principal.account();
-        let region = admitted.region.map(Cow::into_owned);
+        let origin = arrival.origin;
+        let content_sha256 = parts.headers.get("x-amz-content-sha256").cloned();
+        let sender = s3::sender::Sender {
+            caller: identity.caller(origin.peer.ip(), origin.tls),
+            region: admitted.region.map(Cow::into_owned),
+            signature: admitted
+                .signed
+                .map(|(signed_at, presigned)| s3::sender::Signature {
+                    presigned,
+                    signed_at,
+                    content_sha256,
+                }),
+            tls_version: origin.tls_version,
+        };
         let signer = admitted.signer;
         let (parts, body) = match plain(parts, body, signer) {
             Ok(plain) => plain,
@@ -449,15 +461,30 @@ impl Edge {
             noted.principal = principal;
             return noted;
         }
-        let answer = s3_answer(self.s3.call(parts, body, account, region.as_deref()).await);
+        let caller = Arc::clone(&sender.caller);
+        let region = sender.region.clone();
+        let user_agent = parts.headers.get("user-agent").cloned();
+        let (answer, trail) = self.s3.call(parts, body, sender).await;
+        let reason = trail.denial_reason();
+        let user_agent = user_agent.as_ref().and_then(ascii);
+        self.kms.log_s3(
+            S3Request {
+                request_id: arrival.request_id,
+                time: now,
+                caller: &caller,
+                region: region.as_deref().unwrap_or(&self.region),
+                user_agent: user_agent.unwrap_or_default(),
+            },
+            trail,
+        );
         Noted {
-            answer,
+            answer: s3_answer(answer),
             at: now,
             content_type: None,
             service: "s3",
             operation: operation.into(),
             principal,
-            reason: None,
+            reason,
         }
     }
 

@@ -21,7 +21,7 @@ use time::{
 
 use super::head::{Head, ascii};
 pub use crate::wire::signing::{Scope, signing_key};
-use crate::wire::uri::uri_encode;
+use crate::wire::uri::{uri_decode, uri_encode};
 
 /// How far the signer's clock may be off, either way.
 pub const SKEW_MAX_MS: u64 = 15 * 60 * 1000;
@@ -267,37 +267,6 @@ pub fn format_amz_date(at: UnixMillis) -> String {
         .and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok())
         .and_then(|at| at.format(AMZ_DATE).ok())
         .unwrap_or_else(|| format!("{} ms after 1970", at.0)) // past the year 9999
-}
-
-/// Undoes percent-encoding; a `%` without two hex digits stays.
-pub(crate) fn uri_decode(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let digit = |i: usize| bytes.get(i).copied().and_then(hex_digit);
-        match (byte, digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push(high << 4 | low);
-                at += 3;
-            }
-            _ => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    out
-}
-
-/// The value of `0` to `9`, `a` to `f` or `A` to `F`.
-const fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
 }
 
 fn claim_from_header<'a>(value: &'a str, head: &Head<'a>) -> Result<Claim<'a>, ClaimError> {

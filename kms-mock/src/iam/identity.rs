@@ -59,6 +59,13 @@ impl Identity {
         Self::new(principal, account.to_owned())
     }
 
+    /// A caller without credentials.
+    pub(super) fn anonymous() -> Self {
+        let principal = Principal::Anonymous;
+        let id = principal.arn();
+        Self::new(principal, id)
+    }
+
     /// Whether it calls with temporary credentials.
     pub(super) fn is_session(&self) -> bool {
         self.token_issued.is_some()

@@ -34,6 +34,11 @@ impl Known {
         Self::new(Identity::root(account))
     }
 
+    /// Nobody that is known.
+    pub(crate) fn anonymous() -> Arc<Self> {
+        Self::new(Identity::anonymous())
+    }
+
     pub(crate) fn arn(&self) -> Arc<str> {
         Arc::clone(&self.arn)
     }

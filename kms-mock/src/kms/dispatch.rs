@@ -136,7 +136,7 @@ impl Kms {
             key_arn: trail.key_arn,
             attested: document.is_some(),
             rare: Rare::of(
-                reply.error_type,
+                reply.error_type.map(Cow::Borrowed),
                 error_message,
                 reply.reason.as_deref(),
                 document,
@@ -147,6 +147,7 @@ impl Kms {
                 texts: Texts::new(self.region_of(call), beginning(call.user_agent, 256)),
                 read_only: operation.is_some_and(|it| it.row().is_read_only),
                 encryption_context: trail.encryption_context,
+                object: None,
             },
         })
     }

@@ -296,7 +296,7 @@ impl KmsMock {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-        let origin = Origin { peer, tls: false };
+        let origin = Origin::plain(peer);
         http(
             Arc::clone(&self.edge),
             stream,

@@ -43,7 +43,7 @@ impl Explanation {
     }
 
     /// `requestId`, `time`, `operation`, `principal`, `key`, `attested`,
-    /// `document`, `errorCode`, `errorMessage`, `reason`, `faults`, `decisions`
+    /// `resource`, `document`, `errorCode`, `errorMessage`, `reason`, `faults`, `decisions`
     /// (each with `allowed`, `because`, `remarks`, `policies`, `grants`).
     #[must_use]
     pub fn json(&self) -> &Value {
@@ -69,6 +69,7 @@ impl fmt::Display for Explanation {
             ("at", "time"),
             ("by", "principal"),
             ("key", "key"),
+            ("on", "resource"),
             ("message", "errorMessage"),
             ("reason", "reason"),
         ] {

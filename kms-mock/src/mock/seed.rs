@@ -34,6 +34,7 @@
 //!
 //! [[bucket]]
 //! name = "imaging"
+//! policy = '''{"Version": "2012-10-17", "Statement": [ … ]}'''
 //! ```
 //!
 //! Models nothing of AWS: there, nobody chooses a key's id. Only symmetric keys
@@ -205,6 +206,7 @@ struct RawUser {
 struct RawBucket {
     name: Spanned<String>,
     account: Option<Spanned<String>>,
+    policy: Option<Spanned<String>>,
 }
 
 fn yes() -> bool {
@@ -274,6 +276,10 @@ impl SeedFile {
             }
             let planted = edge.s3.plant_bucket(name, account);
             planted.map_err(|error| self.wrong(bucket.name.span(), error))?;
+            if let Some(policy) = &bucket.policy {
+                let planted = edge.s3.plant_policy(name, policy.get_ref());
+                planted.map_err(|error| self.wrong(policy.span(), error))?;
+            }
         }
         Ok(Planted { keys })
     }

@@ -10,7 +10,7 @@
 //!
 //! A row of [`condition_keys!`] makes a variant of [`ConditionKey`], and the
 //! evaluator's `match` over the variants does not compile until it fills the new
-//! one. A row of [`BY_NAME`] is for keys without a fact of their own: those that an
+//! one; so does a row of S3's own part of the table, `s3`. A row of [`BY_NAME`] is for keys without a fact of their own: those that an
 //! operation of STS or IAM presents by name, and those that a world on one machine
 //! cannot fill, with the reason.
 //!
@@ -22,9 +22,10 @@ use std::{collections::HashMap, sync::LazyLock};
 use Filled::{
     ByAws, ByOperation, Clock, Connection, Document, Identity, Key, NotYet, Request, Session,
 };
-use On::{Aliased, Attested, EveryCall, Kms, Operations, Service};
+use On::{Aliased, Attested, EveryCall, Kms, Operations, S3, Service};
 use ValueType::{Address, Arn, Bool, Date, Number, Text};
 
+pub(crate) use self::s3::S3Key;
 use super::operation::Operation as O;
 
 /// What is known of a condition key.
@@ -95,6 +96,8 @@ pub(crate) enum On {
     Aliased,
     /// Those of another service, by the first part of its keys and actions.
     Service(&'static str),
+    /// Requests to S3 for these permissions.
+    S3(&'static [&'static str]),
 }
 
 impl Row {
@@ -132,7 +135,17 @@ impl Row {
             Operations(operations) => operations.contains(&operation),
             Attested => operation.row().takes_recipient,
             Aliased => operation.row().takes_alias,
-            Service(_) => false,
+            Service(_) | S3(_) => false,
+        }
+    }
+
+    /// Whether a request for a permission of S3 has the key.
+    pub(crate) fn is_on_permission(&self, action: &str) -> bool {
+        match self.on {
+            EveryCall => true,
+            S3(actions) => actions.contains(&action),
+            Service(service) => service == "s3",
+            Kms | Operations(_) | Attested | Aliased => false,
         }
     }
 
@@ -180,6 +193,8 @@ macro_rules! condition_keys {
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum ConditionKey {
             $($key $(($member))?,)+
+            /// One of S3's.
+            S3(S3Key),
             /// One of [`BY_NAME`].
             ByName(ByName),
             /// AWS has no such key, as far as this table goes; in lower case.
@@ -191,6 +206,7 @@ macro_rules! condition_keys {
             fn known(&self) -> Result<&'static Row, &str> {
                 match self {
                     $(Self::$key { .. } => Ok(const { &$row }),)+
+                    Self::S3(key) => Ok(key.row()),
                     Self::ByName(key) => Ok(key.0),
                     Self::Unknown(name) => Err(name),
                 }
@@ -304,6 +320,7 @@ const NO_ORGANIZATION: Filled = ByAws("accounts here belong to no organization")
 const NO_PROVIDER: Filled = ByAws("there is no identity provider here");
 const NO_MFA: Filled = ByAws("nobody has a second factor here");
 const NO_COMPUTE: Filled = ByAws("nothing here runs on AWS's machines");
+const NO_ACCESS_POINT: Filled = ByAws("there are no access points and no access grants here");
 
 /// Keys that have a value only where a request presents them by name.
 #[rustfmt::skip]
@@ -320,7 +337,13 @@ static BY_NAME: &[Row] = &[
     Row::new("sts:DurationSeconds", Number, NotYet, STS),
     Row::new("iam:PolicyARN", Arn, NotYet, IAM),
 
+    Row::new("s3:x-amz-bucket-namespace", Text, NotYet, S3(&["s3:CreateBucket"])),
+
     // AWS alone can tell.
+    Row::new("s3:DataAccessPointAccount", Text, NO_ACCESS_POINT, Service("s3")),
+    Row::new("s3:DataAccessPointArn", Arn, NO_ACCESS_POINT, Service("s3")),
+    Row::new("s3:AccessPointNetworkOrigin", Text, NO_ACCESS_POINT, Service("s3")),
+    Row::new("s3:AccessGrantsInstanceArn", Arn, NO_ACCESS_POINT, Service("s3")),
     Row::new("kms:ViaService", Text, NO_SERVICE, Kms),
     Row::new("aws:CalledVia", Text, NO_SERVICE, EveryCall).many(),
     Row::new("aws:CalledViaFirst", Text, NO_SERVICE, EveryCall),
@@ -391,7 +414,7 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
         whole: HashMap::new(),
         members: Vec::new(),
     };
-    for (row, make) in ConditionKey::filled().chain(by_name) {
+    for (row, make) in ConditionKey::filled().chain(S3Key::all()).chain(by_name) {
         match make {
             Make::Whole(key) => {
                 for name in std::iter::once(&row.name).chain(row.former) {
@@ -457,7 +480,8 @@ impl ConditionKey {
 impl ConditionKey {
     /// One key for each row of the table.
     pub(crate) fn samples() -> impl Iterator<Item = (&'static Row, Self)> {
-        let rows = Self::filled().map(|(row, _)| row).chain(BY_NAME);
+        let rows = Self::filled().chain(S3Key::all()).map(|(row, _)| row);
+        let rows = rows.chain(BY_NAME);
         // As good as any: a register, a tag, a name of an encryption context.
         let sample = |name: &str| match name.split_once("${") {
             Some((prefix, _)) => Self::parse(&format!("{prefix}0")),
@@ -467,5 +491,6 @@ impl ConditionKey {
     }
 }
 
+mod s3;
 #[cfg(test)]
 mod tests;

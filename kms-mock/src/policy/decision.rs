@@ -47,6 +47,10 @@ pub enum AllowedBy {
     RootUser,
     /// An IAM policy; for a key, one that the key policy delegates to.
     IdentityPolicy,
+    /// A statement of the bucket's policy that names the caller or everybody.
+    BucketPolicy,
+    /// The caller is the root user of the account that owns the bucket.
+    OwnersRoot,
     /// The key policy names the caller's other account, and IAM there allows.
     CrossAccount,
     /// A grant.
@@ -70,7 +74,7 @@ pub enum Denial {
     NoBoundary,
     /// The session's own policies do not allow it.
     NoSessionPolicy,
-    /// Another account's key: AWS does not say why.
+    /// Another account's key or bucket: AWS does not say why.
     OtherAccount,
 }
 
@@ -285,7 +289,7 @@ impl Denial {
             Self::NoIdentityPolicy => "no identity-based policy allows".to_owned(),
             Self::NoBoundary => "no permissions boundary allows".to_owned(),
             Self::NoSessionPolicy => "no session policy allows".to_owned(),
-            Self::OtherAccount => "another account's key without permission".to_owned(),
+            Self::OtherAccount => "another account's resource without permission".to_owned(),
         }
     }
 }
@@ -298,8 +302,10 @@ impl AllowedBy {
                 "the key policy delegates to the account, whose root user calls".to_owned()
             }
             Self::IdentityPolicy => "an identity-based policy".to_owned(),
+            Self::BucketPolicy => "the bucket policy names the caller".to_owned(),
+            Self::OwnersRoot => "the root user of the account that owns the bucket".to_owned(),
             Self::CrossAccount => {
-                "the key policy names the other account and IAM there allows".to_owned()
+                "the resource's policy names the other account and IAM there allows".to_owned()
             }
             Self::Grant { grant_id } => format!("grant {grant_id}"),
         }
@@ -311,6 +317,15 @@ impl Decision {
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         matches!(self.outcome, Outcome::Allowed(_))
+    }
+
+    /// Whether a Deny applies, though AWS may not say so.
+    pub(crate) fn has_applying_deny(&self) -> bool {
+        self.policies.iter().any(|policy| {
+            let statements = policy.policy.statements().iter().zip(&policy.statements);
+            let mut denies = statements.filter(|(it, _)| it.effect == Effect::Deny);
+            denies.any(|(_, trace)| trace.verdict.applies())
+        })
     }
 
     /// What a person should know about the decision, most telling first: the

@@ -17,7 +17,7 @@ use super::{
     principals::{Naming, PrincipalEntry, Principals},
     template::{Case, Template, glob},
 };
-use crate::world::principal::Principal;
+use crate::world::principal::{Principal, is_account_id};
 
 /// The longest key policy KMS stores, in bytes.
 pub const KEY_POLICY_BYTES_MAX: usize = 32_768;
@@ -33,6 +33,8 @@ pub enum PolicyKind {
     Identity,
     /// A role's trust policy: principals and actions needed, no resource.
     Trust,
+    /// A bucket's policy: principals, actions and resources needed.
+    Bucket,
 }
 
 /// A parsed policy.
@@ -394,7 +396,11 @@ impl Statement {
                     .as_ref()
                     .ok_or_else(|| place.missing("Principal"))?;
             }
-            PolicyKind::Identity => {
+            PolicyKind::Identity | PolicyKind::Bucket => {
+                if kind == PolicyKind::Bucket {
+                    let missing = || place.missing("Principal");
+                    principals.as_ref().ok_or_else(missing)?;
+                }
                 actions.as_ref().ok_or_else(|| place.missing("Action"))?;
                 resources
                     .as_ref()
@@ -505,6 +511,10 @@ fn parse_principals(
                     .ends_with(".amazonaws.com")
                     .then_some(PrincipalEntry::Foreign),
                 "Federated" => (!text.is_empty()).then_some(PrincipalEntry::Foreign),
+                // Here an account's canonical id is its number.
+                "CanonicalUser" if kind == PolicyKind::Bucket && is_account_id(text) => {
+                    PrincipalEntry::parse(text)
+                }
                 "CanonicalUser" if kind != PolicyKind::Key => Some(PrincipalEntry::Foreign),
                 _ => None,
             };

@@ -15,6 +15,10 @@
 //! policy of the same account gives to the very user or session that calls, or
 //! to anybody, they do not limit, but for their Deny statements.
 //!
+//! A bucket is opened in its own account by either, IAM or the bucket's policy; for
+//! another account's caller both are needed; a caller without credentials has what the
+//! bucket's policy gives to everybody.
+//!
 //! Does not model service control policies, resource control policies and VPC
 //! endpoint policies.
 //!
@@ -33,6 +37,7 @@ use super::{
         PolicySource, PolicyTrace, StatementTrace, Verdict,
     },
     document::{Effect, Policy, Statement},
+    facts::Resource,
     grant::Grant,
     principals::Naming,
     request::Request,
@@ -41,7 +46,7 @@ use super::{
 use crate::world::principal::Principal;
 
 /// Decides a request. `resource_policy` is the key policy when the resource is a
-/// key, or a role's trust policy when the role is to be assumed; `grants` is asked for the key's grants to the caller only when nothing
+/// key, the bucket's policy when it is a bucket or an object, or a role's trust policy when the role is to be assumed; `grants` is asked for the key's grants to the caller only when nothing
 /// else allows.
 pub fn decide(
     request: &Request<'_>,
@@ -105,6 +110,9 @@ pub fn decide(
     let mut grant_traces = Vec::new();
     let same_account = request.resource.account() == caller.principal.account();
     let has_policy = resource_policy.is_some();
+    let is_anonymous = caller.principal == Principal::Anonymous;
+    // IAM alone never opens a key, but it opens a bucket of its own account.
+    let is_bucket = matches!(request.resource, Resource::Bucket { .. });
     let outcome = (|| {
         for (sum, source) in [
             (&resource, PolicySource::Resource),
@@ -124,6 +132,15 @@ pub fn decide(
         }
         let identity_allows = identity.allowed > Naming::No;
         let (by, limited) = match (has_policy, same_account, resource.allowed) {
+            (_, true, _) if is_bucket && is_root => (AllowedBy::OwnersRoot, true),
+            (_, true, Naming::Direct) if is_bucket => (AllowedBy::BucketPolicy, false),
+            (_, true, Naming::Behind) if is_bucket => (AllowedBy::BucketPolicy, true),
+            (_, true, _) if is_bucket && identity_allows => (AllowedBy::IdentityPolicy, true),
+            (_, true, _) if is_bucket => return Outcome::Denied(Denial::NoIdentityPolicy),
+            // There is no other side to ask.
+            (_, false, Naming::Direct) if is_bucket && is_anonymous => {
+                (AllowedBy::BucketPolicy, false)
+            }
             (false, true, _) if identity_allows => (AllowedBy::IdentityPolicy, true),
             (false, true, _) => return Outcome::Denied(Denial::NoIdentityPolicy),
             (false, false, _) => return Outcome::Denied(Denial::OtherAccount),

@@ -1,10 +1,14 @@
 //! What a decision is about: the resource and the facts that condition keys read.
 //!
-//! Source of truth: AWS KMS developer guide, "Condition keys for AWS KMS". Which
+//! Source of truth: AWS KMS developer guide, "Condition keys for AWS KMS"; Amazon S3
+//! user guide, "Policy keys in Amazon S3". Which
 //! key reads which fact says [`Request`](super::Request); which keys there are says
 //! the table of condition keys.
 
 use std::{collections::BTreeMap, sync::Arc};
+
+use http::HeaderMap;
+use nsm_sim::clock::UnixMillis;
 
 use crate::recipient::VerifiedDocument;
 
@@ -24,6 +28,14 @@ pub enum Resource<'a> {
         /// The account that owns it.
         account: &'a str,
     },
+    /// A bucket of S3, or an object in it: in its own account IAM opens it without the
+    /// bucket's policy, and the bucket's policy without IAM.
+    Bucket {
+        /// `arn:aws:s3:::<bucket>` or `arn:aws:s3:::<bucket>/<key>`.
+        arn: &'a str,
+        /// The account that owns the bucket.
+        account: &'a str,
+    },
     /// The whole account and Region (`CreateKey`, `GenerateRandom`, lists).
     Account(&'a str),
 }
@@ -34,7 +46,9 @@ impl<'a> Resource<'a> {
     pub fn account(&self) -> &'a str {
         match self {
             Self::Key(key) => key.account,
-            Self::Other { account, .. } | Self::Account(account) => account,
+            Self::Other { account, .. } | Self::Bucket { account, .. } | Self::Account(account) => {
+                account
+            }
         }
     }
 
@@ -43,7 +57,7 @@ impl<'a> Resource<'a> {
     pub fn arn(&self) -> &'a str {
         match self {
             Self::Key(key) => key.arn,
-            Self::Other { arn, .. } => arn,
+            Self::Other { arn, .. } | Self::Bucket { arn, .. } => arn,
             Self::Account(_) => "*",
         }
     }
@@ -146,7 +160,50 @@ pub struct Facts<'a> {
     pub user_agent: Option<&'a str>,
     /// The Region that serves the call.
     pub region: Option<&'a str>,
+    /// What a request to S3 says.
+    pub s3: Option<S3Facts<'a>>,
     /// Keys of other services, by name in lower case: `sts:externalid`. One that
     /// has several values stands once for each.
     pub others: &'a [(&'a str, &'a str)],
+}
+
+/// A request to S3, as far as condition keys read it. Nothing is copied: a header or a
+/// parameter is looked for when a policy asks for it.
+#[derive(Clone, Copy, Debug)]
+pub struct S3Facts<'a> {
+    /// Its headers, with those that a presigned URL has in its query.
+    pub headers: &'a HeaderMap,
+    /// Its query, as it was sent.
+    pub query: &'a str,
+    /// The version that the permission is about, if one is named.
+    pub version_id: Option<&'a str>,
+    /// The tags of the object as it is.
+    pub object_tags: &'a [(String, String)],
+    /// The tags that the object is to have.
+    pub request_tags: &'a [(String, String)],
+    /// `GOVERNANCE` or `COMPLIANCE`, where it is asked for.
+    pub lock_mode: Option<&'a str>,
+    /// Until when the object is to be kept.
+    pub lock_until: Option<UnixMillis>,
+    /// `ON` or `OFF`.
+    pub legal_hold: Option<&'a str>,
+    /// Where a new bucket is to be.
+    pub location: Option<&'a str>,
+    /// Whether the operation ends with an object in its place.
+    pub makes_object: bool,
+    /// How it was signed; `None` of a request that was not.
+    pub signature: Option<S3Signature<'a>>,
+    /// `1.2` or `1.3`; `None` without TLS.
+    pub tls_version: Option<&'a str>,
+}
+
+/// The signature of a request to S3.
+#[derive(Clone, Copy, Debug)]
+pub struct S3Signature<'a> {
+    /// Whether it stands in the query.
+    pub presigned: bool,
+    /// When it was made, as it says.
+    pub signed_at: UnixMillis,
+    /// `x-amz-content-sha256`.
+    pub content_sha256: Option<&'a str>,
 }

@@ -1,4 +1,4 @@
-//! Authorization: key policies, IAM policies and grants, parsed strictly and
+//! Authorization: key policies, bucket policies, IAM policies and grants, parsed strictly and
 //! evaluated by one function that explains itself.
 //!
 //! Source of truth: ground truth KMS §2 (attestation condition keys) and §3.
@@ -9,6 +9,7 @@
 //! [`prove`](mod@prove) (is any way to the key open), [`lint()`] (what a policy's author
 //! may not have meant).
 
+pub(crate) mod bucket;
 mod caller;
 mod condition;
 mod decision;
@@ -27,6 +28,7 @@ mod principals;
 pub mod prove;
 mod question;
 mod request;
+mod s3_request;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -40,7 +42,7 @@ pub use decision::{
 };
 pub use document::{KEY_POLICY_BYTES_MAX, Policy, PolicyError, PolicyKind};
 pub use evaluate::decide;
-pub use facts::{EncryptionContext, Facts, KeyFacts, NewKeyFacts, Resource};
+pub use facts::{EncryptionContext, Facts, KeyFacts, NewKeyFacts, Resource, S3Facts, S3Signature};
 pub use grant::{Constraint, GRANT_OPERATIONS, Grant, is_grant_principal};
 pub use lint::{Lint, LintKind, lint};
 pub use prove::prove;

@@ -552,6 +552,7 @@ impl Question {
             | K::TokenIssueTime
             | K::MultiFactorAuthPresent
             | K::ViaAwsService
+            | K::S3(_)
             | K::ByName(_)
             | K::Unknown(_) => {
                 let name = key.name().to_lowercase();

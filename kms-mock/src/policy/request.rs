@@ -36,18 +36,18 @@ pub struct Request<'a> {
     pub now: UnixMillis,
 }
 
-type Values<'a> = Option<Vec<Cow<'a, str>>>;
+pub(super) type Values<'a> = Option<Vec<Cow<'a, str>>>;
 
-fn one<'a>(value: impl Into<Cow<'a, str>>) -> Values<'a> {
+pub(super) fn one<'a>(value: impl Into<Cow<'a, str>>) -> Values<'a> {
     Some(vec![value.into()])
 }
 
-fn truth<'a>(value: bool) -> Values<'a> {
+pub(super) fn truth<'a>(value: bool) -> Values<'a> {
     one(if value { "true" } else { "false" })
 }
 
 /// A key whose list of values is empty is absent.
-fn some_of<'a>(values: impl Iterator<Item = &'a str>) -> Values<'a> {
+pub(super) fn some_of<'a>(values: impl Iterator<Item = &'a str>) -> Values<'a> {
     let values: Vec<_> = values.map(Cow::Borrowed).collect();
     (!values.is_empty()).then_some(values)
 }
@@ -58,7 +58,7 @@ fn tag<'a>(tags: &'a BTreeMap<String, String>, lower_name: &str) -> Values<'a> {
 }
 
 /// Whether `lower` is `name` in lower case.
-fn is_lower(lower: &str, name: &str) -> bool {
+pub(super) fn is_lower(lower: &str, name: &str) -> bool {
     if name.is_ascii() {
         name.eq_ignore_ascii_case(lower)
     } else {
@@ -146,6 +146,9 @@ impl<'a> Request<'a> {
             K::ResourceAliases => some_of(self.key()?.aliases.iter().map(AsRef::as_ref)),
             K::ResourceTag(name) => tag(self.key()?.tags, name),
 
+            K::PrincipalAccount | K::PrincipalArn if caller.principal == Principal::Anonymous => {
+                None
+            }
             K::CallerAccount | K::PrincipalAccount => one(caller.principal.account()),
             K::PrincipalArn => one(caller.principal.role_arn()),
             K::PrincipalType => one(match caller.principal {
@@ -153,6 +156,7 @@ impl<'a> Request<'a> {
                 Principal::User { .. } => "User",
                 Principal::AssumedRole { .. } => "AssumedRole",
                 Principal::FederatedUser { .. } => "FederatedUser",
+                Principal::Anonymous => "Anonymous",
             }),
             K::PrincipalIsAwsService | K::ViaAwsService => truth(false),
             K::UserName => match &caller.principal {
@@ -175,6 +179,7 @@ impl<'a> Request<'a> {
             K::CurrentTime => one(self.now.to_string()),
             K::EpochTime => one(self.now.as_secs().to_string()),
 
+            K::S3(key) => self.of_s3(key),
             K::ByName(_) | K::Unknown(_) => None,
         }
     }
@@ -205,7 +210,7 @@ impl<'a> Request<'a> {
     fn key(&self) -> Option<KeyFacts<'a>> {
         match self.resource {
             Resource::Key(key) => Some(key),
-            Resource::Other { .. } | Resource::Account(_) => None,
+            Resource::Other { .. } | Resource::Bucket { .. } | Resource::Account(_) => None,
         }
     }
 
@@ -227,8 +232,9 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
+    use crate::policy::{S3Facts, S3Signature};
     use crate::{
-        model::condition_key::{Filled, ValueType},
+        model::condition_key::{Filled, On, ValueType},
         policy::value::{parse_bool, parse_date, parse_number},
         recipient::VerifiedDocument,
     };
@@ -310,6 +316,7 @@ mod tests {
             request_tag_keys: None,
             user_agent: Some("test"),
             region: Some("us-east-1"),
+            s3: None,
             others: &[],
         });
         let requests = facts.each_ref().map(|facts| Request {
@@ -319,7 +326,8 @@ mod tests {
             facts,
             now: UnixMillis(0),
         });
-        for (row, key) in ConditionKey::samples() {
+        let of_s3 = |key: &ConditionKey| matches!(key, ConditionKey::S3(_));
+        for (row, key) in ConditionKey::samples().filter(|(_, key)| !of_s3(key)) {
             let values = |in_key_policy| {
                 let mut values = requests
                     .iter()
@@ -344,6 +352,70 @@ mod tests {
             );
             let counts = is_filled && row.in_key_policies;
             assert_eq!(values(true).is_some(), counts, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn every_key_of_s3_has_a_value_where_the_permission_has_the_key_and_nowhere_else() {
+        let caller = Caller::new(Principal::Root {
+            account: "123456789012".into(),
+        });
+        let mut headers = http::HeaderMap::new();
+        for (row, _) in ConditionKey::samples() {
+            let header = row.name.strip_prefix("s3:").unwrap_or("x-other");
+            if let Ok(header) = header.parse::<http::HeaderName>() {
+                headers.insert(header, http::HeaderValue::from_static("v"));
+            }
+        }
+        let tags = [("0".to_owned(), "v".to_owned())];
+        let facts = Facts {
+            s3: Some(S3Facts {
+                headers: &headers,
+                query: "prefix=a&delimiter=%2F&max-keys=1",
+                version_id: Some("v"),
+                object_tags: &tags,
+                request_tags: &tags,
+                lock_mode: Some("GOVERNANCE"),
+                lock_until: Some(UnixMillis(1)),
+                legal_hold: Some("ON"),
+                location: Some("eu-west-1"),
+                makes_object: true,
+                signature: Some(S3Signature {
+                    presigned: true,
+                    signed_at: UnixMillis(0),
+                    content_sha256: Some("UNSIGNED-PAYLOAD"),
+                }),
+                tls_version: Some("1.3"),
+            }),
+            ..Facts::default()
+        };
+        let values = |action, key: &ConditionKey| {
+            let request = Request {
+                caller: &caller,
+                action,
+                resource: Resource::Bucket {
+                    arn: "arn:aws:s3:::b/k",
+                    account: "123456789012",
+                },
+                facts: &facts,
+                now: UnixMillis(0),
+            };
+            request.values(key, true)
+        };
+        for (row, key) in ConditionKey::samples() {
+            if !matches!(key, ConditionKey::S3(_)) {
+                continue;
+            }
+            let (with, without) = match row.on {
+                On::S3(actions) => (*actions.first().unwrap(), Some("s3:GetBucketCORS")),
+                _ => ("s3:GetBucketCORS", None),
+            };
+            let found = values(with, &key).unwrap_or_default();
+            assert_eq!(found.len(), 1, "{}", row.name);
+            assert!(found.iter().all(|it| is_of(row.value, it)), "{found:?}");
+            if let Some(without) = without {
+                assert_eq!(values(without, &key), None, "{}", row.name);
+            }
         }
     }
 }

@@ -56,6 +56,11 @@ pub(crate) fn malformed() -> S3Error {
     s3_error!(MalformedXML, "{MALFORMED}")
 }
 
+/// MalformedPolicy, in S3's words.
+pub(crate) fn malformed_policy(message: String) -> S3Error {
+    fault("MalformedPolicy", 400, message)
+}
+
 /// NotModified, which repeats the entity tag.
 pub(crate) fn not_modified(etag: &str) -> S3Error {
     let etag = ETag::Strong(etag.to_owned());

@@ -2,15 +2,14 @@
 //! large ones in parts, and to go back to an earlier version.
 //!
 //! Source of truth: the Amazon S3 API reference; the protocol (routing, XML) is
-//! the crate `s3s`, the store behind it answers from memory. Not modelled: bucket
-//! policies, lifecycle, storage classes, encryption at rest, and authorization: every
-//! authenticated caller may do everything that object lock does not forbid.
+//! the crate `s3s`, the store behind it answers from memory. Not modelled: lifecycle,
+//! storage classes and encryption at rest.
 //!
 //! Reading order, each file using only what stands before it: `errors` (the wire's),
 //! `values` (what S3 speaks of), `store` (buckets, versions, uploads, and how they
-//! change), `keep` (its rows in the data directory), `ops` (the operations), `request`,
-//! `cross_origin` and `authorize` (what a request passes before them), `service` (from a
-//! request to its answer).
+//! change), `keep` (its rows in the data directory), `sender` and `sent` (who asks, and
+//! with what), `request` and `authorize` (what a request passes before its operation),
+//! `ops` (the operations), `cross_origin`, `service` (from a request to its answer).
 
 mod authorize;
 mod cross_origin;
@@ -18,6 +17,8 @@ mod errors;
 pub(crate) mod keep;
 mod ops;
 mod request;
+pub(crate) mod sender;
+mod sent;
 mod service;
 mod store;
 mod values;

@@ -5,13 +5,14 @@
 //! Source of truth: Amazon S3 API reference; the protocol (routing, XML) is the crate
 //! `s3s`. Signatures are checked before a request comes here, with the world's clock.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
-use http::{
-    Method,
-    header::{CONTENT_LENGTH, HOST},
-};
+use http::{Method, header::CONTENT_LENGTH};
 use http_body_util::BodyExt;
 use nsm_sim::clock::Clock;
 use s3s::{
@@ -20,22 +21,26 @@ use s3s::{
 };
 
 use super::{
-    authorize::{self, Action},
-    cross_origin,
+    authorize, cross_origin,
     errors::{error_response, finished},
-    ops::{Objects, Sent, Status, access::check_ownership},
+    ops::{Objects, Status, access::check_ownership},
     request,
+    sender::{Sender, Trail},
+    sent::{Sent, Unread},
     store::{Settings, Store, StoreError},
-    values::metadata::take_metadata,
+    values::{bucket_policy::BucketPolicy, metadata::take_metadata},
 };
-use crate::journal::{Journal, ReadError, Snapshot, Unwritten};
+use crate::{
+    journal::{Journal, ReadError, Snapshot, Unwritten},
+    model::s3_operation::S3Operation,
+};
 
 /// The object store of one world, behind the S3 protocol.
 pub struct ObjectStore {
     service: S3Service,
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
-    region: String,
+    region: Arc<str>,
 }
 
 impl std::fmt::Debug for ObjectStore {
@@ -68,13 +73,13 @@ impl ObjectStore {
             service: S3ServiceBuilder::new(objects).build(),
             store,
             clock,
-            region: region.to_owned(),
+            region: region.into(),
         }
     }
 
     /// Makes a bucket unless there is one of this name.
     pub(crate) fn plant_bucket(&self, name: &str, account: &str) -> Result<(), Unwritten> {
-        let place = (account, self.region.as_str());
+        let place = (account, &*self.region);
         let now = self.clock.now();
         match self
             .store
@@ -83,6 +88,18 @@ impl ObjectStore {
             Err(StoreError::Unwritten(unwritten)) => Err(unwritten),
             _ => Ok(()),
         }
+    }
+
+    /// Gives a bucket a policy unless it has one; refuses in S3's words.
+    pub(crate) fn plant_policy(&self, bucket: &str, text: &str) -> Result<(), String> {
+        let policy = BucketPolicy::parse(text, bucket)?;
+        let planted = self.store.set_up(bucket, |it| {
+            it.policy.get_or_insert(policy);
+        });
+        planted.map_err(|error| {
+            let error = s3s::S3Error::from(error);
+            error.message().unwrap_or_default().to_owned()
+        })
     }
 
     /// Puts everything in place that the data directory has.
@@ -101,14 +118,32 @@ impl ObjectStore {
         !cross_origin::headers_of(&self.store, path, &parts.method, headers).is_empty()
     }
 
-    /// Answers one authenticated request of `account`, signed for `region` if
-    /// it was signed, whose signature and chunking have been taken off.
+    /// Everything that is kept, to see that nothing changed.
+    #[cfg(test)]
+    pub(super) fn dump(&self) -> String {
+        self.store.dump()
+    }
+
+    /// Answers one request, whose signature and chunking have been taken off, and says
+    /// what became of it.
     pub(crate) async fn call(
+        &self,
+        parts: http::request::Parts,
+        body: Bytes,
+        sender: Sender,
+    ) -> (HttpResponse, Trail) {
+        let trail = Arc::new(Mutex::new(Trail::default()));
+        let response = self.answer(parts, body, sender, Arc::clone(&trail)).await;
+        let mut trail = trail.lock().unwrap_or_else(PoisonError::into_inner);
+        (response, std::mem::take(&mut trail))
+    }
+
+    async fn answer(
         &self,
         mut parts: http::request::Parts,
         body: Bytes,
-        account: &str,
-        region: Option<&str>,
+        sender: Sender,
+        trail: Arc<Mutex<Trail>>,
     ) -> HttpResponse {
         if parts.method == Method::OPTIONS {
             let path = parts.uri.path();
@@ -119,15 +154,16 @@ impl ObjectStore {
             Ok(metadata) => metadata,
             Err(error) => return error_response(error),
         };
-        let host = parts.headers.get(HOST).and_then(|it| it.to_str().ok());
-        let sent = Sent {
+        let served_in = sender.region.as_deref().map(Arc::from);
+        let unread = Unread {
             body: body.clone(),
-            account: account.to_owned(),
-            region: region.map(str::to_owned),
+            served_in: served_in.unwrap_or_else(|| Arc::clone(&self.region)),
+            sender: Arc::new(sender),
             metadata,
-            host: host.unwrap_or_default().to_owned(),
+            now: self.clock.now(),
+            trail,
         };
-        parts.extensions.insert(sent);
+        parts.extensions.insert(unread);
         if let Err(error) = request::check_bucket(&parts)
             .and_then(|()| request::check_keys(&parts))
             .and_then(|()| request::check_counts(&parts))
@@ -171,11 +207,15 @@ macro_rules! operations {
                 's: 'r,
                 Self: 'r,
             {
-                let S3Request { input, uri, mut extensions, .. } = request;
-                let sent = extensions.remove::<Sent>().expect("`ObjectStore::call` put it there");
-                let action = Action::new(stringify!($operation), uri.path());
-                let answer = authorize::check(&action, &sent)
-                    .and_then(|()| self.$operation(input, sent));
+                let S3Request { input, uri, headers, mut extensions, .. } = request;
+                let unread = extensions.remove::<Unread>();
+                let unread = unread.expect("`ObjectStore::answer` put it there");
+                let place = authorize::place(uri.path());
+                // An operation that the table of permissions lacks does not compile.
+                let sent = Sent::new(unread, S3Operation::$operation, (headers, uri), place);
+                let answer = authorize::authorized(&self.store, sent, input, |input, sent| {
+                    Self::$operation(self, input, sent)
+                });
                 Box::pin(std::future::ready(
                     answer.map(|answer| operations!(@answer $($response)? answer)),
                 ))
@@ -221,6 +261,7 @@ operations! {
     put_object_legal_hold: PutObjectLegalHoldInput => PutObjectLegalHoldOutput;
     get_bucket_policy: GetBucketPolicyInput => GetBucketPolicyOutput;
     get_bucket_policy_status: GetBucketPolicyStatusInput => GetBucketPolicyStatusOutput;
+    put_bucket_policy: PutBucketPolicyInput => PutBucketPolicyOutput;
     delete_bucket_policy: DeleteBucketPolicyInput => DeleteBucketPolicyOutput with response;
     get_bucket_lifecycle_configuration: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput;
     delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput with response;

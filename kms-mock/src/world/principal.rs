@@ -1,5 +1,5 @@
-//! Who calls: the account's root user, an IAM user, a session of a role, or a
-//! federated user.
+//! Who calls: the account's root user, an IAM user, a session of a role, a
+//! federated user, or nobody that is known.
 //!
 //! Source of truth: IAM user guide, "IAM identifiers" and "`aws:PrincipalArn`";
 //! ground truth KMS §3. Does not model web identities and SAML, service
@@ -41,10 +41,16 @@ pub enum Principal {
         /// Path and name of the user who asked; `None` for the root user.
         by: Option<String>,
     },
+    /// Nobody signed the request. S3 alone answers such requests.
+    Anonymous,
 }
 
+/// What AWS shows where the account of an anonymous caller would stand.
+const ANONYMOUS: &str = "anonymous";
+
 impl Principal {
-    /// The twelve digits of the account the principal belongs to.
+    /// The twelve digits of the account the principal belongs to; `anonymous` of a
+    /// caller that belongs to none.
     #[must_use]
     pub fn account(&self) -> &str {
         match self {
@@ -52,6 +58,7 @@ impl Principal {
             | Self::User { account, .. }
             | Self::AssumedRole { account, .. }
             | Self::FederatedUser { account, .. } => account,
+            Self::Anonymous => ANONYMOUS,
         }
     }
 
@@ -93,6 +100,7 @@ impl Principal {
             Self::FederatedUser { account, name, .. } => {
                 ["arn:aws:sts::", account, ":federated-user/", name].concat()
             }
+            Self::Anonymous => ANONYMOUS.to_owned(),
         }
     }
 
@@ -115,6 +123,9 @@ impl Principal {
     /// do not say.
     #[must_use]
     pub fn parse(arn: &str) -> Option<Self> {
+        if arn == ANONYMOUS {
+            return Some(Self::Anonymous);
+        }
         let rest = arn.strip_prefix("arn:aws:")?;
         let (service, rest) = rest.split_once("::")?;
         let (account, resource) = rest.split_once(':')?;

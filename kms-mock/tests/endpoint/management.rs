@@ -120,12 +120,12 @@ async fn a_denial_explains_itself_over_http_in_the_library_and_on_the_command_li
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert!(said.contains("the log has no request 0000"), "{said}");
 
-    // What never came to KMS is told from the list of requests.
+    // S3 is in the same log.
     let answer = client().get(format!("{}/no-bucket/k", mock.url())).send();
     let id = answer.await.unwrap().headers()["x-amzn-requestid"].clone();
     let text = mock.explain(id.to_str().unwrap()).unwrap().to_string();
     assert!(
-        text.starts_with("GET /no-bucket/k refused with status 404"),
+        text.starts_with("GetObject refused: NoSuchBucket"),
         "{text}"
     );
 }

@@ -62,6 +62,17 @@ pub(crate) fn user(mock: &KmsMock, name: &str) -> Credentials {
     mock.iam().create_access_key(ACCOUNT, name).unwrap()
 }
 
+/// A user of S3, who may do everything there.
+pub(crate) fn s3_user(mock: &KmsMock, name: &str) -> Credentials {
+    let credentials = user(mock, name);
+    let everything =
+        r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*"}}"#;
+    mock.iam()
+        .put_user_policy(ACCOUNT, name, "s3", everything)
+        .unwrap();
+    credentials
+}
+
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(digest::digest(&digest::SHA256, bytes))
 }

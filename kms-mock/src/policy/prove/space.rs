@@ -472,7 +472,7 @@ fn values(
         // The search for grants chooses it.
         K::GranteePrincipal => Vec::new(),
         // No permission is asked about whose requests have them.
-        K::PrimaryRegion | K::RotationPeriodInDays => Vec::new(),
+        K::S3(_) | K::PrimaryRegion | K::RotationPeriodInDays => Vec::new(),
         // Settled by who calls, or a part that several keys read.
         K::KeySpec
         | K::KeyUsage

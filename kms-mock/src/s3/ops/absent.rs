@@ -44,10 +44,6 @@ macro_rules! absent {
 
 absent! {
     refused {
-    get_bucket_policy: GetBucketPolicyInput => GetBucketPolicyOutput
-        = "NoSuchBucketPolicy", "The bucket policy does not exist";
-    get_bucket_policy_status: GetBucketPolicyStatusInput => GetBucketPolicyStatusOutput
-        = "NoSuchBucketPolicy", "The bucket policy does not exist";
     get_bucket_lifecycle_configuration: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput
         = "NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist";
     get_bucket_website: GetBucketWebsiteInput => GetBucketWebsiteOutput
@@ -65,7 +61,6 @@ absent! {
     get_bucket_logging: GetBucketLoggingInput => GetBucketLoggingOutput;
     }
     forgotten {
-    delete_bucket_policy: DeleteBucketPolicyInput => DeleteBucketPolicyOutput;
     delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput;
     delete_bucket_website: DeleteBucketWebsiteInput => DeleteBucketWebsiteOutput;
     delete_bucket_replication: DeleteBucketReplicationInput => DeleteBucketReplicationOutput;

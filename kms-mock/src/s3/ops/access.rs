@@ -5,10 +5,9 @@
 //! disabling ACLs for your bucket" and "Blocking public access to your Amazon S3
 //! storage": since 2023 a new bucket has no access lists, and a request that brings
 //! one is refused; where they are allowed, a public one is refused as long as such
-//! are blocked. No list takes anything away here, as there is no authorization: what
-//! a canned ACL gives to groups, every authenticated caller has anyway, and with
-//! lenient authentication that is everybody. Lists that name single grantees would
-//! keep others out, and are refused.
+//! are blocked. What a canned ACL gives to groups counts beside the policies
+//! (`crate::s3::authorize`). Not modelled: lists that name single grantees, which are
+//! refused, and objects that belong to who wrote them: the bucket's owner has all.
 
 use http::HeaderMap;
 use s3s::{S3Error, S3Response, S3Result, dto, s3_error};

@@ -37,11 +37,9 @@ impl Objects {
         let bucket = &input.bucket;
         let asked = input.create_bucket_configuration;
         let constraint = asked.and_then(|it| it.location_constraint);
-        let region = self.region_of_new(
-            sent.region.as_deref(),
-            constraint.as_ref().map(|it| it.as_str()),
-        )?;
-        let place = (sent.account.as_str(), region);
+        let region =
+            self.region_of_new(sent.region(), constraint.as_ref().map(|it| it.as_str()))?;
+        let place = (sent.account(), region);
         let now = self.clock.now();
         match self.store.create_bucket(bucket, place, settings, now) {
             Ok(()) => {}
@@ -127,7 +125,7 @@ impl Objects {
             let asked = input.bucket_region.as_deref();
             asked.is_none_or(|asked| asked == region)
         };
-        let own = self.store.buckets(&sent.account).into_iter();
+        let own = self.store.buckets(sent.account()).into_iter();
         let mut left = own.filter(|(name, region, _)| {
             name.starts_with(prefix) && *name > after && in_region(region)
         });
@@ -148,7 +146,7 @@ impl Objects {
             continuation_token: next.filter(|_| left.next().is_some()),
             prefix: input.prefix.clone(),
             buckets: Some(buckets),
-            owner: Some(owner(&sent.account)),
+            owner: Some(owner(sent.account())),
         })
     }
 

@@ -4,6 +4,7 @@ use s3s::{S3Result, dto};
 
 use super::{Objects, Sent, conditions::WriteIf};
 use crate::s3::{
+    authorize::check_each,
     errors::{INVALID_VERSION, malformed},
     store::StoreError,
     values::version::VersionId,
@@ -33,7 +34,7 @@ impl Objects {
     pub(crate) fn delete_objects(
         &self,
         input: dto::DeleteObjectsInput,
-        _: Sent,
+        sent: Sent,
     ) -> S3Result<dto::DeleteObjectsOutput> {
         self.store.owner(&input.bucket)?;
         if input.delete.objects.len() > DELETED_AT_ONCE_MAX {
@@ -51,7 +52,9 @@ impl Objects {
         {
             let condition = WriteIf::read(e_tag.map(dto::ETagCondition::ETag), None)?;
             let asked = (key.as_str(), version_id.as_deref());
-            match self.delete_one(&input.bucket, asked, &condition, bypass) {
+            let gone = check_each(&self.store, &sent, asked.0, asked.1)
+                .and_then(|()| self.delete_one(&input.bucket, asked, &condition, bypass));
+            match gone {
                 Ok(gone) => {
                     let id = gone.version.map(|it| it.as_str().to_owned());
                     // The answer repeats the version asked for, and names a marker's apart.

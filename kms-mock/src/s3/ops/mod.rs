@@ -16,32 +16,18 @@ mod encryption;
 mod listing;
 mod lock;
 mod multipart;
+mod policy;
 mod read;
 mod tagging;
 mod write;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::StatusCode;
 use nsm_sim::clock::Clock;
 use s3s::{S3Response, dto};
 
-use super::{store::Store, values::metadata::UserMetadata};
-
-/// What a request brings beside what the protocol crate makes of it.
-#[derive(Clone)]
-pub(crate) struct Sent {
-    /// The body, beside the stream that it becomes.
-    pub(super) body: Bytes,
-    /// The caller's account.
-    pub(super) account: String,
-    /// The Region of the signature.
-    pub(super) region: Option<String>,
-    pub(super) metadata: UserMetadata,
-    /// The endpoint as the client knows it.
-    pub(super) host: String,
-}
+use super::{sent::Sent, store::Store};
 
 /// The operations on the store.
 pub(crate) struct Objects {

@@ -53,6 +53,7 @@ impl Objects {
         let now = self.clock.now();
         // By time, so that the oldest of a key is listed first.
         let id = format!("{:012x}{}", now.0, hex::encode(rand::random::<[u8; 26]>()));
+        let account = sent.account().to_owned();
         let description = description!(input, sent.metadata, now);
         let acl = requested_acl!(input);
         let description = self.of_bucket(&input.bucket, description, acl, now)?;
@@ -60,7 +61,7 @@ impl Objects {
         let upload = Upload {
             key: key.clone(),
             description,
-            account: sent.account,
+            account,
             initiated: now,
             replaces: false,
             checksum,
@@ -350,7 +351,7 @@ fn completed(
     object: &Object,
     version_id: Option<String>,
 ) -> dto::CompleteMultipartUploadOutput {
-    let (host, bucket, key) = (&sent.host, &input.bucket, &input.key);
+    let (host, bucket, key) = (sent.host(), &input.bucket, &input.key);
     let mut output = dto::CompleteMultipartUploadOutput {
         // Plain HTTP is served wherever TLS is.
         location: Some(format!("http://{host}/{bucket}/{key}")),

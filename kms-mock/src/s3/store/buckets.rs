@@ -8,7 +8,12 @@ use super::{
     records::{Settings, Versioning},
     state::{Bucket, Change},
 };
-use crate::s3::values::{lock::BucketLock, tags::Tags};
+use crate::s3::values::{
+    access::{CannedAcl, Ownership},
+    bucket_policy::BucketPolicy,
+    lock::BucketLock,
+    tags::Tags,
+};
 
 impl Store {
     /// Makes a bucket.
@@ -117,8 +122,48 @@ impl Store {
         Ok(self.read().bucket(name)?.settings.clone())
     }
 
+    /// What decides about requests for a bucket and what is in it.
+    pub(crate) fn access(&self, name: &str) -> Result<Access, StoreError> {
+        let buckets = self.read();
+        let bucket = buckets.bucket(name)?;
+        let settings = &bucket.settings;
+        let has_lists = settings.ownership != Some(Ownership::BucketOwnerEnforced);
+        let blocked = settings.public_access;
+        let ignored = blocked.is_some_and(|it| it.ignore_acls);
+        Ok(Access {
+            account: bucket.account.clone(),
+            policy: settings.policy.clone(),
+            acl: (has_lists && !ignored).then_some(settings.acl),
+            restricts_public: blocked.is_some_and(|it| it.restrict_buckets),
+        })
+    }
+
     pub(crate) fn bucket_tags(&self, name: &str) -> Result<Tags, StoreError> {
         Ok(self.read().bucket(name)?.tags.clone())
+    }
+}
+
+/// What decides about requests for a bucket beside its caller's own policies.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    /// The owner of the bucket and of everything in it.
+    pub(crate) account: String,
+    pub(crate) policy: Option<BucketPolicy>,
+    /// `None` where lists do not count.
+    pub(crate) acl: Option<CannedAcl>,
+    /// Whether a public policy is for the owner's account alone.
+    pub(crate) restricts_public: bool,
+}
+
+impl Access {
+    /// That of what belongs to an account and has no policy.
+    pub(crate) fn of_account(account: &str) -> Self {
+        Self {
+            account: account.to_owned(),
+            policy: None,
+            acl: None,
+            restricts_public: false,
+        }
     }
 }
 

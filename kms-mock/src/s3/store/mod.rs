@@ -20,6 +20,7 @@ use std::sync::RwLockReadGuard;
 
 use self::state::cost;
 pub(crate) use self::{
+    buckets::Access,
     error::StoreError,
     page::PageRequest,
     records::{
@@ -64,6 +65,12 @@ impl Store {
     /// Later versions come after place `made` in the data directory.
     pub(super) fn number_from(&self, made: u64) {
         self.buckets.restore(|buckets| buckets.made = made);
+    }
+
+    /// Everything that is kept, as a text.
+    #[cfg(test)]
+    pub(crate) fn dump(&self) -> String {
+        format!("{:?}", *self.read())
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Buckets> {

@@ -10,7 +10,7 @@ use super::{
     records::{Found, Marks, Object, Versioning},
     state::Change,
 };
-use crate::s3::values::{tags::Tags, version::VersionId};
+use crate::s3::values::{access::CannedAcl, tags::Tags, version::VersionId};
 
 impl Store {
     /// Stores `object` as the newest version if `check` agrees with what is
@@ -123,6 +123,31 @@ impl Store {
                 marks: change(&found.object.description.marks)?,
             })
         })
+    }
+
+    /// The tags of an object; none where there is no object.
+    pub(crate) fn object_tags(&self, bucket: &str, key: &str, id: Option<&str>) -> Tags {
+        let found = self.described(bucket, key, id);
+        found.map_or_else(Tags::default, |it| it.object.description.tags.clone())
+    }
+
+    /// The access list of an object.
+    pub(crate) fn object_acl(
+        &self,
+        bucket: &str,
+        key: &str,
+        id: Option<&str>,
+    ) -> Option<CannedAcl> {
+        let found = self.described(bucket, key, id)?;
+        Some(found.object.description.marks.acl)
+    }
+
+    fn described(&self, bucket: &str, key: &str, id: Option<&str>) -> Option<Found> {
+        let id = match id {
+            None => None,
+            Some(id) => Some(VersionId::parse(id)?),
+        };
+        self.get(bucket, key, id.as_ref()).ok()
     }
 
     /// The version asked for, or the newest.

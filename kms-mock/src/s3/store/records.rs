@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::s3::values::{
     access::{CannedAcl, Ownership, PublicAccessBlock},
+    bucket_policy::BucketPolicy,
     checksum::{Algorithm, ChecksumType, Checksums, Digest},
     content::Content,
     cors::CorsRule,
@@ -99,6 +100,7 @@ pub(crate) struct Settings {
     /// Whether the default encryption asks for a bucket key, which is of no use
     /// without KMS.
     pub(crate) bucket_key: bool,
+    pub(crate) policy: Option<BucketPolicy>,
 }
 
 /// Versioning of a bucket.
@@ -149,6 +151,7 @@ impl Default for Settings {
             public_access: Some(PublicAccessBlock::ALL),
             acl: CannedAcl::default(),
             bucket_key: false,
+            policy: None,
         }
     }
 }

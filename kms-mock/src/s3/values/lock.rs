@@ -2,8 +2,7 @@
 //!
 //! Source of truth: Amazon S3 user guide, "Locking objects with Object Lock", and
 //! answers recorded from AWS. A lock keeps a version; a delete marker may hide it
-//! all the same. Not modelled: the permission to bypass governance; every
-//! caller has it.
+//! all the same. Who may bypass governance is the policies' matter.
 
 use nsm_sim::clock::UnixMillis;
 use s3s::{S3Error, S3Result, dto, s3_error};

@@ -101,6 +101,11 @@ impl Tags {
         Some(count).filter(|count| *count > 0)
     }
 
+    /// Key and value of each.
+    pub(crate) fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

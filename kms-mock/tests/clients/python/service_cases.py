@@ -230,6 +230,103 @@ def wrong_secret(w):
 # S3.
 
 
+def fresh_user(w, name):
+    """A client of S3 for a new user, and the user's ARN."""
+    user = w.iam.create_user(UserName=f"{name}-{w.unique}")["User"]
+    key = w.iam.create_access_key(UserName=user["UserName"])["AccessKey"]
+    s3 = w.connect(
+        "s3",
+        aws_access_key_id=key["AccessKeyId"],
+        aws_secret_access_key=key["SecretAccessKey"],
+    )
+    return s3, user
+
+
+def policy(*statements):
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+@cases("s3 what a user may do is what policies say")
+def s3_authorization(w):
+    bucket = f"guarded-{w.unique}"
+    w.s3.create_bucket(Bucket=bucket)
+    w.s3.put_object(Bucket=bucket, Key="a/k", Body=b"x")
+    s3, user = fresh_user(w, "reader")
+    at = {"Bucket": bucket, "Key": "a/k"}
+    arn = f"arn:aws:s3:::{bucket}"
+    message = refuses("AccessDenied", s3.get_object, **at)
+    same(
+        message,
+        f"User: {user['Arn']} is not authorized to perform: s3:GetObject on resource: "
+        f'"{arn}/a/k" because no identity-based policy allows the s3:GetObject action',
+    )
+    for call, named in [
+        (s3.put_object, {"Body": b"y", **at}),
+        (s3.delete_object, at),
+        (s3.list_objects_v2, {"Bucket": bucket}),
+        (s3.get_bucket_policy, {"Bucket": bucket}),
+        (s3.delete_bucket, {"Bucket": bucket}),
+        (s3.create_bucket, {"Bucket": f"another-{w.unique}"}),
+        (s3.list_buckets, {}),
+    ]:
+        refuses("AccessDenied", call, **named)
+    refuses(("403", "AccessDenied"), s3.head_object, **at)
+    same(w.s3.get_object(**at)["Body"].read(), b"x")
+    read = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"{arn}/a/*"}
+    name = {"UserName": user["UserName"], "PolicyName": "reads"}
+    w.iam.put_user_policy(PolicyDocument=policy(read), **name)
+    same(s3.get_object(**at)["Body"].read(), b"x")
+    missing = {"Bucket": bucket, "Key": "a/missing"}
+    refuses("AccessDenied", s3.get_object, **missing)
+    listing = {
+        "Effect": "Allow",
+        "Action": "s3:ListBucket",
+        "Resource": arn,
+        "Condition": {"StringLikeIfExists": {"s3:prefix": "a/*"}},
+    }
+    w.iam.put_user_policy(PolicyDocument=policy(read, listing), **name)
+    refuses("NoSuchKey", s3.get_object, **missing)
+    same(s3.list_objects_v2(Bucket=bucket, Prefix="a/")["KeyCount"], 1)
+    refuses("AccessDenied", s3.list_objects_v2, Bucket=bucket, Prefix="b/")
+
+
+@cases("s3 PutBucketPolicy, GetBucketPolicy, DeleteBucketPolicy")
+def bucket_policies(w):
+    bucket = f"policy-{w.unique}"
+    w.s3.create_bucket(Bucket=bucket)
+    s3, user = fresh_user(w, "writer")
+    refuses("NoSuchBucketPolicy", w.s3.get_bucket_policy, Bucket=bucket)
+    message = refuses(
+        "MalformedPolicy", w.s3.put_bucket_policy, Bucket=bucket, Policy="nonsense"
+    )
+    same(message, "Policies must be valid JSON and the first byte must be '{'")
+    writes = {
+        "Effect": "Allow",
+        "Principal": {"AWS": user["Arn"]},
+        "Action": "s3:PutObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+        "Condition": {"StringEquals": {"s3:x-amz-storage-class": "STANDARD_IA"}},
+    }
+    w.s3.put_bucket_policy(Bucket=bucket, Policy=policy(writes))
+    same(json.loads(w.s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"], [writes])
+    status = w.s3.get_bucket_policy_status(Bucket=bucket)
+    same(status["PolicyStatus"]["IsPublic"], False)
+    put = {"Bucket": bucket, "Key": "k", "Body": b"x"}
+    refuses("AccessDenied", s3.put_object, **put)
+    s3.put_object(StorageClass="STANDARD_IA", **put)
+    refuses("AccessDenied", s3.get_object, Bucket=bucket, Key="k")
+    denies = {**writes, "Effect": "Deny", "Principal": "*"}
+    w.s3.put_bucket_policy(Bucket=bucket, Policy=policy(writes, denies))
+    message = refuses("AccessDenied", s3.put_object, StorageClass="STANDARD_IA", **put)
+    assert message.endswith("with an explicit deny in a resource-based policy"), message
+    public = {**writes, "Principal": "*", "Condition": {}}
+    refuses(
+        "AccessDenied", w.s3.put_bucket_policy, Bucket=bucket, Policy=policy(public)
+    )
+    w.s3.delete_bucket_policy(Bucket=bucket)
+    refuses("AccessDenied", s3.put_object, StorageClass="STANDARD_IA", **put)
+
+
 @cases("s3 CreateBucket, HeadBucket, ListBuckets")
 def create_bucket(w):
     w.s3.head_bucket(Bucket=w.bucket())

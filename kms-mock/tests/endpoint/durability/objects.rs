@@ -49,6 +49,7 @@ fn objects_their_versions_and_uploads_under_way_survive() {
         </VersioningConfiguration>";
     const TAGS: &str = "<Tagging><TagSet><Tag><Key>team</Key><Value>imaging</Value></Tag>\
         </TagSet></Tagging>";
+    const POLICY: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::guarded/*"}}"#;
     let mut world = World::new();
     for (method, path, body) in [
         ("PUT", "/plain", ""),
@@ -56,6 +57,8 @@ fn objects_their_versions_and_uploads_under_way_survive() {
         ("PUT", "/plain/a", "kept"),
         ("PUT", "/plain/gone", "gone"),
         ("DELETE", "/plain/gone", ""),
+        ("PUT", "/guarded", ""),
+        ("PUT", "/guarded?policy", POLICY),
         ("PUT", "/empty", ""),
         ("DELETE", "/empty", ""),
         ("PUT", "/versioned", ""),
@@ -82,6 +85,8 @@ fn objects_their_versions_and_uploads_under_way_survive() {
         "/versioned?versions",
         "/versioned?versioning",
         "/versioned/k?tagging",
+        "/guarded?policy",
+        "/guarded?policyStatus",
         "/empty?list-type=2",
         "/plain/gone",
     ];
@@ -100,7 +105,8 @@ fn objects_their_versions_and_uploads_under_way_survive() {
     assert_eq!(before[3], (200, "three (input)".to_owned()));
     assert_eq!(before[4].1.matches("<VersionId>").count(), 4);
     assert!(before[6].1.contains("imaging"));
-    assert_eq!((before[7].0, before[8].0), (404, 404));
+    assert_eq!(before[7], (200, POLICY.to_owned()));
+    assert_eq!((before[9].0, before[10].0), (404, 404));
     world.restart();
     assert_eq!(ask(&world), before);
     let path = format!("/plain/big?uploadId={upload}");

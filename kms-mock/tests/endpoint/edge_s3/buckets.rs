@@ -4,13 +4,13 @@ use kms_mock::KmsMock;
 
 use crate::{
     edge_s3::uploads::{Bucket, element, refused},
-    support::{builder, s3_request, user},
+    support::{builder, s3_request, s3_user},
 };
 
 #[tokio::test]
 async fn a_bucket_is_made_where_its_region_lets_it() {
     let mock = builder().start().await.unwrap();
-    let alice = user(&mock, "alice");
+    let alice = s3_user(&mock, "alice");
     let create = async |name: &str, region: Option<&str>| {
         let path = format!("/{name}");
         let body = region.map_or_else(String::new, |region| {

@@ -1,6 +1,7 @@
 //! S3 over the edge: objects, metadata, signatures, chunked uploads.
 
 mod access;
+mod authorization;
 mod buckets;
 mod cors;
 mod locks;
@@ -9,7 +10,7 @@ mod versions;
 
 use std::time::Duration;
 
-use crate::support::{NOW_TEXT, Signing, builder, s3_request, sha256_hex, user};
+use crate::support::{NOW_TEXT, Signing, builder, s3_request, s3_user, sha256_hex};
 use aws_lc_rs::hmac;
 use kms_mock::{Auth, KmsMock};
 use reqwest::Client;
@@ -35,7 +36,7 @@ const S3EC: [(&str, &str); 6] = [
 
 async fn with_bucket(auth: Auth) -> (KmsMock, kms_mock::iam::Credentials) {
     let mock = builder().auth(auth).start().await.unwrap();
-    let alice = user(&mock, "alice");
+    let alice = s3_user(&mock, "alice");
     let made = s3_request(&mock, &alice, "PUT", ("/b-1", "/b-1"), &[], b"")
         .send()
         .await
@@ -282,7 +283,7 @@ async fn a_spoiled_s3_request_is_refused_with_the_code_of_s3() {
 
 #[tokio::test]
 async fn strict_refuses_unsigned_and_unknown_s3_requests() {
-    let mock = builder().auth(Auth::Strict).start().await.unwrap();
+    let (mock, mut unknown) = with_bucket(Auth::Strict).await;
     let response = Client::new()
         .get(format!("{}/b-1/k", mock.url()))
         .send()
@@ -296,7 +297,6 @@ async fn strict_refuses_unsigned_and_unknown_s3_requests() {
             .unwrap()
             .contains("<Code>AccessDenied</Code>")
     );
-    let mut unknown = user(&mock, "alice");
     unknown.access_key_id = "AKIAUNKNOWN".to_owned();
     let request = s3_request(&mock, &unknown, "GET", ("/b-1/k", "/b-1/k"), &[], b"");
     let response = request.send().await.unwrap();
