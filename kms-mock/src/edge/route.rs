@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     faults::{Occasion, Planned},
-    iam::{self, FormAnswer},
+    iam::{self, Connection, FormAnswer},
     kms::{Call, ParsedCall, static_name},
     s3,
     world::request_id::RequestId,
@@ -359,7 +359,15 @@ impl Edge {
             }
         };
         let principal = Some(admitted.identity.arn());
-        let answer = iam::answer(&self.iam, &admitted.identity, &form, request_id);
+        let user_agent = head.user_agent.and_then(ascii);
+        let connection = Connection {
+            source_ip: Some(arrival.origin.peer.ip()),
+            secure_transport: arrival.origin.tls,
+            user_agent,
+            region: Some(admitted.region.as_deref().unwrap_or(&self.region)),
+        };
+        let caller = (&**admitted.identity, connection);
+        let answer = iam::answer(&self.iam, caller, &form, request_id);
         let reason = answer.error.map(str::to_owned);
         noted(answer, action, principal, reason)
     }

@@ -42,7 +42,7 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// Whose key it is. Names, not copies, so that a changed policy counts at once.
+/// Whose key it is, by name: not copies, so that a changed policy counts at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
     Root {
@@ -100,6 +100,9 @@ impl Status {
 pub(crate) struct AccessKey {
     pub(crate) credentials: Credentials,
     pub(crate) holder: Holder,
+    /// The unique id of the user or role, of a federated user that of the user who
+    /// asked for it: another one of the same name does not hold the key.
+    pub(crate) holder_id: Option<String>,
     pub(crate) terms: Terms,
     pub(crate) created: UnixMillis,
     pub(crate) status: Status,
@@ -120,13 +123,14 @@ impl std::fmt::Debug for AccessKey {
 impl AccessKey {
     pub(crate) fn new(
         credentials: Credentials,
-        holder: Holder,
+        (holder, holder_id): (Holder, Option<String>),
         terms: Terms,
         created: UnixMillis,
     ) -> Self {
         Self {
             credentials,
             holder,
+            holder_id,
             terms,
             created,
             status: Status::Active,
@@ -136,7 +140,8 @@ impl AccessKey {
 
     /// The same key with another status.
     pub(crate) fn with_status(&self, status: Status) -> Self {
-        let (credentials, holder) = (self.credentials.clone(), self.holder.clone());
+        let credentials = self.credentials.clone();
+        let holder = (self.holder.clone(), self.holder_id.clone());
         Self {
             status,
             ..Self::new(credentials, holder, self.terms.clone(), self.created)

@@ -6,11 +6,14 @@
 //! have. What they allow is decided by [`crate::policy::decide`], for STS and IAM
 //! calls as for KMS's.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
-use crate::policy::{Policy, PolicyError, PolicyKind};
+use crate::{
+    policy::{Policy, PolicyError, PolicyKind},
+    world::directory::Directory,
+};
 
 /// A policy document that was accepted: its text and what it means.
 #[derive(Clone, Debug)]
@@ -37,6 +40,12 @@ pub enum DocumentError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A principal of a trust policy that does not exist.
+    #[error("Invalid principal in policy: \"AWS\":\"{value}\"")]
+    NobodyThere {
+        /// Its ARN.
+        value: String,
+    },
     /// The KMS core's own reader does not take it.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -58,7 +67,14 @@ impl Document {
     /// # Errors
     /// [`DocumentError`], the cause of IAM's MalformedPolicyDocument.
     pub fn identity(text: &str) -> Result<Self, DocumentError> {
-        Self::accept(text, PolicyKind::Identity, |statement| {
+        Self::accept_identity(text, Policy::parse)
+    }
+
+    fn accept_identity(
+        text: &str,
+        parse: impl FnOnce(&str, PolicyKind) -> Result<Policy, PolicyError>,
+    ) -> Result<Self, DocumentError> {
+        let problem = |statement: &Elements| {
             if statement.principal {
                 return Some("Policy document should not specify a principal.");
             }
@@ -66,7 +82,8 @@ impl Document {
                 return Some("Policy statement must contain actions.");
             }
             (!statement.resource).then_some("Policy statement must contain resources.")
-        })
+        };
+        Self::accept(text, problem, |text| parse(text, PolicyKind::Identity))
     }
 
     /// Reads a role's trust policy (with `Principal`, without `Resource`, about
@@ -75,7 +92,7 @@ impl Document {
     /// # Errors
     /// [`DocumentError`], the cause of IAM's MalformedPolicyDocument.
     pub fn trust(text: &str) -> Result<Self, DocumentError> {
-        let document = Self::kept_trust(text)?;
+        let document = Self::accept_trust(text, Policy::parse)?;
         let foreign = elements(text)?.iter().position(|it| it.foreign_action);
         match foreign {
             None => Ok(document),
@@ -87,12 +104,28 @@ impl Document {
     }
 
     /// A trust policy that the data directory has: what it has been accepted with
-    /// stays accepted.
-    pub(super) fn kept_trust(text: &str) -> Result<Self, DocumentError> {
+    /// stays accepted; `ids` are the unique ids behind its principals, by ARN.
+    pub(super) fn kept_trust(
+        text: &str,
+        ids: &BTreeMap<String, String>,
+    ) -> Result<Self, DocumentError> {
+        Self::accept_trust(text, |text, kind| Policy::parse_kept(text, kind, ids))
+    }
+
+    /// A document of a user or role that the data directory has.
+    pub(super) fn kept_identity(text: &str) -> Result<Self, DocumentError> {
+        let none = BTreeMap::new();
+        Self::accept_identity(text, |text, kind| Policy::parse_kept(text, kind, &none))
+    }
+
+    fn accept_trust(
+        text: &str,
+        parse: impl FnOnce(&str, PolicyKind) -> Result<Policy, PolicyError>,
+    ) -> Result<Self, DocumentError> {
         if text.len() <= DOCUMENT_BYTES_MAX && serde_json::from_str::<Value>(text).is_err() {
             return Err(DocumentError::Json);
         }
-        Self::accept(text, PolicyKind::Trust, |statement| {
+        let problem = |statement: &Elements| {
             if statement.resource {
                 return Some("Has prohibited field Resource");
             }
@@ -100,13 +133,14 @@ impl Document {
                 return Some("AssumeRole policy must contain a principal");
             }
             (!statement.action).then_some("AssumeRole policy must contain actions")
-        })
+        };
+        Self::accept(text, problem, |text| parse(text, PolicyKind::Trust))
     }
 
     fn accept(
         text: &str,
-        kind: PolicyKind,
         problem: impl Fn(&Elements) -> Option<&'static str>,
+        parse: impl FnOnce(&str) -> Result<Policy, PolicyError>,
     ) -> Result<Self, DocumentError> {
         for (statement, elements) in elements(text)?.iter().enumerate() {
             if let Some(problem) = problem(elements) {
@@ -115,8 +149,29 @@ impl Document {
         }
         Ok(Self {
             text: text.into(),
-            policy: Arc::new(Policy::parse(text, kind)?),
+            policy: Arc::new(parse(text)?),
         })
+    }
+
+    /// The trust policy with the unique ids behind its principals.
+    ///
+    /// # Errors
+    /// [`DocumentError::NobodyThere`] of a principal that does not exist.
+    pub(super) fn bound_to(mut self, directory: &dyn Directory) -> Result<Self, DocumentError> {
+        let bound = Policy::clone(&self.policy).bound_to(directory);
+        self.policy = Arc::new(bound.map_err(|error| match error {
+            PolicyError::InvalidPrincipal { value, .. } => DocumentError::NobodyThere { value },
+            other => DocumentError::Policy(other),
+        })?);
+        Ok(self)
+    }
+
+    /// The document as it is shown: with unique ids for principals that are gone.
+    pub(super) fn shown(&self, directory: &dyn Directory) -> Self {
+        Self {
+            text: self.policy.shown(&self.text, directory).into(),
+            policy: Arc::clone(&self.policy),
+        }
     }
 
     /// The document as it was given.

@@ -67,6 +67,15 @@ impl EntityKind {
         }
     }
 
+    /// Characters of all inline policies of one, without white space, AWS's quota.
+    pub(super) fn inline_characters_max(self) -> usize {
+        match self {
+            Self::Role => 10_240,
+            Self::User => 2_048,
+            Self::Group => 5_120,
+        }
+    }
+
     pub(super) fn inline_policy(self) -> &'static str {
         match self {
             Self::Role => "role policy",

@@ -166,6 +166,19 @@ pub enum IamError {
         /// AWS's reason, with a leading space, or nothing.
         because: String,
     },
+    /// AccessDenied: the root user, by credentials of its own, wants a role.
+    #[error("Roles may not be assumed by root accounts.")]
+    RootAssumesRole,
+    /// LimitExceeded: of the inline policies of one role, user or group together.
+    #[error("Maximum policy size of {max} bytes exceeded for {kind} {name}")]
+    InlineSize {
+        /// AWS's quota, in characters that are not white space.
+        max: usize,
+        /// `role`, `user` or `group`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// AccessDenied: a session asks for another session.
     #[error("Cannot call {operation} with session credentials")]
     SessionOfSession {
@@ -206,7 +219,9 @@ impl IamError {
             }
             Self::DeleteConflict(_) => ("DeleteConflict", 409),
             Self::MalformedPolicyDocument(_) => ("MalformedPolicyDocument", 400),
-            Self::LimitExceeded { .. } | Self::TooManyVersions { .. } => ("LimitExceeded", 409),
+            Self::LimitExceeded { .. } | Self::TooManyVersions { .. } | Self::InlineSize { .. } => {
+                ("LimitExceeded", 409)
+            }
             Self::InvalidInput(_)
             | Self::InvalidBoundaryArn(_)
             | Self::DuplicateTags { of_session: false } => ("InvalidInput", 400),
@@ -221,7 +236,9 @@ impl IamError {
             | Self::UserNotNamed
             | Self::InvalidArn(_)
             | Self::SessionTooLong { .. } => ("ValidationError", 400),
-            Self::AccessDenied { .. } | Self::SessionOfSession { .. } => ("AccessDenied", 403),
+            Self::AccessDenied { .. } | Self::RootAssumesRole | Self::SessionOfSession { .. } => {
+                ("AccessDenied", 403)
+            }
             Self::TokenNotAccepted => ("InvalidClientTokenId", 403),
             Self::InvalidAction { .. } => ("InvalidAction", 400),
             Self::ServiceFailure(_) => ("ServiceFailure", 500),

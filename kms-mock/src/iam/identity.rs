@@ -18,6 +18,26 @@ use crate::{
     world::principal::Principal,
 };
 
+/// How a call came: what global condition keys read of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connection<'a> {
+    pub(crate) source_ip: Option<IpAddr>,
+    pub(crate) secure_transport: bool,
+    pub(crate) user_agent: Option<&'a str>,
+    /// The Region that answers.
+    pub(crate) region: Option<&'a str>,
+}
+
+impl Connection<'_> {
+    /// Of a call from within this program.
+    pub(super) const WITHIN: Self = Self {
+        source_ip: None,
+        secure_transport: true,
+        user_agent: None,
+        region: None,
+    };
+}
+
 /// An authenticated caller with its policy documents.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -96,20 +116,16 @@ impl Identity {
         }
     }
 
-    /// Whether the caller's own policies allow `action` on `resource`; `others`
-    /// are the condition keys that the call has beside the usual ones.
+    /// Whether the caller's own policies allow `action` on `resource`; `facts` are
+    /// what the call has for condition keys beside the usual ones.
     pub(crate) fn authorize(
         &self,
         action: &str,
         resource: &str,
-        others: &[(&str, &str)],
-        now: UnixMillis,
+        facts: &Facts<'_>,
+        when: (Connection<'_>, UnixMillis),
     ) -> Result<(), IamError> {
-        let facts = Facts {
-            others,
-            ..Facts::default()
-        };
-        self.allow(action, resource, &facts, now)
+        self.allow(action, resource, facts, when)
     }
 
     /// Whether the caller may make the federated user `arn` with these tags.
@@ -117,7 +133,7 @@ impl Identity {
         &self,
         arn: &str,
         tags: &SessionTags,
-        now: UnixMillis,
+        when: (Connection<'_>, UnixMillis),
     ) -> Result<(), IamError> {
         let (request_tags, others) = facts_of_tags(tags);
         let facts = Facts {
@@ -125,11 +141,11 @@ impl Identity {
             others: &others,
             ..Facts::default()
         };
-        self.allow("sts:GetFederationToken", arn, &facts, now)?;
+        self.allow("sts:GetFederationToken", arn, &facts, when)?;
         if request_tags.is_empty() {
             return Ok(());
         }
-        self.allow("sts:TagSession", arn, &facts, now)
+        self.allow("sts:TagSession", arn, &facts, when)
     }
 
     fn allow(
@@ -137,13 +153,13 @@ impl Identity {
         action: &str,
         resource: &str,
         facts: &Facts<'_>,
-        now: UnixMillis,
+        when: (Connection<'_>, UnixMillis),
     ) -> Result<(), IamError> {
         let resource_of = Resource::Other {
             arn: resource,
             account: self.principal.account(),
         };
-        match self.decide(action, resource_of, facts, None, now).outcome {
+        match self.decide(action, resource_of, facts, None, when).outcome {
             Outcome::Denied(denial) => Err(IamError::AccessDenied {
                 caller: self.principal.arn(),
                 action: action.to_owned(),
@@ -163,7 +179,7 @@ impl Identity {
         role_account: &str,
         request: &AssumeRole<'_>,
         terms: &Terms,
-        now: UnixMillis,
+        when: (Connection<'_>, UnixMillis),
     ) -> Result<(), IamError> {
         let (request_tags, mut others) = facts_of_tags(&terms.tags);
         others.push(("sts:rolesessionname", request.session_name));
@@ -186,7 +202,7 @@ impl Identity {
             ("sts:SetSourceIdentity", source_identity.is_some()),
         ];
         for (action, _) in actions.into_iter().filter(|(_, is_needed)| *is_needed) {
-            let outcome = self.decide(action, resource, &facts, trust, now).outcome;
+            let outcome = self.decide(action, resource, &facts, trust, when).outcome;
             if let Outcome::Denied(denial) = outcome {
                 return Err(IamError::AccessDenied {
                     caller: self.principal.arn(),
@@ -205,14 +221,23 @@ impl Identity {
         resource: Resource<'_>,
         facts: &Facts<'_>,
         trust: Option<&Arc<Policy>>,
-        now: UnixMillis,
+        (connection, now): (Connection<'_>, UnixMillis),
     ) -> Decision {
-        let caller = self.clone().caller();
+        let caller = Caller {
+            source_ip: connection.source_ip,
+            secure_transport: connection.secure_transport,
+            ..self.clone().caller()
+        };
+        let facts = Facts {
+            user_agent: connection.user_agent,
+            region: connection.region,
+            ..*facts
+        };
         let request = Request {
             caller: &caller,
             action,
             resource,
-            facts,
+            facts: &facts,
             now,
         };
         decide(&request, trust, Vec::new)

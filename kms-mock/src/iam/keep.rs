@@ -56,6 +56,9 @@ struct EntityRow {
 struct RoleRow {
     entity: EntityRow,
     trust: String,
+    /// The unique ids behind the principals of the trust policy, by ARN.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    trust_ids: BTreeMap<String, String>,
     max_session_secs: u64,
     description: Option<String>,
 }
@@ -96,6 +99,9 @@ struct AccessKeyRow {
     created: u64,
     status: StatusRow,
     secret: String,
+    /// The unique id of the user or role whose key it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    holder_id: Option<String>,
     token: Option<String>,
     expiration: Option<u64>,
     session_policies: Vec<String>,
@@ -217,6 +223,7 @@ fn role_row(role: &Role) -> RoleRow {
     RoleRow {
         entity: entity_row(&role.entity),
         trust: role.trust.text().to_owned(),
+        trust_ids: role.trust.policy().unique_ids(),
         max_session_secs: role.max_session.as_secs(),
         description: role.description.clone(),
     }
@@ -268,6 +275,7 @@ fn access_key_row(key: &AccessKey) -> AccessKeyRow {
             Status::Inactive => StatusRow::Inactive,
             Status::Deleted => StatusRow::Deleted,
         },
+        holder_id: key.holder_id.clone(),
         secret: key.credentials.secret_access_key.to_string(),
         token: key.credentials.session_token.as_deref().cloned(),
         expiration: key.credentials.expiration.map(|at| at.0),
@@ -279,7 +287,7 @@ fn access_key_row(key: &AccessKey) -> AccessKeyRow {
 }
 
 fn identity(text: &str) -> Result<Document, BadRow> {
-    Document::identity(text).map_err(bad_policy)
+    Document::kept_identity(text).map_err(bad_policy)
 }
 
 fn bad_policy(error: DocumentError) -> BadRow {
@@ -322,7 +330,7 @@ impl Iam {
 fn role(account: &str, name: &str, row: RoleRow) -> Result<Change, BadRow> {
     let role = Role {
         entity: entity(Who::role(account, name), row.entity)?,
-        trust: Document::kept_trust(&row.trust).map_err(bad_policy)?,
+        trust: Document::kept_trust(&row.trust, &row.trust_ids).map_err(bad_policy)?,
         max_session: Duration::from_secs(row.max_session_secs),
         description: row.description,
     };
@@ -394,7 +402,8 @@ fn access_key(id: &str, row: AccessKeyRow) -> Result<AccessKey, BadRow> {
         tags: SessionTags::restore(row.session_tags, row.transitive),
         source_identity: row.source_identity,
     };
-    let key = AccessKey::new(credentials, holder, terms, UnixMillis(row.created));
+    let created = UnixMillis(row.created);
+    let key = AccessKey::new(credentials, (holder, row.holder_id), terms, created);
     Ok(match row.status {
         StatusRow::Active => key,
         StatusRow::Inactive => key.with_status(Status::Inactive),

@@ -43,6 +43,7 @@ pub use self::{
     terms::AssumeRole,
 };
 pub(crate) use self::{
+    identity::Connection,
     ops::NewPolicy,
     query::{Form, FormAnswer, answer, only_reads, refusal, service},
     recent::{Holding, Known},

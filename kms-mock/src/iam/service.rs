@@ -16,7 +16,10 @@ use super::{
 use crate::{
     journal::{Journal, Kept, Unwritten},
     threads::cache::ThreadCache,
-    world::entropy::stream_of,
+    world::{
+        directory::{Behind, Directory},
+        entropy::stream_of,
+    },
 };
 
 /// The identities of all accounts of one world.
@@ -115,5 +118,15 @@ impl Iam {
 
     pub(super) fn with_rng<T>(&self, draw: impl FnOnce(&mut ChaCha20Rng) -> T) -> T {
         draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Directory for Iam {
+    fn behind(&self, arn: &str) -> Behind {
+        self.read().behind(arn)
+    }
+
+    fn is_there(&self, unique_id: &str) -> bool {
+        self.read().is_there(unique_id)
     }
 }

@@ -1,8 +1,14 @@
 //! The identities of all accounts, and the one way in which they change.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+};
+
+use crate::world::{
+    arn::six_parts,
+    directory::{Behind, Directory},
+    principal::name_of,
 };
 
 use super::{
@@ -49,7 +55,10 @@ pub(crate) enum Change {
 
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
+    /// Those in which anything was ever made.
     accounts: BTreeMap<String, Account>,
+    /// Unique ids of users and roles.
+    ids: HashSet<String>,
     keys: HashMap<String, Arc<AccessKey>>,
 }
 
@@ -71,10 +80,12 @@ pub(crate) trait Member: Clone + 'static {
     fn all(account: &Account) -> &BTreeMap<String, Self>;
     /// What makes it one of an account.
     fn put(self, account: &str) -> Change;
+    /// The same as it is shown: with unique ids for principals that are gone.
+    fn shown(&self, directory: &dyn Directory) -> Self;
 }
 
 macro_rules! member {
-    ($member:ident, $all:ident, $change:ident, $field:ident) => {
+    ($member:ident, $all:ident, $change:ident, $field:ident, $shown:expr) => {
         impl Member for $member {
             const KIND: EntityKind = EntityKind::$member;
 
@@ -92,22 +103,32 @@ macro_rules! member {
                     $field: self,
                 }
             }
+
+            fn shown(&self, directory: &dyn Directory) -> Self {
+                let shown: fn(&Self, &dyn Directory) -> Self = $shown;
+                shown(self, directory)
+            }
         }
     };
 }
 
-member!(Role, roles, RolePut, role);
-member!(User, users, UserPut, user);
-member!(Group, groups, GroupPut, group);
+member!(Role, roles, RolePut, role, |role, directory| Role {
+    trust: role.trust.shown(directory),
+    ..role.clone()
+});
+member!(User, users, UserPut, user, |user, _| user.clone());
+member!(Group, groups, GroupPut, group, |group, _| group.clone());
 
 impl Identities {
     pub(super) fn apply(&mut self, change: Change) {
         match change {
             Change::RolePut { account, role } => {
+                self.ids.insert(role.entity.id.clone());
                 let roles = &mut self.account_mut(account).roles;
                 roles.insert(role.entity.name.clone(), role);
             }
             Change::UserPut { account, user } => {
+                self.ids.insert(user.entity.id.clone());
                 let users = &mut self.account_mut(account).users;
                 users.insert(user.entity.name.clone(), user);
             }
@@ -121,10 +142,13 @@ impl Identities {
                 name,
             } => {
                 let account = self.account_mut(account);
-                match kind {
-                    EntityKind::Role => drop(account.roles.remove(&name)),
-                    EntityKind::User => drop(account.users.remove(&name)),
-                    EntityKind::Group => drop(account.groups.remove(&name)),
+                let gone = match kind {
+                    EntityKind::Role => account.roles.remove(&name).map(|it| it.entity),
+                    EntityKind::User => account.users.remove(&name).map(|it| it.entity),
+                    EntityKind::Group => account.groups.remove(&name).map(|it| it.entity),
+                };
+                if let Some(gone) = gone {
+                    self.ids.remove(&gone.id);
                 }
             }
             Change::PolicyPut { account, policy } => {
@@ -169,6 +193,10 @@ impl Identities {
 
     pub(super) fn policy(&self, account: &str, arn: &str) -> Option<&ManagedPolicy> {
         self.accounts.get(account)?.policies.get(arn)
+    }
+
+    pub(super) fn is_attachable(&self, account: &str, arn: &str) -> bool {
+        of_aws(arn).is_some() || self.policy(account, arn).is_some()
     }
 
     /// The managed policies of an account, by ARN.
@@ -216,5 +244,37 @@ impl Identities {
 
     pub(super) fn key_count(&self) -> usize {
         self.keys.len()
+    }
+}
+
+impl Directory for Identities {
+    fn behind(&self, arn: &str) -> Behind {
+        let Some([_, _, service, _, account, resource]) = six_parts(arn) else {
+            return Behind::Nobody;
+        };
+        if !self.accounts.contains_key(account) {
+            return Behind::NotKept;
+        }
+        let entity = match (service, resource.split_once('/')) {
+            ("iam", Some(("user", path_name))) => {
+                let user = self.get::<User>(account, name_of(path_name));
+                user.map(Member::entity).filter(|it| it.arn == arn)
+            }
+            ("iam", Some(("role", path_name))) => {
+                let role = self.get::<Role>(account, name_of(path_name));
+                role.map(Member::entity).filter(|it| it.arn == arn)
+            }
+            // A session's ARN has the role's name without its path.
+            ("sts", Some(("assumed-role", rest))) => {
+                let role = rest.split_once('/').map_or(rest, |(role, _)| role);
+                self.get::<Role>(account, role).map(Member::entity)
+            }
+            _ => None,
+        };
+        entity.map_or(Behind::Nobody, |it| Behind::Id(it.id.as_str().into()))
+    }
+
+    fn is_there(&self, unique_id: &str) -> bool {
+        self.ids.contains(unique_id)
     }
 }

@@ -7,7 +7,7 @@
 use std::{
     ops::Deref,
     sync::{
-        PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -18,9 +18,8 @@ use super::{change::Journal, error::Unwritten, row::Batch};
 #[derive(Debug, Default)]
 pub(crate) struct Kept<T> {
     seen: RwLock<T>,
-    /// Held alone while a change is computed and written, so that changes do not
-    /// overtake; held shared by what must not meet a change.
-    changing: RwLock<()>,
+    /// Held while a change is computed and written, so that changes do not overtake.
+    changing: Mutex<()>,
     /// Moved on by every change, before the change is acknowledged.
     version: AtomicU64,
 }
@@ -31,26 +30,20 @@ pub(crate) struct Kept<T> {
 pub(crate) struct Changing<'k, T> {
     kept: &'k Kept<T>,
     seen: RwLockReadGuard<'k, T>,
-    alone: RwLockWriteGuard<'k, ()>,
+    alone: MutexGuard<'k, ()>,
 }
 
 /// The lock of a change that is in place, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Held<'k> {
-    _alone: RwLockWriteGuard<'k, ()>,
-}
-
-/// The lock of something that must not meet a change, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Unchanged<'k> {
-    _shared: RwLockReadGuard<'k, ()>,
+    _alone: MutexGuard<'k, ()>,
 }
 
 impl<T> Kept<T> {
     pub(crate) fn new(value: T) -> Self {
         Self {
             seen: RwLock::new(value),
-            changing: RwLock::new(()),
+            changing: Mutex::new(()),
             version: AtomicU64::new(0),
         }
     }
@@ -72,21 +65,11 @@ impl<T> Kept<T> {
     /// The batch shows that the change has begun: were this lock taken before the
     /// journal's own, what clears the world could wait for it for ever.
     pub(crate) fn hold(&self, _change: &Batch) -> Changing<'_, T> {
-        let alone = self
-            .changing
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         Changing {
             kept: self,
             seen: self.read(),
             alone,
-        }
-    }
-
-    /// Lets nobody change it while something beside it is changed.
-    pub(crate) fn hold_unchanged(&self, _change: &Batch) -> Unchanged<'_> {
-        Unchanged {
-            _shared: self.changing.read().unwrap_or_else(PoisonError::into_inner),
         }
     }
 

@@ -94,7 +94,7 @@ mod writer;
 pub use self::error::{DataDirError, Unwritten};
 pub(crate) use self::{
     change::Journal,
-    kept::{Changing, Held, Kept, State, Unchanged},
+    kept::{Changing, Held, Kept, State},
     row::{BadRow, Batch, Noted, Row, SecretBytes, Table, WORLD, encode, key_of, two_parts},
     snapshot::{ReadError, Snapshot},
     world::{SEED_FILE, StartRows, World, note_seed_file},

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard},
 };
 
 use super::{custom_store::CustomKeyStore, keep};
@@ -15,6 +15,7 @@ pub(crate) struct CustomKeyStores {
     /// ARNs of keys that were ever made in a store, by its id. Not kept: it follows
     /// from the keys.
     keys: RwLock<BTreeMap<Arc<str>, BTreeSet<Arc<str>>>>,
+    managing: Mutex<()>,
     journal: Journal,
 }
 
@@ -73,6 +74,12 @@ impl CustomKeyStores {
             .values()
             .filter(|store| store.account == account && store.region == region);
         own.cloned().collect()
+    }
+
+    /// Held by who makes, changes or deletes a store, or makes a key in one, from the
+    /// first check to the end: one at a time, an answer of a proxy at most.
+    pub(crate) fn manage(&self) -> MutexGuard<'_, ()> {
+        self.managing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a new store.

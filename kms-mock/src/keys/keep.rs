@@ -77,6 +77,9 @@ pub(crate) struct KeyRow<'a> {
     /// Absent for the default policy.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     policy: Option<Cow<'a, str>>,
+    /// The unique ids behind the principals of the policy, by ARN.
+    #[serde(rename = "pi", default, skip_serializing_if = "BTreeMap::is_empty")]
+    principal_ids: BTreeMap<String, String>,
     #[serde(rename = "t", default, skip_serializing_if = "is_empty_map")]
     tags: Cow<'a, BTreeMap<String, String>>,
     /// Period in days and date of the next automatic rotation.
@@ -187,6 +190,7 @@ impl<'a> KeyRow<'a> {
                 }
             },
             policy: (!is_default).then_some(Cow::Borrowed(record.policy.text())),
+            principal_ids: record.policy.unique_ids(),
             tags: Cow::Borrowed(&record.tags),
             automatic: record
                 .rotation
@@ -213,12 +217,13 @@ impl<'a> KeyRow<'a> {
         }
     }
 
-    /// The key again. `policy` reads a policy's text, or gives the default one.
+    /// The key again. `policy` reads a policy's text with the unique ids behind its
+    /// principals, or gives the default one.
     pub(crate) fn restore(
         self,
         arn: &Arc<str>,
         family: Option<Arc<Family>>,
-        policy: impl FnOnce(Option<&str>) -> Result<Arc<Policy>, BadRow>,
+        policy: impl FnOnce(Option<&str>, BTreeMap<String, String>) -> Result<Arc<Policy>, BadRow>,
     ) -> Result<Key, BadRow> {
         let spec = match &self.spec {
             None => KeySpec::SymmetricDefault,
@@ -299,7 +304,7 @@ impl<'a> KeyRow<'a> {
                     window_days,
                 },
             },
-            policy: policy(self.policy.as_deref())?,
+            policy: policy(self.policy.as_deref(), self.principal_ids)?,
             tags: shared_tags(self.tags.into_owned()),
             aliases: no_aliases(),
             materials,
@@ -414,7 +419,13 @@ pub(crate) fn put_primary(batch: &mut Batch, family: &Family, primary: &str) {
 pub(crate) struct GrantRow {
     name: Option<String>,
     grantee: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grantee_id: Option<String>,
     retiring: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retiring_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source_arn: Option<String>,
     operations: Vec<String>,
     equals: Option<BTreeMap<String, String>>,
     subset: Option<BTreeMap<String, String>>,
@@ -438,7 +449,10 @@ pub(crate) fn put_grant(batch: &mut Batch, key: &Key, grant: &Grant) {
     let row = GrantRow {
         name: grant.name.clone(),
         grantee: grant.grantee.clone(),
+        grantee_id: grant.grantee_id.clone(),
         retiring: grant.retiring.clone(),
+        retiring_id: grant.retiring_id.clone(),
+        source_arn: grant.source_arn.clone(),
         operations: grant.operations.iter().map(|it| (*it).to_owned()).collect(),
         equals,
         subset,
@@ -459,7 +473,10 @@ impl GrantRow {
             id: id.to_owned(),
             name: self.name,
             grantee: self.grantee,
+            grantee_id: self.grantee_id,
             retiring: self.retiring,
+            retiring_id: self.retiring_id,
+            source_arn: self.source_arn,
             operations: self
                 .operations
                 .iter()

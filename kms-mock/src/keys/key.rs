@@ -27,7 +27,7 @@ use super::{
     uses::{LastUse, Uses},
 };
 use crate::{
-    journal::{Batch, Changing, Kept, Unchanged, Unwritten},
+    journal::{Batch, Changing, Kept, Unwritten},
     model::spec::{KeySpec, KeyUsage, Origin},
     policy::{Grant, KeyFacts, Policy},
     world::{
@@ -50,7 +50,7 @@ pub(crate) struct Key {
     pub(crate) backing: Option<Box<Backing>>,
     pub(crate) created: UnixMillis,
     record: Kept<Arc<Record>>,
-    /// Changes of grants do not meet each other, but none meets one of the record.
+    /// Changed while the record is held, so that no change of either meets another.
     grants: RwLock<BTreeMap<String, Arc<Grant>>>,
     /// Set, while the record is held for a change, when the key is deleted.
     is_gone: AtomicBool,
@@ -153,11 +153,6 @@ impl Key {
     /// Holds the record for the change whose rows go into a batch.
     pub(super) fn hold(&self, change: &Batch) -> Changing<'_, Arc<Record>> {
         self.record.hold(change)
-    }
-
-    /// Holds the record as it is while something beside it is changed.
-    pub(super) fn hold_unchanged(&self, change: &Batch) -> Unchanged<'_> {
-        self.record.hold_unchanged(change)
     }
 
     /// Refuses to change a key that is deleted. Only while its record is held.
@@ -303,6 +298,14 @@ impl Key {
             aliases: &record.aliases,
             tags: &record.tags,
         }
+    }
+
+    /// Looks at the grants as they are.
+    pub(crate) fn with_grants<T>(
+        &self,
+        look: impl FnOnce(&BTreeMap<String, Arc<Grant>>) -> T,
+    ) -> T {
+        look(&self.read_grants())
     }
 
     pub(crate) fn grants(&self) -> Vec<Arc<Grant>> {

@@ -5,7 +5,7 @@
 //! here: a key's alias names, the replicas of a primary key, planned deletions.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -91,9 +91,9 @@ fn load_keys(
                 ))
             })
         });
-        let key = row.restore(&arn.into(), family.transpose()?, |text| match text {
+        let key = row.restore(&arn.into(), family.transpose()?, |text, ids| match text {
             None => Ok(store.default_policy(account_of(arn))),
-            Some(text) => policies.read(text),
+            Some(text) => policies.read(text, ids),
         })?;
         place(&Arc::new(key), store, key_stores);
         Ok(())
@@ -162,21 +162,26 @@ fn token_key(secret: SecretBytes) -> Result<TokenKey, BadRow> {
         })
 }
 
-/// Policies that several keys have in the same words.
+/// Policies that several keys have in the same words and with the same unique ids
+/// behind their principals.
 #[derive(Default)]
-struct Policies(Mutex<HashMap<Arc<str>, Arc<Policy>>>);
+struct Policies(Mutex<HashMap<PolicyRow, Arc<Policy>>>);
+
+/// The text of a policy and the unique ids behind its principals, by ARN.
+type PolicyRow = (String, BTreeMap<String, String>);
 
 impl Policies {
-    fn read(&self, text: &str) -> Result<Arc<Policy>, BadRow> {
+    fn read(&self, text: &str, ids: BTreeMap<String, String>) -> Result<Arc<Policy>, BadRow> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(policy) = known.get(text) {
+        let name = (text.to_owned(), ids);
+        if let Some(policy) = known.get(&name) {
             return Ok(Arc::clone(policy));
         }
-        let policy = Policy::parse(text, PolicyKind::Key).map(Arc::new);
+        let policy = Policy::parse_kept(text, PolicyKind::Key, &name.1).map(Arc::new);
         let policy = policy.map_err(|error| {
             BadRow::because(format!("holds a key policy that does not parse: {error}"))
         })?;
-        known.insert(text.into(), Arc::clone(&policy));
+        known.insert(name, Arc::clone(&policy));
         Ok(policy)
     }
 }

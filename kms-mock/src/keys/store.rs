@@ -242,37 +242,47 @@ impl Store {
         self.handles.get(&SymmetricMaterial::unique_part(handle)?)
     }
 
-    pub(crate) fn add_grant(&self, key: &Key, grant: &Arc<Grant>) -> Result<(), Unwritten> {
-        self.change_grants(
-            key,
-            |batch| keep::put_grant(batch, key, grant),
-            || key.place_grant(Arc::clone(grant)),
-        )
-    }
-
-    /// That it was not there is no error.
-    pub(crate) fn remove_grant(&self, key: &Key, id: &str) -> Result<(), Unwritten> {
-        self.change_grants(
-            key,
-            |batch| batch.delete(keep::GRANTS, keep::grant_key(key, id)),
-            || key.forget_grant(id),
-        )
-    }
-
-    fn change_grants(
+    /// Adds the grant that `decide` makes, unless it answers one that is there or
+    /// refuses; the id of the grant that is there then. `decide` sees the key and its
+    /// grants as they are at that moment.
+    pub(crate) fn add_grant<E: From<Unwritten>>(
         &self,
         key: &Key,
-        write: impl FnOnce(&mut Batch),
-        publish: impl FnOnce(),
-    ) -> Result<(), Unwritten> {
+        decide: impl FnOnce(&Record, &BTreeMap<String, Arc<Grant>>) -> Result<Arc<Grant>, E>,
+    ) -> Result<String, E> {
         self.journal.change(
             |batch| {
-                let held = key.hold_unchanged(batch);
+                let held = key.hold(batch);
                 key.must_be_there()?;
-                write(batch);
+                let grant = key.with_grants(|grants| decide(&held, grants))?;
+                keep::put_grant(batch, key, &grant);
+                Ok((held, grant))
+            },
+            |(_held, grant)| {
+                let id = grant.id.clone();
+                key.place_grant(grant);
+                id
+            },
+        )
+    }
+
+    /// Removes a grant unless `check` refuses, which sees the key and its grants as
+    /// they are at that moment.
+    pub(crate) fn remove_grant<E: From<Unwritten>>(
+        &self,
+        key: &Key,
+        id: &str,
+        check: impl FnOnce(&Record, &BTreeMap<String, Arc<Grant>>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.journal.change(
+            |batch| {
+                let held = key.hold(batch);
+                key.must_be_there()?;
+                key.with_grants(|grants| check(&held, grants))?;
+                batch.delete(keep::GRANTS, keep::grant_key(key, id));
                 Ok(held)
             },
-            |_held| publish(),
+            |_held| key.forget_grant(id),
         )
     }
 
@@ -305,9 +315,7 @@ impl Store {
             }
         }
         for name in record.aliases.iter() {
-            let arn = alias_arn(key.region(), key.account(), name);
-            self.aliases.remove(arn.as_str());
-            write(&self.alias_index).remove(arn.as_str());
+            self.forget_alias(&alias_arn(key.region(), key.account(), name), &key.arn);
         }
     }
 
@@ -356,14 +364,20 @@ impl Store {
     /// Puts an alias in place that is written already.
     pub(crate) fn place_alias(&self, arn: &str, alias: Alias) {
         let arn: Arc<str> = arn.into();
-        write(&self.alias_index).insert(Arc::clone(&arn));
+        // Held for both, so that a deletion of its last key takes neither or both.
+        let mut index = write(&self.alias_index);
+        index.insert(Arc::clone(&arn));
         self.aliases.insert(arn, alias);
     }
 
-    /// Takes an alias out of memory.
-    pub(crate) fn forget_alias(&self, arn: &str) {
-        write(&self.alias_index).remove(arn);
-        self.aliases.remove(arn);
+    /// Takes an alias of a key out of memory, unless it is another key's by now.
+    pub(crate) fn forget_alias(&self, arn: &str, key_arn: &str) {
+        let mut index = write(&self.alias_index);
+        let alias = self.aliases.get(arn);
+        if alias.is_some_and(|alias| &*alias.target == key_arn) {
+            index.remove(arn);
+            self.aliases.remove(arn);
+        }
     }
 
     /// Holds aliases while they and the keys they leave and join are changed.

@@ -26,12 +26,13 @@ use crate::{
     },
     model::operation::{Operation, Row},
     policy::{
-        Caller, Decision, Denial, EncryptionContext, Facts, Grant, Outcome, Policy, Request,
-        Resource, decide,
+        Caller, Decision, Denial, EncryptionContext, Facts, Grant, KeyFacts, Outcome, Policy,
+        Request, Resource, decide,
     },
     recipient::{Recipient, RecipientError, Rules},
     world::{
         arn::{AliasArn, KeyReference},
+        directory::Directory,
         entropy::Entropy,
         request_id::RequestId,
     },
@@ -169,6 +170,11 @@ impl<'a> CallContext<'a> {
 
     pub(crate) fn entropy(&self) -> &'a Entropy {
         &self.kms.entropy
+    }
+
+    /// Who stands behind a principal.
+    pub(crate) fn directory(&self) -> &'a dyn Directory {
+        &*self.kms.directory
     }
 
     pub(crate) fn operation(&self) -> Operation {
@@ -383,7 +389,7 @@ impl<'a> CallContext<'a> {
 
     fn grants_to_caller(&self, key: &Key) -> Vec<Arc<Grant>> {
         let mut grants = key.grants();
-        grants.retain(|grant| grant.is_for(&self.caller.principal));
+        grants.retain(|grant| grant.is_for(self.caller));
         if let Some(young) = self.grants_hidden {
             grants.retain(|grant| self.now.since(grant.created) >= young);
         }
@@ -396,7 +402,9 @@ impl<'a> CallContext<'a> {
         action: &'static str,
         facts: Facts<'_>,
     ) -> Result<(), Failure> {
-        let resource = Resource::Account(self.account());
+        let (region, account) = (self.region(), self.account());
+        let arn = ["arn:aws:kms:", region, ":", account, ":*"].concat();
+        let resource = Resource::Account { arn: &arn, account };
         let decision = self.decide(action, resource, facts, None, Vec::new);
         self.conclude(decision, action, || {
             // AWS names no resource when the tags of a new key are refused.
@@ -419,13 +427,55 @@ impl<'a> CallContext<'a> {
 
     /// Asks for a permission on an alias, which IAM policies alone decide.
     pub(crate) fn authorize_alias(&mut self, arn: &AliasArn) -> Result<(), Failure> {
+        self.authorize_other(arn, arn.account())
+    }
+
+    /// Asks for a permission on something that has no policy of its own.
+    pub(crate) fn authorize_other(&mut self, arn: &str, account: &str) -> Result<(), Failure> {
         let action = self.action();
-        let resource = Resource::Other {
-            arn,
-            account: arn.account(),
-        };
+        let resource = Resource::Other { arn, account };
         let decision = self.decide(action, resource, Facts::default(), None, Vec::new);
-        self.conclude(decision, action, || RefusedResource::Arn(arn.to_string()))
+        self.conclude(decision, action, || RefusedResource::Arn(arn.to_owned()))
+    }
+
+    /// Who may retire a grant, the grant says: its retiring principal, its grantee if
+    /// the grant includes RetireGrant. Beside them an IAM policy may allow principals of
+    /// the account in which the grant was made, of the one that owns the key, and of one
+    /// that is itself the retiring principal. A Deny of IAM stops them all; a key policy
+    /// is not asked.
+    pub(crate) fn authorize_retirement(
+        &mut self,
+        found: &Found,
+        grant: &Grant,
+        facts: Facts<'_>,
+    ) -> Result<(), Failure> {
+        let (action, account) = (self.action(), self.account());
+        let resource = Resource::Key(KeyFacts {
+            account, // whose IAM policies alone are asked
+            ..found.key.facts(&found.record)
+        });
+        let decision = self.decide(action, resource, facts, None, Vec::new);
+        let by_grant = grant.is_retired_by(self.caller)
+            || (grant.is_for(self.caller) && grant.operations.contains(&"RetireGrant"));
+        let root = format!("arn:aws:iam::{account}:root");
+        let of_account = grant.issuing_account == root
+            || found.key.account() == account
+            || grant.retiring.as_deref() == Some(&*root);
+        let denial = match decision.outcome {
+            Outcome::Denied(denial @ Denial::ExplicitDeny(_)) => Some(denial),
+            _ if by_grant => None,
+            Outcome::Allowed(_) if of_account => None,
+            Outcome::Denied(denial) if of_account => Some(denial),
+            Outcome::Allowed(_) | Outcome::Denied(_) => Some(Denial::OtherAccount),
+        };
+        self.trail.decisions.push(decision);
+        match denial {
+            None => Ok(()),
+            Some(denial) => {
+                let resource = RefusedResource::Arn(found.arn.to_string());
+                Err(self.refuse(denial, action, resource))
+            }
+        }
     }
 
     fn conclude(

@@ -11,13 +11,14 @@ use super::{
 };
 use crate::{
     keys::{
-        material::Handle,
+        key::Key,
+        material::{BlobError, Handle},
         record::{KeyState, Record},
         secret::{Secret, Works},
         store::Store,
     },
     model::{
-        operation::{Check, State, States, WhenDisabled},
+        operation::{Check, Operation, State, States},
         spec::Algorithm,
     },
     policy::Facts,
@@ -31,6 +32,27 @@ pub(crate) struct Asked<'a> {
     pub(crate) has_context: bool,
     /// What its ciphertext says of the material it is under.
     pub(crate) handle: Option<&'a Handle>,
+    /// Why what should be one of KMS's ciphertexts is none.
+    pub(crate) malformed: Option<BlobError>,
+    pub(crate) grant: Option<AskedGrant<'a>>,
+}
+
+/// What a grant asks of its key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AskedGrant<'a> {
+    pub(crate) operations: &'a [&'static str],
+    /// Whether it constrains the encryption context.
+    pub(crate) is_constrained: bool,
+}
+
+impl AskedGrant<'_> {
+    /// The first operation that no key of this spec and usage is for.
+    fn unsuitable(&self, key: &Key) -> Option<&'static str> {
+        let suits =
+            |name: &str| Operation::of_grant(name).is_some_and(|it| it.suits(key.spec, key.usage));
+        let mut operations = self.operations.iter().copied();
+        operations.find(|name| !suits(name))
+    }
 }
 
 impl CallContext<'_> {
@@ -66,15 +88,12 @@ impl CallContext<'_> {
             .try_for_each(|check| self.check_one(check, found, record, asked))
     }
 
-    /// The same of the two keys of one call: the states of both come before anything
-    /// else of either.
+    /// The same of the two keys of one call: each check of the first key and of the
+    /// second, then the next one.
     pub(crate) fn check_both(&self, keys: [(&Found, &Asked<'_>); 2]) -> Result<(), Failure> {
-        for is_state in [true, false] {
+        for check in self.row().checks {
             for (found, asked) in keys {
-                let checks = self.row().checks.iter().copied();
-                for check in checks.filter(|check| (*check == Check::State) == is_state) {
-                    self.check_one(check, found, &found.record, asked)?;
-                }
+                self.check_one(*check, found, &found.record, asked)?;
             }
         }
         Ok(())
@@ -95,11 +114,24 @@ impl CallContext<'_> {
             Check::Origin => row.origins.contains(&key.origin),
             Check::NotReplica => !key.is_replica(),
             // Recorded: Decrypt with an HMAC key, and ReEncrypt from one.
+            // Material that is gone is still the key's, or its related keys', of one id.
             Check::Ciphertext => asked.handle.is_none_or(|handle| {
-                record.by_handle(handle).is_some() || self.store().key_by_handle(handle).is_none()
+                record.by_handle(handle).is_some()
+                    || self
+                        .store()
+                        .key_by_handle(handle)
+                        .is_none_or(|other| other.id() == key.id())
             }),
+            Check::Form => asked.malformed.is_none(),
             Check::Algorithm => asked.algorithm.is_none_or(|it| key.spec.accepts(it)),
             Check::Context => !asked.has_context || key.spec.is_symmetric_encryption(),
+            Check::GrantOperations => asked
+                .grant
+                .is_none_or(|grant| grant.unsuitable(key).is_none()),
+            Check::GrantConstraint => {
+                let is_constrained = asked.grant.is_some_and(|grant| grant.is_constrained);
+                !is_constrained || key.spec.is_symmetric_encryption()
+            }
         };
         if is_met {
             return Ok(());
@@ -124,11 +156,21 @@ impl CallContext<'_> {
             }),
             Check::NotReplica => found.is_not_primary(),
             Check::Ciphertext => Failure::IncorrectKey,
+            Check::Form => Failure::InvalidCiphertext {
+                cause: asked.malformed.map_or("", BlobError::cause),
+            },
             Check::Algorithm => Failure::AlgorithmMismatch {
                 algorithm: asked.algorithm.map_or("", Algorithm::name),
                 spec,
             },
             Check::Context => Failure::Invalid(Invalid::ContextWithAsymmetric),
+            Check::GrantOperations => {
+                let grant = asked.grant.as_ref();
+                let operation = grant.and_then(|grant| grant.unsuitable(&found.key));
+                let operation = operation.unwrap_or_default();
+                Failure::Invalid(Invalid::GrantOperation { operation, spec })
+            }
+            Check::GrantConstraint => Failure::Invalid(Invalid::ConstraintOfKey { spec }),
         }
     }
 
@@ -138,12 +180,11 @@ impl CallContext<'_> {
             return found.in_state(BadState::NotPendingDeletion);
         }
         found.in_state(match state {
-            State::Disabled if row.disabled == WhenDisabled::Disabled => {
+            State::Disabled => {
                 return Failure::Disabled {
                     arn: found.key.arn.to_string(),
                 };
             }
-            State::Disabled => BadState::Disabled,
             State::PendingImport => BadState::PendingImport,
             State::Updating => BadState::Updating,
             State::PendingReplicaDeletion => BadState::PendingReplicaDeletion,

@@ -32,6 +32,10 @@ pub(crate) enum Failure {
     Invalid(Invalid),
     AccessDenied(Box<Refusal>),
     NotFound(NotFound),
+    /// Of a grant.
+    InvalidPrincipal {
+        text: String,
+    },
     Disabled {
         arn: String,
     },
@@ -196,10 +200,16 @@ pub(crate) enum Invalid {
     CiphertextRequired,
     DryRunModifiersWithoutDryRun,
     GranteeRequired,
-    GrantPrincipal {
-        text: String,
+    /// Both a service and a principal are the grantee, or retire the grant.
+    ServiceAndPrincipal(&'static str),
+    /// A grant for a service without what it needs.
+    ServiceGrant,
+    OnlyCreateGrant,
+    TwoConstraints,
+    ConstraintSize,
+    ConstraintOfKey {
+        spec: &'static str,
     },
-    GrantConstraints,
     GrantOperation {
         operation: &'static str,
         spec: &'static str,
@@ -214,7 +224,8 @@ pub(crate) enum Invalid {
     },
     MessageType {
         message_type: &'static str,
-        algorithm: &'static str,
+        /// The algorithm or key spec that does not take it.
+        with: String,
     },
     PlaintextLength {
         algorithm: &'static str,
@@ -276,8 +287,6 @@ impl From<NoReference> for Failure {
 pub(crate) enum BadState {
     PendingDeletion,
     NotPendingDeletion,
-    /// For operations that answer no `DisabledException`.
-    Disabled,
     PendingImport,
     PendingReplicaDeletion,
     Updating,
@@ -355,8 +364,8 @@ pub(crate) enum Unsupported {
         arn: String,
         origin: &'static str,
     },
-    /// Grants for AWS services.
-    ServiceGrant,
+    /// A list filtered by an AWS service.
+    ServiceFilter,
     /// This build leaves it out.
     NotBuilt {
         feature: &'static str,
@@ -390,6 +399,7 @@ impl Failure {
             }
             Self::AccessDenied(_) => "AccessDeniedException",
             Self::NotFound(_) => "NotFoundException",
+            Self::InvalidPrincipal { .. } => "InvalidArnException",
             Self::Disabled { .. } => "DisabledException",
             Self::InvalidState { .. } | Self::MaterialPending { .. } | Self::ProxyState { .. } => {
                 "KMSInvalidStateException"
@@ -466,11 +476,13 @@ impl Failure {
                 NotFound::Grant { id } => format!("Grant ID {id} not found"),
                 NotFound::Material { id } => format!("Key material ID {id} not found"),
             },
+            Self::InvalidPrincipal { text } => {
+                format!("ARN does not refer to a valid principal: {text}")
+            }
             Self::Disabled { arn } => format!("{arn} is disabled."),
             Self::InvalidState { arn, state } => match state {
                 BadState::PendingDeletion => format!("{arn} is pending deletion."),
                 BadState::NotPendingDeletion => format!("{arn} is not pending deletion."),
-                BadState::Disabled => format!("{arn} is disabled."),
                 BadState::PendingImport => format!("{arn} is pending import."),
                 BadState::PendingReplicaDeletion => format!("{arn} is pending replica deletion."),
                 BadState::Updating => format!("{arn} is updating."),
@@ -507,10 +519,7 @@ impl Failure {
             }
             // AWS says nothing about any other fault of a policy.
             Self::MalformedPolicy(BadPolicy::Unreadable(error)) => {
-                if !error.is_about_principals() {
-                    return None;
-                }
-                "Policy contains a statement with one or more invalid principals.".to_owned()
+                return error.text_of_kms().map(str::to_owned);
             }
             Self::LimitExceeded(limit) => limit.to_string(),
             Self::Tag(TagFault::Duplicate) => "Duplicate tag keys".to_owned(),
@@ -601,9 +610,23 @@ impl fmt::Display for Invalid {
                 f.write_str("DryRunModifiers can be specified only when DryRun is true.")
             }
             Self::GranteeRequired => f.write_str("GranteePrincipal is required."),
-            Self::GrantPrincipal { text } => write!(f, "Invalid principal {text}"),
-            Self::GrantConstraints => f.write_str(
-                "Only one of EncryptionContextEquals and EncryptionContextSubset can be specified.",
+            Self::ServiceAndPrincipal(role) => write!(
+                f,
+                "[drydock] Either {role}Principal or {role}ServicePrincipal can be specified, not both."
+            ),
+            Self::ServiceGrant => f.write_str(
+                "[drydock] A grant with GranteeServicePrincipal needs the constraint SourceArn, and RetiringPrincipal or RetiringServicePrincipal.",
+            ),
+            Self::OnlyCreateGrant => {
+                f.write_str("Grants must not contain only the CreateGrant operation.")
+            }
+            Self::TwoConstraints => f.write_str("More than one constraint supplied"),
+            Self::ConstraintSize => f.write_str(
+                "[drydock] A grant constraint has at most 8 pairs, and values of at most 384 characters.",
+            ),
+            Self::ConstraintOfKey { spec } => write!(
+                f,
+                "[drydock] Encryption context grant constraints are for symmetric encryption keys, and KeySpec is {spec}."
             ),
             Self::GrantOperation { operation, spec } => {
                 write!(f, "Operation {operation} is not compatible with KeySpec {spec}")
@@ -617,12 +640,9 @@ impl fmt::Display for Invalid {
             Self::DigestLength { algorithm } => {
                 write!(f, "Digest is invalid length for algorithm {algorithm}.")
             }
-            Self::MessageType {
-                message_type,
-                algorithm,
-            } => write!(
+            Self::MessageType { message_type, with } => write!(
                 f,
-                "MessageType {message_type} is not compatible with algorithm {algorithm}."
+                "Message type {message_type} is incompatible with {with}."
             ),
             Self::PlaintextLength {
                 algorithm,
@@ -687,10 +707,7 @@ impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Spec { spec } => {
-                write!(
-                    f,
-                    "[drydock] Keys of spec {spec} are not available in this emulator."
-                )
+                write!(f, "KeySpec {spec} is not supported in this Region")
             }
             Self::InKeyStore => f.write_str(
                 "[drydock] Custom key stores hold symmetric encryption keys of a single Region.",
@@ -701,8 +718,8 @@ impl fmt::Display for Unsupported {
                     "{arn} origin is {origin} which is not valid for this operation."
                 )
             }
-            Self::ServiceGrant => f.write_str(
-                "[drydock] Grants for AWS services (GranteeServicePrincipal, RetiringServicePrincipal, SourceArn) are not available in this emulator.",
+            Self::ServiceFilter => f.write_str(
+                "[drydock] GranteeServicePrincipal and RetiringServicePrincipal of a list can be used by AWS services only.",
             ),
             Self::NotBuilt { feature } => write!(
                 f,

@@ -93,6 +93,22 @@ pub(crate) const POLICY: Text = Text {
         },
     }),
 };
+pub(crate) const SERVICE_PRINCIPAL: Text = Text {
+    min: 1,
+    max: 128,
+    pattern: Some(Pattern {
+        shown: "^([A-Za-z0-9\\-]+)\\.([A-Za-z0-9\\-]+)(\\.[A-Za-z0-9\\-]+)+$",
+        fits: |text| {
+            let is_label = |label: &str| {
+                !label.is_empty()
+                    && label
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            };
+            text.split('.').count() >= 3 && text.split('.').all(is_label)
+        },
+    }),
+};
 pub(crate) const PRINCIPAL_ID: Text = Text {
     min: 1,
     max: 256,
@@ -555,7 +571,7 @@ pub(crate) struct RecipientMembers {
 }
 
 /// The grant tokens that a request brings, not looked at yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct GrantTokens(pub(crate) Vec<String>);
 
 /// Which part of a list is wanted.

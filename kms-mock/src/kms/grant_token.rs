@@ -17,9 +17,10 @@ pub(crate) struct GrantToken {
     pub(crate) grant_id: String,
 }
 
-/// The token of a grant.
-pub(crate) fn write(key_arn: &str, grant_id: &str) -> String {
-    BASE64.encode(format!("{PREFIX}{key_arn} {grant_id}"))
+/// A token of a grant: each is another one, and all of a grant mean the same.
+pub(crate) fn write(key_arn: &str, grant_id: &str, unique: &[u8; 16]) -> String {
+    let unique = hex::encode(unique);
+    BASE64.encode(format!("{PREFIX}{key_arn} {grant_id} {unique}"))
 }
 
 /// Reads a token, whether its grant is still there or not.
@@ -32,6 +33,7 @@ pub(crate) fn read(token: &str) -> Result<GrantToken, Failure> {
         .strip_prefix(PREFIX)
         .and_then(|rest| rest.split_once(' '))
         .ok_or(Failure::InvalidGrantToken)?;
+    let grant_id = grant_id.split_once(' ').map_or(grant_id, |(id, _)| id);
     Ok(GrantToken {
         key_arn: key_arn.to_owned(),
         grant_id: grant_id.to_owned(),

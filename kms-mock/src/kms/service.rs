@@ -22,7 +22,11 @@ use crate::{
     },
     policy::Caller,
     recipient::DocumentVerifier,
-    world::{entropy::Entropy, request_id::RequestId},
+    world::{
+        directory::{Directory, NoDirectory},
+        entropy::Entropy,
+        request_id::RequestId,
+    },
 };
 
 /// A Key Management Service. Calls may come from many threads at once; no lock
@@ -38,6 +42,8 @@ pub struct Kms {
     pub(super) key_stores: CustomKeyStores,
     pub(super) xks: XksClient,
     pub(super) audit: AuditLog,
+    /// Who stands behind the principals of policies and grants.
+    pub(super) directory: Arc<dyn Directory>,
 }
 
 /// How a KMS is set up.
@@ -94,12 +100,17 @@ impl Kms {
     /// An empty KMS, in memory.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self::with_journal(settings, &Journal::memory(), 1)
+        Self::with_journal(settings, &Journal::memory(), 1, Arc::new(NoDirectory))
     }
 
     /// An empty KMS whose changes go by `journal`, in the world's start number
-    /// `start`.
-    pub(crate) fn with_journal(settings: Settings, journal: &Journal, start: u64) -> Self {
+    /// `start`; `directory` says who stands behind a principal.
+    pub(crate) fn with_journal(
+        settings: Settings,
+        journal: &Journal,
+        start: u64,
+        directory: Arc<dyn Directory>,
+    ) -> Self {
         let entropy = settings
             .seed
             .as_ref()
@@ -113,6 +124,7 @@ impl Kms {
             token_key_making: Mutex::default(),
             key_stores: CustomKeyStores::new(journal.clone()),
             audit: AuditLog::default(),
+            directory,
         }
     }
 

@@ -631,8 +631,10 @@ impl Builder {
             rsa_2048_only: false,
             xks,
         };
-        let kms = Arc::new(Kms::with_journal(settings, &journal, start));
         let iam = Iam::with_journal(Arc::clone(&clock), self.seed.as_ref(), &journal, start);
+        let iam = Arc::new(iam);
+        let directory = Arc::<Iam>::clone(&iam);
+        let kms = Arc::new(Kms::with_journal(settings, &journal, start, directory));
         let s3_bytes_max = self.limits.s3_store_bytes_max;
         let s3 =
             ObjectStore::with_journal(Arc::clone(&clock), &self.region, s3_bytes_max, &journal);
@@ -644,7 +646,7 @@ impl Builder {
                 Some(answer) => KmsCalls::Function(answer),
                 None => KmsCalls::Kms(Arc::clone(&kms)),
             },
-            iam: Arc::new(iam),
+            iam,
             s3,
             clock,
             region: self.region,

@@ -151,8 +151,9 @@ fn beyond(policy: &Policy, question: &Question) -> Option<String> {
     if facts.grant_is_for_aws_resource == Some(true) {
         return Some("only a service of AWS makes grants for its resources".to_owned());
     }
-    if question.action == "kms:CreateGrant" && facts.encryption_context.is_some() {
-        return Some("the emulator shows no constraint of a grant as a condition key".to_owned());
+    let context = facts.encryption_context.as_ref();
+    if question.action == "kms:CreateGrant" && context.is_some_and(|it| !it.is_empty()) {
+        return Some("the constraint of a grant as a condition key is not replayed".to_owned());
     }
     if !matches!(question.key.origin.as_str(), "AWS_KMS" | "EXTERNAL") {
         return Some("keys in custom key stores are not made for a replay".to_owned());

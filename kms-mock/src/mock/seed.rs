@@ -244,26 +244,41 @@ impl SeedFile {
         present: Present,
     ) -> Result<Planted, SeedError> {
         let mut keys = Vec::new();
-        // All keys are read before the first is planted.
+        // All keys are read before anything is planted.
         let read: Result<Vec<_>, _> = self.raw.key.iter().map(|raw| self.key(raw, edge)).collect();
-        for (raw, key) in self.raw.key.iter().zip(read?) {
-            match (kms.plant(key), present) {
-                (Ok(arn) | Err(PlantError::KeyExists(arn)), Present::IsLeft) => keys.push(arn),
-                (Ok(arn), Present::IsAMistake) => keys.push(arn),
-                (Err(error), _) => return Err(self.wrong(raw.id.span(), error)),
-            }
-        }
+        let read = read?;
         for policy in &self.raw.policy {
             self.policy(policy, edge, present)?;
         }
         for group in &self.raw.group {
             self.group(group, edge, present)?;
         }
+        let mut new_roles = Vec::new();
         for role in &self.raw.role {
-            self.role(role, edge, present)?;
+            if self.role(role, edge, present)? {
+                new_roles.push(role);
+            }
         }
         for user in &self.raw.user {
             self.user(user, edge, present)?;
+        }
+        // Policies may name roles and users that stand anywhere in the file.
+        for role in new_roles {
+            let account = self.account(role.account.as_ref(), edge)?;
+            let bound = edge.iam.bind_trust(account, role.name.get_ref());
+            let place = role.trust.as_ref().unwrap_or(&role.name);
+            bound.map_err(|error| self.wrong(place.span(), error))?;
+        }
+        for (raw, mut key) in self.raw.key.iter().zip(read) {
+            if let (Some(policy), Some(text)) = (key.policy.take(), &raw.policy) {
+                let bound = policy.bound_to(&*edge.iam);
+                key.policy = Some(bound.map_err(|error| self.wrong(text.span(), error))?);
+            }
+            match (kms.plant(key), present) {
+                (Ok(arn) | Err(PlantError::KeyExists(arn)), Present::IsLeft) => keys.push(arn),
+                (Ok(arn), Present::IsAMistake) => keys.push(arn),
+                (Err(error), _) => return Err(self.wrong(raw.id.span(), error)),
+            }
         }
         for bucket in &self.raw.bucket {
             let account = self.account(bucket.account.as_ref(), edge)?;
@@ -332,7 +347,8 @@ impl SeedFile {
         })
     }
 
-    fn role(&self, raw: &RawRole, edge: &Edge, present: Present) -> Result<(), SeedError> {
+    /// Whether the role is new.
+    fn role(&self, raw: &RawRole, edge: &Edge, present: Present) -> Result<bool, SeedError> {
         let account = self.account(raw.account.as_ref(), edge)?;
         let name = raw.name.get_ref();
         let anybody_here = format!(
@@ -349,7 +365,8 @@ impl SeedFile {
                 trust.map_or(anybody_here.as_str(), |text| text.get_ref().as_str()),
             )
         };
-        let made = edge.iam.create_role(account, &new).map(drop);
+        let made = edge.iam.plant_role(account, &new).map(drop);
+        let is_new = made.is_ok();
         present.pass(made).map_err(|error| {
             let place = match &error {
                 IamError::NoSuchBoundary { .. } | IamError::InvalidBoundaryArn(_) => boundary,
@@ -357,7 +374,8 @@ impl SeedFile {
             };
             self.wrong(place.map_or_else(|| raw.name.span(), Spanned::span), error)
         })?;
-        self.policies(edge, Who::role(account, name), &raw.policies, &raw.attached)
+        self.policies(edge, Who::role(account, name), &raw.policies, &raw.attached)?;
+        Ok(is_new)
     }
 
     fn policy(&self, raw: &RawPolicy, edge: &Edge, present: Present) -> Result<(), SeedError> {

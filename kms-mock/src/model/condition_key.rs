@@ -72,7 +72,7 @@ pub(crate) enum Filled {
     Connection,
     /// The clock.
     Clock,
-    /// The operation of STS or IAM, by the key's name.
+    /// The operation, by the key's name.
     ByOperation,
     /// AWS alone can fill it; why no world on one machine does.
     ByAws(&'static str),
@@ -229,6 +229,18 @@ const CRYPT: On = Operations(&[
     O::GenerateDataKeyWithoutPlaintext,
     O::ReEncrypt,
 ]);
+/// The same, and those that read the constraint of a grant.
+const CONTEXTS: On = Operations(&[
+    O::CreateGrant,
+    O::Decrypt,
+    O::Encrypt,
+    O::GenerateDataKey,
+    O::GenerateDataKeyPair,
+    O::GenerateDataKeyPairWithoutPlaintext,
+    O::GenerateDataKeyWithoutPlaintext,
+    O::ReEncrypt,
+    O::RetireGrant,
+]);
 const SIGNATURES: On = Operations(&[O::Sign, O::Verify]);
 const MACS: On = Operations(&[O::GenerateMac, O::VerifyMac]);
 const KEY_PAIRS: On = Operations(&[
@@ -254,8 +266,8 @@ condition_keys! {
 
     // Members of requests to KMS.
     // Several when a context has names that differ in case alone.
-    EncryptionContext(String) => Row::new("kms:EncryptionContext:${EncryptionContextKey}", Text, Request, CRYPT).many(),
-    EncryptionContextKeys => Row::new("kms:EncryptionContextKeys", Text, Request, CRYPT).many(),
+    EncryptionContext(String) => Row::new("kms:EncryptionContext:${EncryptionContextKey}", Text, Request, CONTEXTS).many(),
+    EncryptionContextKeys => Row::new("kms:EncryptionContextKeys", Text, Request, CONTEXTS).many(),
     EncryptionAlgorithm => Row::new("kms:EncryptionAlgorithm", Text, Request, CRYPT),
     SigningAlgorithm => Row::new("kms:SigningAlgorithm", Text, Request, SIGNATURES),
     MessageType => Row::new("kms:MessageType", Text, Request, SIGNATURES),
@@ -272,10 +284,10 @@ condition_keys! {
     RequestAlias => Row::new("kms:RequestAlias", Text, Request, Aliased),
     ReEncryptOnSameKey => Row::new("kms:ReEncryptOnSameKey", Bool, Request, Operations(&[O::ReEncrypt])),
     GrantOperations => Row::new("kms:GrantOperations", Text, Request, GRANTS).many(),
-    GrantConstraintType => Row::new("kms:GrantConstraintType", Text, Request, GRANTS),
+    GrantConstraintType => Row::new("kms:GrantConstraintType", Text, Request, Operations(&[O::CreateGrant, O::RetireGrant])),
     GranteePrincipal => Row::new("kms:GranteePrincipal", Text, Request, GRANTS),
     RetiringPrincipal => Row::new("kms:RetiringPrincipal", Text, Request, GRANTS),
-    GrantIsForAwsResource => Row::new("kms:GrantIsForAWSResource", Bool, Request, Operations(&[O::CreateGrant, O::RevokeGrant])),
+    GrantIsForAwsResource => Row::new("kms:GrantIsForAWSResource", Bool, Request, Operations(&[O::CreateGrant, O::ListGrants, O::RevokeGrant])),
     ScheduleKeyDeletionPendingWindowInDays => Row::new("kms:ScheduleKeyDeletionPendingWindowInDays", Number, Request, Operations(&[O::ScheduleKeyDeletion])),
     RotationPeriodInDays => Row::new("kms:RotationPeriodInDays", Number, Request, Operations(&[O::EnableKeyRotation])),
     RequestTag(String) => Row::new("aws:RequestTag/${TagKey}", Text, Request, EveryCall),
@@ -318,6 +330,7 @@ const NO_SERVICE: Filled = ByAws("no AWS service calls here for somebody else");
 const NO_NETWORK: Filled = ByAws("there is no VPC and no VPC endpoint here");
 const NO_ORGANIZATION: Filled = ByAws("accounts here belong to no organization");
 const NO_PROVIDER: Filled = ByAws("there is no identity provider here");
+const NO_OPERATION: Filled = ByAws("no operation that has it is offered here");
 const NO_MFA: Filled = ByAws("nobody has a second factor here");
 const NO_COMPUTE: Filled = ByAws("nothing here runs on AWS's machines");
 const NO_ACCESS_POINT: Filled = ByAws("there are no access points and no access grants here");
@@ -331,11 +344,13 @@ static BY_NAME: &[Row] = &[
     Row::new("sts:SourceIdentity", Text, ByOperation, STS),
     Row::new("sts:TransitiveTagKeys", Text, ByOperation, STS).many(),
     Row::new("iam:PermissionsBoundary", Arn, ByOperation, IAM),
+    Row::new("iam:PolicyARN", Arn, ByOperation, IAM),
 
-    // The request could tell.
-    Row::new("kms:ValidTo", Date, NotYet, IMPORT),
-    Row::new("sts:DurationSeconds", Number, NotYet, STS),
-    Row::new("iam:PolicyARN", Arn, NotYet, IAM),
+    // Presented by operations of KMS.
+    Row::new("kms:GrantConstraintSourceArn", Arn, ByOperation, GRANTS),
+    Row::new("kms:GranteeServicePrincipal", Text, ByOperation, GRANTS),
+    Row::new("kms:RetiringServicePrincipal", Text, ByOperation, GRANTS),
+    Row::new("kms:ValidTo", Date, ByOperation, IMPORT),
 
     Row::new("s3:x-amz-bucket-namespace", Text, NotYet, S3(&["s3:CreateBucket"])),
 
@@ -365,6 +380,7 @@ static BY_NAME: &[Row] = &[
     Row::new("aws:PrincipalOrgPaths", Text, NO_ORGANIZATION, EveryCall).many(),
     Row::new("aws:ResourceOrgID", Text, NO_ORGANIZATION, EveryCall),
     Row::new("aws:ResourceOrgPaths", Text, NO_ORGANIZATION, EveryCall).many(),
+    Row::new("sts:DurationSeconds", Number, NO_OPERATION, STS),
     Row::new("aws:FederatedProvider", Text, NO_PROVIDER, EveryCall),
     Row::new("aws:MultiFactorAuthAge", Number, NO_MFA, EveryCall),
     Row::new("aws:Ec2InstanceSourceVpc", Text, NO_COMPUTE, EveryCall),

@@ -6,6 +6,10 @@
 //! another account's key) and "Key states of AWS KMS keys"; the order of the checks
 //! as recorded on AWS, where it was. The table decides nothing by itself: the
 //! dispatcher, the operations and the prover read it.
+//!
+//! Disputed, and easy to turn: that a wrong usage is refused before a wrong state
+//! ([`uses`], [`CIPHER`]: one source says so, another the reverse), and that a
+//! disabled key still shows its public key.
 
 use super::spec::{KeySpec, KeyUsage, Origin};
 
@@ -26,8 +30,6 @@ pub(crate) struct Row {
     pub(crate) checks: &'static [Check],
     /// The key states that [`Check::State`] accepts.
     pub(crate) states: States,
-    /// How [`Check::State`] refuses a disabled key.
-    pub(crate) disabled: WhenDisabled,
     /// The usage that [`Check::Usage`] accepts; `None` for every usage.
     pub(crate) usage: Option<KeyUsage>,
     /// The specs that [`Check::Usage`] and [`Check::Spec`] accept.
@@ -55,20 +57,17 @@ pub(crate) enum Check {
     NotReplica,
     /// The ciphertext of the request is not another key's.
     Ciphertext,
+    /// The ciphertext has the form of one that KMS made, unless its algorithm says
+    /// that RSA made it.
+    Form,
     /// The algorithm of the request is one of the key's spec.
     Algorithm,
     /// The request has no encryption context beside an asymmetric key.
     Context,
-}
-
-/// How an operation refuses a disabled key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WhenDisabled {
-    /// `DisabledException`.
-    Disabled,
-    /// `KMSInvalidStateException`: the service model names no `DisabledException`
-    /// for the operation.
-    InvalidState,
+    /// The operations that a grant allows are some for the key's spec and usage.
+    GrantOperations,
+    /// A grant constrains the encryption context of a symmetric encryption key alone.
+    GrantConstraint,
 }
 
 /// `KeyState`, without what belongs to a state.
@@ -108,6 +107,11 @@ impl States {
         .and(State::PendingReplicaDeletion);
     /// Keys that do not wait for their deletion.
     const STAYING: Self = Self::USABLE.and(State::Disabled).and(State::PendingImport);
+    /// The same, not while their primary Region changes.
+    const SETTLED: Self = Self::NONE
+        .and(State::Enabled)
+        .and(State::Disabled)
+        .and(State::PendingImport);
     const ANY: Self = Self(Self::STAYING.0 | Self::PENDING_DELETION.0);
 
     const fn and(self, state: State) -> Self {
@@ -148,7 +152,6 @@ const CHANGE: Row = Row {
     is_tracked: false,
     checks: &[],
     states: States::ANY,
-    disabled: WhenDisabled::Disabled,
     usage: None,
     specs: Specs::Any,
     origins: &[
@@ -181,7 +184,7 @@ const fn uses(usage: KeyUsage) -> Row {
         crosses_accounts: true,
         takes_alias: true,
         is_tracked: true,
-        checks: &[Check::State, Check::Usage, Check::Algorithm],
+        checks: &[Check::Usage, Check::State, Check::Algorithm],
         states: States::USABLE,
         usage: Some(usage),
         ..READ
@@ -191,9 +194,10 @@ const fn uses(usage: KeyUsage) -> Row {
 /// Uses a key of `ENCRYPT_DECRYPT` on plaintext or ciphertext of the request.
 const CIPHER: Row = Row {
     checks: &[
-        Check::State,
         Check::Ciphertext,
         Check::Usage,
+        Check::State,
+        Check::Form,
         Check::Algorithm,
         Check::Context,
     ],
@@ -207,10 +211,10 @@ const DATA_KEY: Row = Row {
 };
 
 /// Turns automatic rotation on or off: of material that KMS makes itself, in the
-/// primary Region.
+/// primary Region. Only imported keys wait for an import, and their origin refuses.
 const AUTOMATIC_ROTATION: Row = Row {
-    checks: &[Check::Spec, Check::Origin, Check::NotReplica, Check::State],
-    states: States::USABLE,
+    checks: &[Check::State, Check::Spec, Check::Origin, Check::NotReplica],
+    states: States::USABLE.and(State::PendingImport),
     specs: Specs::Symmetric,
     origins: &[Origin::AwsKms],
     ..CHANGE
@@ -259,13 +263,20 @@ operations!(
     ConnectCustomKeyStore => CHANGE,
     CreateAlias => change(States::STAYING),
     CreateCustomKeyStore => CHANGE,
-    CreateGrant => Row { crosses_accounts: true, ..change(States::USABLE) },
+    CreateGrant => Row {
+        crosses_accounts: true,
+        checks: &[Check::State, Check::GrantOperations, Check::GrantConstraint],
+        ..change(States::USABLE)
+    },
     CreateKey => Row { new_key_specs: &["KeySpec", "CustomerMasterKeySpec"], ..CHANGE },
     Decapsulate => uses(KeyUsage::EncapsulateDecapsulate),
     Decrypt => Row { takes_recipient: true, ..CIPHER },
     DeleteAlias => CHANGE,
     DeleteCustomKeyStore => CHANGE,
-    DeleteImportedKeyMaterial => IMPORT,
+    DeleteImportedKeyMaterial => Row {
+        states: States(States::SETTLED.0 | States::PENDING_DELETION.0),
+        ..IMPORT
+    },
     DeriveSharedSecret => Row { takes_recipient: true, ..uses(KeyUsage::KeyAgreement) },
     DescribeCustomKeyStores => READ,
     DescribeKey => Row { crosses_accounts: true, takes_alias: true, ..READ },
@@ -291,7 +302,7 @@ operations!(
     GetKeyRotationStatus => Row { crosses_accounts: true, ..READ },
     GetParametersForImport => Row {
         is_read_only: true,
-        states: States::STAYING,
+        states: States::SETTLED,
         new_key_specs: &["WrappingKeySpec"],
         ..IMPORT
     },
@@ -299,13 +310,12 @@ operations!(
         crosses_accounts: true,
         takes_alias: true,
         checks: &[Check::State, Check::Spec],
-        states: States::USABLE,
+        states: States::USABLE.and(State::Disabled),
         specs: Specs::Pairs,
         ..READ
     },
     ImportKeyMaterial => Row {
-        states: States::USABLE.and(State::PendingImport),
-        disabled: WhenDisabled::InvalidState,
+        states: States::STAYING,
         ..IMPORT
     },
     ListAliases => READ,
@@ -332,10 +342,10 @@ operations!(
         origins: &[Origin::AwsKms, Origin::External],
         ..CHANGE
     },
-    ScheduleKeyDeletion => change(States::STAYING),
+    ScheduleKeyDeletion => change(States::SETTLED),
     Sign => uses(KeyUsage::SignVerify),
     TagResource => change(States::STAYING),
-    UntagResource => CHANGE,
+    UntagResource => change(States::STAYING),
     UpdateAlias => change(States::STAYING),
     UpdateCustomKeyStore => CHANGE,
     UpdateKeyDescription => change(States::STAYING),

@@ -123,9 +123,13 @@ fn in_s3s_words(error: &PolicyError) -> String {
             "Resource" | "NotResource" => NO_RESOURCE.to_owned(),
             _ => "Invalid policy syntax.".to_owned(),
         },
-        PolicyError::Character { .. } | PolicyError::Contradiction { .. } => {
-            "Invalid policy syntax.".to_owned()
+        PolicyError::NotPrincipalHere { .. } => {
+            "Allow with NotPrincipal is not allowed.".to_owned()
         }
+        PolicyError::ResourceForm { .. } => NO_RESOURCE.to_owned(),
+        PolicyError::Character { .. }
+        | PolicyError::Contradiction { .. }
+        | PolicyError::SidTwice { .. } => "Invalid policy syntax.".to_owned(),
     }
 }
 

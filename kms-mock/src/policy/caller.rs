@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use nsm_sim::clock::UnixMillis;
 
-use super::document::Policy;
+use super::{document::Policy, principals::CallerName};
 use crate::world::principal::Principal;
 
 /// A principal with the policies that came along with its credentials and what
@@ -40,6 +40,14 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// As principals of policies and grants are compared with it.
+    pub(crate) fn named(&self) -> CallerName<'_> {
+        CallerName {
+            principal: &self.principal,
+            unique_id: self.user_id.as_deref(),
+        }
+    }
+
     /// The principal alone: no policies, no address, over TLS.
     #[must_use]
     pub fn new(principal: Principal) -> Self {

@@ -5,19 +5,23 @@
 //! without wildcards, no groups, a statement without Action or Resource is
 //! accepted and has no effect, charset and size).
 //!
-//! Does not model whether a principal exists: AWS refuses a policy that names a
-//! role or user that is not there; this parser only refuses what cannot exist.
+//! Whether a principal exists is asked when a policy is written
+//! (`binding`); the parser only refuses what cannot exist. What a data
+//! directory has was accepted once and stays so ([`Policy::parse_kept`]).
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     condition::Condition,
     json::Json,
     operator::Operator,
-    principals::{Naming, PrincipalEntry, Principals},
+    principals::{CallerName, Naming, PrincipalEntry, Principals},
     template::{Case, Template, glob},
 };
-use crate::world::principal::{Principal, is_account_id};
+use crate::world::{arn::six_parts, principal::is_account_id};
 
 /// The longest key policy KMS stores, in bytes.
 pub const KEY_POLICY_BYTES_MAX: usize = 32_768;
@@ -42,7 +46,7 @@ pub enum PolicyKind {
 pub struct Policy {
     text: Arc<str>,
     id: Option<String>,
-    statements: Vec<Statement>,
+    pub(super) statements: Vec<Statement>,
     /// The document in the layout that `GetKeyPolicy` returns.
     rendered: Arc<str>,
 }
@@ -103,6 +107,24 @@ pub enum PolicyError {
         /// The text found.
         value: String,
     },
+    /// `NotPrincipal` in an Allow statement, or in a trust policy.
+    #[error("{place}: `NotPrincipal` is for Deny statements of resource policies alone")]
+    NotPrincipalHere {
+        /// `statement 2`.
+        place: String,
+    },
+    /// Two statements of one IAM policy have the same `Sid`.
+    #[error("Statement IDs (SID) in a single policy must be unique.")]
+    SidTwice {
+        /// The `Sid`.
+        sid: String,
+    },
+    /// The `Resource` of an IAM policy is no ARN.
+    #[error("Resource {value} must be in ARN format or \"*\".")]
+    ResourceForm {
+        /// The text found.
+        value: String,
+    },
     /// There is no such condition operator.
     #[error("{place}: there is no condition operator `{operator}`")]
     UnknownOperator {
@@ -114,11 +136,18 @@ pub enum PolicyError {
 }
 
 impl PolicyError {
-    /// Whether AWS answers this with its text about invalid principals.
+    /// What AWS says of a key policy with this fault; `None` where that is not known.
     #[must_use]
-    pub fn is_about_principals(&self) -> bool {
-        matches!(self, Self::InvalidPrincipal { .. })
-            || matches!(self, Self::MissingElement { element, .. } if element == "Principal")
+    pub fn text_of_kms(&self) -> Option<&'static str> {
+        match self {
+            Self::InvalidPrincipal { .. } | Self::NotPrincipalHere { .. } => {
+                Some("Policy contains a statement with one or more invalid principals.")
+            }
+            Self::MissingElement { element, .. } if element == "Principal" => {
+                Some("Policy contains a statement with no principal.")
+            }
+            _ => None,
+        }
     }
 }
 
@@ -152,6 +181,24 @@ impl Policy {
     /// # Errors
     /// The first thing found wrong with it.
     pub fn parse(text: &str, kind: PolicyKind) -> Result<Self, PolicyError> {
+        Self::read(text, kind, Reading::New)
+    }
+
+    /// Parses a policy that was accepted before, by the rules of its time, with the
+    /// unique ids that stood behind its principals, by ARN.
+    pub(crate) fn parse_kept(
+        text: &str,
+        kind: PolicyKind,
+        ids: &BTreeMap<String, String>,
+    ) -> Result<Self, PolicyError> {
+        let mut policy = Self::read(text, kind, Reading::Kept)?;
+        for principals in policy.principals_mut() {
+            principals.rebind(ids);
+        }
+        Ok(policy)
+    }
+
+    fn read(text: &str, kind: PolicyKind, reading: Reading) -> Result<Self, PolicyError> {
         if let Some(outside) = text
             .chars()
             .find(|c| !matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}'))
@@ -163,10 +210,15 @@ impl Policy {
         let json: Json = serde_json::from_str(text).map_err(|error| PolicyError::Json {
             detail: error.to_string(),
         })?;
-        Self::from_json(text, json, kind)
+        Self::from_json(text, json, kind, reading)
     }
 
-    fn from_json(text: &str, json: Json, kind: PolicyKind) -> Result<Self, PolicyError> {
+    fn from_json(
+        text: &str,
+        json: Json,
+        kind: PolicyKind,
+        reading: Reading,
+    ) -> Result<Self, PolicyError> {
         let place = Place("the policy".to_owned());
         let Json::Object(mut members) = json else {
             return Err(PolicyError::Json {
@@ -199,11 +251,15 @@ impl Policy {
                 Statement::parse(
                     json,
                     kind,
+                    reading,
                     variables_allowed,
                     &Place(format!("statement {}", at + 1)),
                 )
             })
             .collect::<Result<Vec<_>, _>>()?;
+        if matches!(kind, PolicyKind::Identity | PolicyKind::Trust) && reading == Reading::New {
+            sids_must_differ(&statements)?;
+        }
         normalise_anyone(&mut members);
         Ok(Self {
             text: text.into(),
@@ -262,22 +318,49 @@ impl Policy {
     }
 }
 
+/// Whether a policy is new or was accepted before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    New,
+    Kept,
+}
+
+fn sids_must_differ(statements: &[Statement]) -> Result<(), PolicyError> {
+    let mut seen = BTreeSet::new();
+    let mut sids = statements.iter().filter_map(|it| it.sid.as_deref());
+    match sids.find(|sid| !sid.is_empty() && !seen.insert(*sid)) {
+        Some(sid) => Err(PolicyError::SidTwice {
+            sid: sid.to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// KMS stores `"Principal": "*"` as `"Principal": {"AWS": "*"}`.
 fn normalise_anyone(members: &mut [(String, Json)]) {
-    let normalise = |statement: &mut Json| {
-        let Json::Object(elements) = statement else {
-            return;
-        };
+    each_statement(members, |elements| {
         for (name, value) in elements {
             if name == "Principal" && *value == Json::Text("*".to_owned()) {
                 *value = Json::Object(vec![("AWS".to_owned(), Json::Text("*".to_owned()))]);
             }
         }
+    });
+}
+
+/// Changes the elements of each statement of a policy.
+pub(super) fn each_statement(
+    members: &mut [(String, Json)],
+    mut change: impl FnMut(&mut Vec<(String, Json)>),
+) {
+    let mut each = |statement: &mut Json| {
+        if let Json::Object(elements) = statement {
+            change(elements);
+        }
     };
     for (name, value) in members {
         match value {
-            Json::List(items) if name == "Statement" => items.iter_mut().for_each(normalise),
-            one if name == "Statement" => normalise(one),
+            Json::List(items) if name == "Statement" => items.iter_mut().for_each(&mut each),
+            one if name == "Statement" => each(one),
             _ => {}
         }
     }
@@ -312,7 +395,11 @@ impl Place {
 impl Statement {
     /// How the statement names the caller; one of a policy without principals
     /// is about every caller that has the policy.
-    pub(super) fn names(&self, caller: &Principal, has_boundary: bool) -> Naming {
+    pub(super) fn names<'c>(
+        &self,
+        caller: impl Into<CallerName<'c>>,
+        has_boundary: bool,
+    ) -> Naming {
         match &self.principals {
             None => Naming::Direct,
             // "… will always deny any IAM principal that has a permissions
@@ -322,13 +409,14 @@ impl Statement {
             {
                 Naming::Direct
             }
-            Some(principals) => principals.names(caller),
+            Some(principals) => principals.names(caller.into()),
         }
     }
 
     fn parse(
         json: &Json,
         kind: PolicyKind,
+        reading: Reading,
         variables: bool,
         place: &Place,
     ) -> Result<Self, PolicyError> {
@@ -355,14 +443,8 @@ impl Statement {
                     if kind == PolicyKind::Identity {
                         return Err(place.unknown(name));
                     }
-                    let items = parse_principals(value, kind, place)?;
-                    let negated = name == "NotPrincipal";
-                    set_once(
-                        &mut principals,
-                        Principals { negated, items },
-                        "Principal",
-                        place,
-                    )?;
+                    let named = parse_principals(value, kind, name == "NotPrincipal", place)?;
+                    set_once(&mut principals, named, "Principal", place)?;
                 }
                 "Action" | "NotAction" => {
                     let items =
@@ -374,9 +456,11 @@ impl Statement {
                     if kind == PolicyKind::Trust {
                         return Err(place.unknown(name));
                     }
-                    let items = parse_texts(value)
-                        .map(|texts| texts.iter().map(|t| Template::new(t, variables)).collect())
-                        .ok_or_else(|| place.invalid(name))?;
+                    let texts = parse_texts(value).ok_or_else(|| place.invalid(name))?;
+                    if kind == PolicyKind::Identity && reading == Reading::New {
+                        must_be_arns(&texts)?;
+                    }
+                    let items = texts.iter().map(|t| Template::new(t, variables)).collect();
                     let negated = name == "NotResource";
                     set_once(
                         &mut resources,
@@ -390,6 +474,16 @@ impl Statement {
             }
         }
         let effect = effect.ok_or_else(|| place.missing("Effect"))?;
+        let is_negated = principals
+            .as_ref()
+            .is_some_and(|it: &Principals| it.negated);
+        if is_negated
+            && (effect == Effect::Allow || kind == PolicyKind::Trust)
+            && reading == Reading::New
+        {
+            let place = place.0.clone();
+            return Err(PolicyError::NotPrincipalHere { place });
+        }
         match kind {
             PolicyKind::Key => {
                 principals
@@ -486,22 +580,40 @@ fn parse_actions(value: &Json, variables: bool) -> Option<Vec<Template>> {
         .collect()
 }
 
+/// Refuses a `Resource` that is neither an ARN, which may have wildcards, nor `*`.
+fn must_be_arns(texts: &[&str]) -> Result<(), PolicyError> {
+    let is_arn = |text: &&str| {
+        let has_form = six_parts(text).is_some() || text.contains('*');
+        *text == "*" || (text.starts_with("arn:") && has_form)
+    };
+    match texts.iter().copied().find(|text| !is_arn(text)) {
+        Some(value) => Err(PolicyError::ResourceForm {
+            value: value.to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
 fn parse_principals(
     value: &Json,
     kind: PolicyKind,
+    negated: bool,
     place: &Place,
-) -> Result<Vec<PrincipalEntry>, PolicyError> {
+) -> Result<Principals, PolicyError> {
     let wrong = |value: &str| PolicyError::InvalidPrincipal {
         place: place.0.clone(),
         value: value.to_owned(),
     };
     let members = match value {
-        Json::Text(text) if text == "*" => return Ok(vec![PrincipalEntry::Anyone]),
+        Json::Text(text) if text == "*" => {
+            return Ok(Principals::new(negated, vec![PrincipalEntry::Anyone], None));
+        }
         Json::Text(text) => return Err(wrong(text)),
         Json::Object(members) if !members.is_empty() => members,
         _ => return Err(wrong("")),
     };
     let mut entries = Vec::new();
+    let mut of_other_partition = None;
     for (principal_type, value) in members {
         let texts = parse_texts(value).ok_or_else(|| wrong(principal_type))?;
         for text in texts {
@@ -518,10 +630,14 @@ fn parse_principals(
                 "CanonicalUser" if kind != PolicyKind::Key => Some(PrincipalEntry::Foreign),
                 _ => None,
             };
-            entries.push(entry.ok_or_else(|| wrong(text))?);
+            let entry = entry.ok_or_else(|| wrong(text))?;
+            if principal_type == "AWS" && entry == PrincipalEntry::Foreign {
+                of_other_partition = Some(text.to_owned());
+            }
+            entries.push(entry);
         }
     }
-    Ok(entries)
+    Ok(Principals::new(negated, entries, of_other_partition))
 }
 
 fn parse_conditions(
@@ -629,7 +745,7 @@ mod tests {
             (r#"{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*","Condition":{"Bool":{"a":{}}}}"#.into(), false),
         ] {
             let error = key_policy(&statement).unwrap_err();
-            assert_eq!(error.is_about_principals(), about_principals, "{statement}: {error}");
+            assert_eq!(error.text_of_kms().is_some(), about_principals, "{statement}: {error}");
             assert!(error.to_string().contains("statement 1"), "{error}");
         }
         for text in [

@@ -23,8 +23,8 @@
 //! endpoint policies.
 //!
 //! Unknown and chosen: which Deny is named when several apply (the key policy's
-//! first), that a grant is limited by boundary and session policies for every
-//! grantee, and that `NotPrincipal` with Allow names nobody directly.
+//! first), and that a grant is limited by boundary and session policies for every
+//! grantee.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -239,7 +239,7 @@ fn trace_statement(
         return without_conditions(Verdict::HasNoEffect);
     };
     let caller = request.caller;
-    let naming = statement.names(&caller.principal, caller.boundary.is_some());
+    let naming = statement.names(caller.named(), caller.boundary.is_some());
     if naming == Naming::No {
         return without_conditions(Verdict::OtherPrincipal);
     }

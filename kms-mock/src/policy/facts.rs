@@ -37,7 +37,12 @@ pub enum Resource<'a> {
         account: &'a str,
     },
     /// The whole account and Region (`CreateKey`, `GenerateRandom`, lists).
-    Account(&'a str),
+    Account {
+        /// `arn:aws:kms:REGION:ACCOUNT:*`, which a policy may name, or else `*`.
+        arn: &'a str,
+        /// Twelve digits.
+        account: &'a str,
+    },
 }
 
 impl<'a> Resource<'a> {
@@ -46,9 +51,9 @@ impl<'a> Resource<'a> {
     pub fn account(&self) -> &'a str {
         match self {
             Self::Key(key) => key.account,
-            Self::Other { account, .. } | Self::Bucket { account, .. } | Self::Account(account) => {
-                account
-            }
+            Self::Other { account, .. }
+            | Self::Bucket { account, .. }
+            | Self::Account { account, .. } => account,
         }
     }
 
@@ -57,8 +62,7 @@ impl<'a> Resource<'a> {
     pub fn arn(&self) -> &'a str {
         match self {
             Self::Key(key) => key.arn,
-            Self::Other { arn, .. } | Self::Bucket { arn, .. } => arn,
-            Self::Account(_) => "*",
+            Self::Other { arn, .. } | Self::Bucket { arn, .. } | Self::Account { arn, .. } => arn,
         }
     }
 }
@@ -95,8 +99,8 @@ pub struct NewKeyFacts<'a> {
     pub usage: &'a str,
     /// `AWS_KMS`, `EXTERNAL`, ….
     pub origin: &'a str,
-    /// Whether it is to be a multi-Region key.
-    pub is_multi_region: bool,
+    /// `PRIMARY` or `REPLICA` for one that is to be a multi-Region key.
+    pub multi_region_type: Option<&'a str>,
 }
 
 /// Facts of the call itself; absent ones leave their condition keys absent.

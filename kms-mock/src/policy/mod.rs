@@ -9,6 +9,7 @@
 //! [`prove`](mod@prove) (is any way to the key open), [`lint()`] (what a policy's author
 //! may not have meant).
 
+mod binding;
 pub(crate) mod bucket;
 mod caller;
 mod condition;
@@ -43,7 +44,8 @@ pub use decision::{
 pub use document::{KEY_POLICY_BYTES_MAX, Policy, PolicyError, PolicyKind};
 pub use evaluate::decide;
 pub use facts::{EncryptionContext, Facts, KeyFacts, NewKeyFacts, Resource, S3Facts, S3Signature};
-pub use grant::{Constraint, GRANT_OPERATIONS, Grant, is_grant_principal};
+pub(crate) use grant::bind_grant_principal;
+pub use grant::{Constraint, GRANT_OPERATIONS, Grant};
 pub use lint::{Lint, LintKind, lint};
 pub use prove::prove;
 pub use question::{OneOrMany, Question, QuestionError, QuestionFacts, QuestionKey, Recipient};

@@ -1,5 +1,12 @@
-//! A second evaluation, written apart and as plainly as can be, and thousands of
-//! generated policies on which both must agree.
+//! A second evaluation, written apart from the text of AWS's pages alone and as
+//! plainly as can be, and thousands of generated policies on which both must agree.
+//!
+//! Source of truth, page by page of the IAM user guide: "Policy evaluation logic" with
+//! "Determining whether a request is allowed or denied within an account" and
+//! "Cross-account policy evaluation logic"; "Permissions boundaries for IAM entities";
+//! "AWS JSON policy elements" Principal, NotPrincipal, NotAction, NotResource; "Multivalued
+//! context keys"; of the KMS developer guide "Key policies in AWS KMS" (IAM policies
+//! count only where the key policy lets them). Each function quotes its sentence.
 //!
 //! It reads the JSON anew, compares texts, and knows nothing of the evaluator's
 //! types.
@@ -53,50 +60,103 @@ fn wild(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// 0: not named, 1: the account, 2: the role or user behind a session, 3: the
-/// caller itself.
-fn named(statement: &Value, caller: &Principal, has_boundary: bool) -> u8 {
-    let (element, inverted) = match statement.get("NotPrincipal") {
-        Some(element) => (element, true),
-        None => (&statement["Principal"], false),
-    };
-    if inverted && has_boundary && statement["Effect"] == "Deny" {
-        return 3;
+/// Everything that a caller is: the session or user, the role or user behind the
+/// session, the account.
+struct Is {
+    itself: String,
+    behind: Option<String>,
+    account: String,
+    is_root: bool,
+}
+
+impl Is {
+    fn of(caller: &Principal) -> Self {
+        let account = format!("arn:aws:iam::{}:root", caller.account());
+        let behind = match caller {
+            Principal::AssumedRole { account, .. } => {
+                Some(format!("arn:aws:iam::{account}:role/app"))
+            }
+            Principal::FederatedUser {
+                account,
+                by: Some(_),
+                ..
+            } => Some(format!("arn:aws:iam::{account}:user/alice")),
+            _ => None,
+        };
+        Self {
+            is_root: caller.arn() == account,
+            itself: caller.arn(),
+            behind,
+            account,
+        }
     }
-    let texts = if element == "*" {
-        vec!["*".to_owned()]
-    } else {
-        list(&element["AWS"])
-    };
-    let account = caller.account();
-    let best = texts
-        .iter()
-        .map(|text| match text.as_str() {
-            "*" => 3,
-            text if text == account || text == format!("arn:aws:iam::{account}:root") => 1,
-            text if text == caller.arn() => 3,
-            text if text == behind(caller) => 2,
-            _ => 0,
-        })
-        .max()
-        .unwrap();
-    if inverted {
-        if best == 0 { 2 } else { 0 }
-    } else {
-        best
+
+    /// "When you specify an AWS account, you can use the account ARN … or a shortened
+    /// form".
+    fn is_account(&self, text: &str) -> bool {
+        text == self.account || self.account.contains(&format!("::{text}:"))
     }
 }
 
-/// The role or user that a session belongs to.
-fn behind(caller: &Principal) -> String {
-    match caller {
-        Principal::AssumedRole { account, .. } => format!("arn:aws:iam::{account}:role/app"),
-        Principal::FederatedUser {
-            account,
-            by: Some(_),
-            ..
-        } => format!("arn:aws:iam::{account}:user/alice"),
-        _ => String::new(),
+fn listed(element: &Value) -> Vec<String> {
+    if element == "*" {
+        vec!["*".to_owned()]
+    } else {
+        list(&element["AWS"])
+    }
+}
+
+/// "Use the NotPrincipal element to deny access to all principals except … specified
+/// in the NotPrincipal element". "When you use NotPrincipal with Deny, you must also
+/// specify the account ARN of the not-denied principal. Otherwise, the policy might
+/// deny access to the entire account containing the principal." "… the assumed-role
+/// user … the role … and the AWS account that the role belongs to." And: "will always
+/// deny any IAM principal that has a permissions boundary policy attached".
+fn is_exempt(texts: &[String], is: &Is, has_boundary: bool) -> bool {
+    let has = |wanted: &str| texts.iter().any(|text| text == wanted);
+    let has_account = texts.iter().any(|text| is.is_account(text));
+    let has_itself = is.is_root || has(&is.itself);
+    let has_behind = is.behind.as_ref().is_none_or(|behind| has(behind));
+    !has_boundary && (has("*") || (has_account && has_itself && has_behind))
+}
+
+/// Whether a statement of the key policy that denies is about the caller.
+fn denies_whom(statement: &Value, is: &Is, has_boundary: bool) -> bool {
+    if let Some(element) = statement.get("NotPrincipal") {
+        return !is_exempt(&listed(element), is, has_boundary);
+    }
+    // "… all identities in the account", and whoever is named.
+    listed(&statement["Principal"]).iter().any(|text| {
+        let behind = is.behind.as_ref() == Some(text);
+        text == "*" || *text == is.itself || behind || is.is_account(text)
+    })
+}
+
+/// What a statement of the key policy that allows gives the caller.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Given {
+    Nothing,
+    /// "Allows access to the account", whose IAM policies then decide.
+    ToItsAccount,
+    /// To the role or user behind the session: "implicitly denied by a permissions
+    /// boundary or session policy" all the same.
+    ToWhatIsBehind,
+    /// To the user, the role session or the federated user session: "not limited by an
+    /// implicit deny".
+    ToItself,
+}
+
+fn gives(statement: &Value, is: &Is) -> Given {
+    let texts = listed(&statement["Principal"]);
+    let has = |wanted: &dyn Fn(&str) -> bool| texts.iter().any(|text| wanted(text));
+    if has(&|text| text == "*" || (!is.is_root && text == is.itself)) {
+        Given::ToItself
+    } else if has(&|text| is.behind.as_deref() == Some(text)) {
+        Given::ToWhatIsBehind
+    } else if has(&|text| is.is_account(text)) {
+        Given::ToItsAccount
+    } else {
+        Given::Nothing
     }
 }
 
@@ -121,7 +181,7 @@ fn value_of(key: &str, s: &Situation) -> Option<Vec<String>> {
         }
         "kms:calleraccount" => Some(vec![s.caller.account().to_owned()]),
         "aws:principalarn" => Some(vec![match &s.caller {
-            Principal::AssumedRole { .. } => behind(&s.caller),
+            Principal::AssumedRole { .. } => Is::of(&s.caller).behind.unwrap(),
             other => other.arn(),
         }]),
         "aws:principaltag/team" => s.tag.map(|tag| vec![tag.to_owned()]),
@@ -166,18 +226,24 @@ fn holds(operator: &str, key: &str, expected: &Value, s: &Situation) -> bool {
     }
 }
 
+/// Whether an element, or its opposite in its place, covers what is asked: "matches
+/// everything except the specified list".
+fn covers(statement: &Value, element: &str, fits: impl Fn(&str) -> bool) -> bool {
+    match (
+        statement.get(element),
+        statement.get(format!("Not{element}")),
+    ) {
+        (Some(listed), _) => list(listed).iter().any(|item| fits(item)),
+        (None, Some(listed)) => !list(listed).iter().any(|item| fits(item)),
+        (None, None) => false,
+    }
+}
+
 fn applies(statement: &Value, s: &Situation) -> bool {
-    let (Some(actions), Some(resource)) = (
-        statement.get("Action").or(statement.get("NotAction")),
-        statement.get("Resource"),
-    ) else {
-        return false;
-    };
-    let listed = list(actions)
-        .iter()
-        .any(|a| wild(&a.to_lowercase(), &s.action.to_lowercase()));
-    listed == statement.get("Action").is_some()
-        && list(resource).iter().any(|r| wild(r, ARN))
+    let action = s.action.to_lowercase();
+    covers(statement, "Action", |item| {
+        wild(&item.to_lowercase(), &action)
+    }) && covers(statement, "Resource", |item| wild(item, ARN))
         && statement["Condition"]
             .as_object()
             .into_iter()
@@ -190,54 +256,59 @@ fn applies(statement: &Value, s: &Situation) -> bool {
             })
 }
 
-/// Whether the call is allowed, in the fewest words.
+/// Whether the call is allowed.
 fn oracle(key_policy: &Value, own: &Own, s: &Situation) -> bool {
-    let statements = |policy: &Value| policy["Statement"].as_array().unwrap().clone();
     let of = |policy: &Value, effect: &str| -> Vec<Value> {
-        statements(policy)
-            .into_iter()
-            .filter(|statement| statement["Effect"] == effect && applies(statement, s))
-            .collect()
+        let statements = policy["Statement"].as_array().unwrap().iter();
+        let counting = statements.filter(|it| it["Effect"] == effect && applies(it, s));
+        counting.cloned().collect()
     };
-    let is_root = matches!(
+    let is = Is::of(&s.caller);
+    let allows = |policy: &Value| !of(policy, "Allow").is_empty();
+    let denies = |policy: &Value| !of(policy, "Deny").is_empty();
+
+    // "You cannot use identity-based policies to deny the root user permissions", nor
+    // bound it; what it hands to a federated user is bounded by the session alone.
+    let acts_for_root = matches!(
         s.caller,
         Principal::Root { .. } | Principal::FederatedUser { by: None, .. }
     );
-    let Own {
-        identity,
-        boundary,
-        session,
-    } = own;
-    let boundary = boundary.as_ref().filter(|_| !is_root);
-    let naming = |effect: &str| {
-        of(key_policy, effect)
+    let mut limits = Vec::new();
+    let mut explicit = Vec::new();
+    if !acts_for_root {
+        explicit.push(&own.identity);
+        limits.extend(&own.boundary);
+    }
+    limits.extend(&own.session);
+    explicit.extend(&limits);
+
+    // "An explicit deny in any of these policies overrides the allow."
+    let has_boundary = own.boundary.is_some();
+    if explicit.into_iter().any(denies)
+        || of(key_policy, "Deny")
             .iter()
-            .map(|statement| named(statement, &s.caller, own.boundary.is_some()))
-            .max()
-            .unwrap_or(0)
-    };
-    let denies = |policy: &Value| !of(policy, "Deny").is_empty();
-    let allows = |policy: &Value| !of(policy, "Allow").is_empty();
-    if naming("Deny") > 0
-        || (!is_root && denies(identity))
-        || boundary.is_some_and(denies)
-        || session.as_ref().is_some_and(denies)
+            .any(|statement| denies_whom(statement, &is, has_boundary))
     {
         return false;
     }
-    let iam = is_root || allows(identity);
-    let level = naming("Allow");
-    let allowed = if s.caller.account() == OWNER {
-        level >= 2 || (level == 1 && iam)
-    } else {
-        level >= 1 && iam
-    };
-    let unlimited = level == 3 && s.caller.account() == OWNER;
-    let in_session = match session {
-        Some(policy) => allows(policy),
-        None => !matches!(s.caller, Principal::FederatedUser { .. }),
-    };
-    allowed && (unlimited || (boundary.is_none_or(allows) && in_session))
+    // "The request is allowed when both … allow"; a federated user session without
+    // session policies has no permissions.
+    let within = limits.into_iter().all(allows)
+        && (own.session.is_some() || !matches!(s.caller, Principal::FederatedUser { .. }));
+    let by_iam = acts_for_root || allows(&own.identity);
+    let given = of(key_policy, "Allow")
+        .iter()
+        .map(|statement| gives(statement, &is))
+        .max()
+        .unwrap_or(Given::Nothing);
+    // "If the account … are different, the request must be allowed by both".
+    let is_same_account = s.caller.account() == OWNER;
+    match given {
+        Given::Nothing => false,
+        Given::ToItself if is_same_account => true,
+        Given::ToWhatIsBehind if is_same_account => within,
+        Given::ToItsAccount | Given::ToItself | Given::ToWhatIsBehind => by_iam && within,
+    }
 }
 
 fn principal() -> impl Strategy<Value = Principal> {
@@ -333,18 +404,17 @@ fn statement(with_principal: bool) -> impl Strategy<Value = Value> {
     ];
     let resource = prop_oneof![4 => Just("*"), 1 => Just("arn:aws:kms:*:111122223333:key/*"), 1 => Just("arn:aws:kms:*:*:alias/*")];
     (
-        prop_oneof![3 => Just("Allow"), 1 => Just("Deny")],
-        prop_oneof![5 => Just("Principal"), 1 => Just("NotPrincipal")],
-        proptest::collection::vec(principal_text(), 1..3),
+        prop_oneof![6 => Just(("Allow", "Principal")), 1 => Just(("Deny", "Principal")), 2 => Just(("Deny", "NotPrincipal"))],
+        // Enough to name all that a session is.
+        proptest::collection::vec(principal_text(), 1..5),
         prop_oneof![5 => Just("Action"), 1 => Just("NotAction")],
         proptest::collection::vec(action, 1..3),
-        resource,
+        (prop_oneof![5 => Just("Resource"), 1 => Just("NotResource")], resource),
         prop_oneof![1 => Just(None).boxed(), 1 => condition().prop_map(Some).boxed()],
     )
         .prop_map(
-            move |(effect, who, principals, what, actions, resource, condition)| {
-                let mut statement =
-                    json!({ "Effect": effect, what: actions, "Resource": resource });
+            move |((effect, who), principals, what, actions, (which, resource), condition)| {
+                let mut statement = json!({ "Effect": effect, what: actions, which: resource });
                 if with_principal {
                     statement[who] = json!({ "AWS": principals });
                 }

@@ -1,14 +1,18 @@
 //! The principals that a statement names, and which callers they are.
 //!
 //! Source of truth: IAM user guide, "AWS JSON policy elements: Principal" and
-//! "NotPrincipal"; ground truth KMS §3 (no wildcards in a principal's ARN, no
+//! "NotPrincipal", "IAM identifiers" (a policy keeps the unique id of a user or role
+//! that it names); ground truth KMS §3 (no wildcards in a principal's ARN, no
 //! groups).
 //!
-//! Does not model services and identity providers as callers: their entries are
-//! valid and name nobody here.
+//! Does not model services, identity providers and principals of other partitions
+//! as callers: their entries are valid and name nobody here.
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::world::{
     arn::six_parts,
+    directory::{Behind, Directory},
     principal::{Principal, is_account_id, name_of},
 };
 
@@ -17,6 +21,39 @@ use crate::world::{
 pub(crate) struct Principals {
     pub(crate) negated: bool,
     pub(crate) items: Vec<PrincipalEntry>,
+    /// The unique id behind each of `items`; `None` for one that is a mere name.
+    ids: Vec<Option<Arc<str>>>,
+    /// A principal of another partition, which cannot be stored.
+    of_other_partition: Option<String>,
+}
+
+/// A caller as principals are compared with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallerName<'a> {
+    pub(crate) principal: &'a Principal,
+    /// `AIDA…`, `AROA…:session`; `None` for a caller that is a mere name.
+    pub(crate) unique_id: Option<&'a str>,
+}
+
+/// A principal without a unique id.
+impl<'a> From<&'a Principal> for CallerName<'a> {
+    fn from(principal: &'a Principal) -> Self {
+        Self {
+            principal,
+            unique_id: None,
+        }
+    }
+}
+
+impl CallerName<'_> {
+    /// Whether the identity with this unique id calls, or its session.
+    pub(super) fn is(self, id: &str) -> bool {
+        // A caller without an id was made up by name, and is compared by name.
+        self.unique_id.is_none_or(|own| {
+            let rest = own.strip_prefix(id);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +170,9 @@ impl PrincipalEntry {
         if !is_account_id(account) {
             return None;
         }
+        if partition != "aws" {
+            return Some(Self::Foreign);
+        }
         let account = account.to_owned();
         let named =
             |name: &str| (!name.is_empty() && !name.ends_with('/')).then(|| name.to_owned());
@@ -160,21 +200,121 @@ impl PrincipalEntry {
     }
 }
 
-impl Principals {
-    /// How the element names the caller. `NotPrincipal` names everybody that
-    /// its list does not.
-    pub(crate) fn names(&self, caller: &Principal) -> Naming {
-        let listed = self
-            .items
-            .iter()
-            .map(|entry| entry.names(caller))
-            .max()
-            .unwrap_or(Naming::No);
-        match (self.negated, listed) {
-            (false, naming) => naming,
-            // Not said whether that is direct: the stricter.
-            (true, Naming::No) => Naming::Behind,
-            (true, _) => Naming::No,
+impl PrincipalEntry {
+    /// The ARN of a user, role or session: what has a unique id.
+    pub(super) fn identity_arn(&self) -> Option<String> {
+        match self {
+            Self::User { account, path_name } => {
+                Some(format!("arn:aws:iam::{account}:user/{path_name}"))
+            }
+            Self::Role { account, path_name } => {
+                Some(format!("arn:aws:iam::{account}:role/{path_name}"))
+            }
+            Self::Session {
+                account,
+                role,
+                session,
+            } => Some(format!(
+                "arn:aws:sts::{account}:assumed-role/{role}/{session}"
+            )),
+            Self::Anyone | Self::Account(_) | Self::FederatedUser { .. } | Self::Foreign => None,
         }
+    }
+}
+
+impl Principals {
+    pub(super) fn new(
+        negated: bool,
+        items: Vec<PrincipalEntry>,
+        of_other_partition: Option<String>,
+    ) -> Self {
+        Self {
+            negated,
+            ids: vec![None; items.len()],
+            items,
+            of_other_partition,
+        }
+    }
+
+    /// How the element names the caller.
+    pub(crate) fn names(&self, caller: CallerName<'_>) -> Naming {
+        if self.negated {
+            return if self.exempts(caller) {
+                Naming::No
+            } else {
+                // Not said whether that is direct: the stricter.
+                Naming::Behind
+            };
+        }
+        self.listed(caller).max().unwrap_or(Naming::No)
+    }
+
+    /// Whether `NotPrincipal` leaves the caller alone: "you must also specify the
+    /// account ARN of the not-denied principal", and of a session its role as well.
+    /// The account in the list exempts nobody by itself but its root user.
+    fn exempts(&self, caller: CallerName<'_>) -> bool {
+        let is_anyone = self.items.contains(&PrincipalEntry::Anyone);
+        let needed: &[Naming] = match caller.principal {
+            Principal::Anonymous => return is_anyone,
+            Principal::Root { .. } => &[Naming::Account],
+            Principal::User { .. } | Principal::FederatedUser { by: None, .. } => {
+                &[Naming::Account, Naming::Direct]
+            }
+            Principal::AssumedRole { .. } | Principal::FederatedUser { by: Some(_), .. } => {
+                &[Naming::Account, Naming::Behind, Naming::Direct]
+            }
+        };
+        is_anyone
+            || needed
+                .iter()
+                .all(|way| self.listed(caller).any(|listed| listed == *way))
+    }
+
+    /// How each entry names the caller.
+    fn listed(&self, caller: CallerName<'_>) -> impl Iterator<Item = Naming> {
+        self.items.iter().zip(&self.ids).map(move |(entry, id)| {
+            if id.as_ref().is_some_and(|id| !caller.is(id)) {
+                return Naming::No;
+            }
+            entry.names(caller.principal)
+        })
+    }
+
+    /// Puts the unique ids behind names, of accounts that `directory` keeps.
+    ///
+    /// # Errors
+    /// The first principal that does not exist.
+    pub(super) fn bind(&mut self, directory: &dyn Directory) -> Result<(), String> {
+        if let Some(text) = &self.of_other_partition {
+            return Err(text.clone());
+        }
+        for (entry, id) in self.items.iter().zip(&mut self.ids) {
+            if id.is_some() {
+                continue;
+            }
+            let Some(arn) = entry.identity_arn() else {
+                continue;
+            };
+            match directory.behind(&arn) {
+                Behind::Id(found) => *id = Some(found),
+                Behind::NotKept => {}
+                Behind::Nobody => return Err(arn),
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts unique ids behind names as they once were.
+    pub(super) fn rebind(&mut self, ids: &BTreeMap<String, String>) {
+        for (entry, id) in self.items.iter().zip(&mut self.ids) {
+            let known = entry.identity_arn().and_then(|arn| ids.get(&arn));
+            *id = known.map(|known| known.as_str().into());
+        }
+    }
+
+    /// ARNs with the unique ids behind them.
+    pub(super) fn bound(&self) -> impl Iterator<Item = (String, &Arc<str>)> {
+        let both = self.items.iter().zip(&self.ids);
+        both.filter_map(|(entry, id)| Some((entry.identity_arn()?, id.as_ref()?)))
     }
 }

@@ -140,9 +140,11 @@ impl<'a> Request<'a> {
             K::KeyOrigin => one(self.of_key(|key| key.origin, |new| new.origin)?),
             K::MultiRegion => truth(self.of_key(
                 |key| key.multi_region_type.is_some(),
-                |new| new.is_multi_region,
+                |new| new.multi_region_type.is_some(),
             )?),
-            K::MultiRegionKeyType => one(self.key()?.multi_region_type?),
+            K::MultiRegionKeyType => {
+                one(self.of_key(|key| key.multi_region_type, |new| new.multi_region_type)??)
+            }
             K::ResourceAliases => some_of(self.key()?.aliases.iter().map(AsRef::as_ref)),
             K::ResourceTag(name) => tag(self.key()?.tags, name),
 
@@ -210,7 +212,7 @@ impl<'a> Request<'a> {
     fn key(&self) -> Option<KeyFacts<'a>> {
         match self.resource {
             Resource::Key(key) => Some(key),
-            Resource::Other { .. } | Resource::Bucket { .. } | Resource::Account(_) => None,
+            Resource::Other { .. } | Resource::Bucket { .. } | Resource::Account { .. } => None,
         }
     }
 

@@ -27,7 +27,7 @@ fn policy(effect: &str, action: &str) -> String {
 }
 
 /// A signed form to STS or IAM: status and body.
-async fn form(
+pub(crate) async fn form(
     mock: &KmsMock,
     credentials: &Credentials,
     service: &str,

@@ -366,7 +366,7 @@ async fn mistakes_in_a_seed_file_are_reported_with_their_line() {
     assert_eq!(manage(&mock, "POST", "/seed", SEED).await.0, 200);
     let (status, again) = manage(&mock, "POST", "/seed", SEED).await;
     assert_eq!(status, 400);
-    assert!(again["error"].as_str().unwrap().contains("exists already"));
+    assert!(again["error"].as_str().unwrap().contains("already exists"));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::{
         entity::{Entity, EntityKind, Who},
         error::IamError,
         service::Iam,
+        state::Identities,
     },
     world::arn::six_parts,
 };
@@ -21,8 +22,10 @@ impl Iam {
     /// # Errors
     /// [`IamError`]: NoSuchEntity, InvalidInput.
     pub fn put_boundary(&self, who: Who<'_>, policy_arn: &str) -> Result<(), IamError> {
-        let boundary = self.boundary(who.account, policy_arn)?;
-        self.change_bounded(who, |entity| entity.boundary = Some(boundary))
+        self.change_bounded(who, |identities, entity| {
+            entity.boundary = Some(boundary(identities, who.account, policy_arn)?);
+            Ok(())
+        })
     }
 
     /// Takes the boundary of a user or role away.
@@ -30,35 +33,39 @@ impl Iam {
     /// # Errors
     /// [`IamError::NoSuchEntity`].
     pub fn delete_boundary(&self, who: Who<'_>) -> Result<(), IamError> {
-        self.change_bounded(who, |entity| entity.boundary = None)
-    }
-
-    /// The ARN of a policy that can be a boundary.
-    pub(super) fn boundary(&self, account: &str, arn: &str) -> Result<String, IamError> {
-        if !is_policy_arn(arn) {
-            let arn = arn.chars().take(2_048).collect();
-            return Err(IamError::InvalidBoundaryArn(arn));
-        }
-        if !self.is_attachable(account, arn) {
-            let arn = arn.to_owned();
-            return Err(IamError::NoSuchBoundary { arn });
-        }
-        Ok(arn.to_owned())
+        self.change_bounded(who, |_, entity| {
+            entity.boundary = None;
+            Ok(())
+        })
     }
 
     fn change_bounded(
         &self,
         who: Who<'_>,
-        change: impl FnOnce(&mut Entity),
+        change: impl FnOnce(&Identities, &mut Entity) -> Result<(), IamError>,
     ) -> Result<(), IamError> {
         match who.kind {
-            EntityKind::Role | EntityKind::User => self.change_entity(who, |entity| {
-                change(entity);
-                Ok(())
-            }),
+            EntityKind::Role | EntityKind::User => self.change_entity(who, change),
             EntityKind::Group => Err(IamError::InvalidInput("A group has no boundary.")),
         }
     }
+}
+
+/// The ARN of a policy that can be a boundary.
+pub(super) fn boundary(
+    identities: &Identities,
+    account: &str,
+    arn: &str,
+) -> Result<String, IamError> {
+    if !is_policy_arn(arn) {
+        let arn = arn.chars().take(2_048).collect();
+        return Err(IamError::InvalidBoundaryArn(arn));
+    }
+    if !identities.is_attachable(account, arn) {
+        let arn = arn.to_owned();
+        return Err(IamError::NoSuchBoundary { arn });
+    }
+    Ok(arn.to_owned())
 }
 
 fn is_policy_arn(arn: &str) -> bool {

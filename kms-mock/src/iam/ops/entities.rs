@@ -1,6 +1,7 @@
 //! What is done to roles, users and groups alike: made, found, changed, deleted, given
 //! policies and tags.
 
+use super::boundary::boundary;
 use crate::iam::{
     credentials::unique_id,
     document::Document,
@@ -29,13 +30,22 @@ impl Iam {
     ) -> Result<(), IamError> {
         check_name("policyName", policy_name, 1, 128)?;
         let document = Document::identity(policy)?;
-        self.change_entity(who, |entity| {
+        self.change_entity(who, |_, entity| {
             let inline = &mut entity.inline;
             if !inline.contains_key(policy_name) && inline.len() >= INLINE_MAX {
                 let (quota, max) = ("InlinePoliciesPerIdentity", INLINE_MAX);
                 return Err(IamError::LimitExceeded { quota, max });
             }
             inline.insert(policy_name.to_owned(), document);
+            let characters = |document: &Document| {
+                let text = document.text().chars();
+                text.filter(|c| !c.is_whitespace()).count()
+            };
+            let max = who.kind.inline_characters_max();
+            if inline.values().map(characters).sum::<usize>() > max {
+                let (kind, name) = (who.kind.word(), who.name.to_owned());
+                return Err(IamError::InlineSize { max, kind, name });
+            }
             Ok(())
         })
     }
@@ -80,7 +90,7 @@ impl Iam {
     }
 
     pub(crate) fn delete_policy_of(&self, who: Who<'_>, name: &str) -> Result<(), IamError> {
-        self.change_entity(who, |entity| {
+        self.change_entity(who, |_, entity| {
             let gone = entity.inline.remove(name);
             gone.map(drop).ok_or_else(|| no_inline(who, name))
         })
@@ -95,11 +105,11 @@ impl Iam {
             let arn = arn.chars().take(2_048).collect();
             return Err(IamError::InvalidPolicyArn(arn));
         }
-        if !self.is_attachable(who.account, arn) {
-            let what = arn.to_owned();
-            return Err(IamError::NotAttachable { what });
-        }
-        self.change_entity(who, |entity| {
+        self.change_entity(who, |identities, entity| {
+            if !identities.is_attachable(who.account, arn) {
+                let what = arn.to_owned();
+                return Err(IamError::NotAttachable { what });
+            }
             let attached = &mut entity.attached;
             if !attached.contains(arn) && attached.len() >= ATTACHED_MAX {
                 let quota = match who.kind {
@@ -116,7 +126,7 @@ impl Iam {
     }
 
     pub(crate) fn detach_policy(&self, who: Who<'_>, arn: &str) -> Result<(), IamError> {
-        self.change_entity(who, |entity| {
+        self.change_entity(who, |_, entity| {
             if entity.attached.remove(arn) {
                 return Ok(());
             }
@@ -126,11 +136,11 @@ impl Iam {
     }
 
     pub(crate) fn tag(&self, who: Who<'_>, tags: Vec<(String, String)>) -> Result<(), IamError> {
-        self.change_entity(who, |entity| entity.tags.add(tags))
+        self.change_entity(who, |_, entity| entity.tags.add(tags))
     }
 
     pub(crate) fn untag(&self, who: Who<'_>, keys: &[String]) -> Result<(), IamError> {
-        self.change_entity(who, |entity| entity.tags.remove(keys))
+        self.change_entity(who, |_, entity| entity.tags.remove(keys))
     }
 
     /// What role, user and group have alike.
@@ -147,24 +157,25 @@ impl Iam {
     pub(super) fn change_entity(
         &self,
         who: Who<'_>,
-        change: impl FnOnce(&mut Entity) -> Result<(), IamError>,
+        change: impl FnOnce(&Identities, &mut Entity) -> Result<(), IamError>,
     ) -> Result<(), IamError> {
         let Who { account, name, .. } = who;
         match who.kind {
             EntityKind::Role => {
-                self.change_member::<Role>(account, name, |it| change(&mut it.entity))
+                self.change_member::<Role>(account, name, |all, it| change(all, &mut it.entity))
             }
             EntityKind::User => {
-                self.change_member::<User>(account, name, |it| change(&mut it.entity))
+                self.change_member::<User>(account, name, |all, it| change(all, &mut it.entity))
             }
             EntityKind::Group => {
-                self.change_member::<Group>(account, name, |it| change(&mut it.entity))
+                self.change_member::<Group>(account, name, |all, it| change(all, &mut it.entity))
             }
         }
     }
 
     pub(super) fn member<M: Member>(&self, account: &str, name: &str) -> Result<M, IamError> {
-        found::<M>(&self.read(), account, name).cloned()
+        let identities = self.read();
+        found::<M>(&identities, account, name).map(|it| it.shown(&*identities))
     }
 
     /// The roles, users or groups of an account below a path, by name.
@@ -172,11 +183,12 @@ impl Iam {
         let identities = self.read();
         let all = identities.all::<M>(account);
         all.filter(|it| it.entity().path.starts_with(path_prefix))
-            .cloned()
+            .map(|it| it.shown(&*identities))
             .collect()
     }
 
-    /// A new entity, which is not added yet; its name and path were checked before.
+    /// A new entity, which is not added yet; its name and path were checked before,
+    /// its boundary is when it is added.
     pub(super) fn new_entity(
         &self,
         who: Who<'_>,
@@ -186,8 +198,6 @@ impl Iam {
     ) -> Result<Entity, IamError> {
         let mut checked = Tags::default();
         checked.add(tags.to_vec())?;
-        let boundary = boundary.map(|arn| self.boundary(who.account, arn));
-        let boundary = boundary.transpose()?;
         let id = self.with_rng(|rng| unique_id(who.kind.id_prefix(), 21, rng));
         Ok(Entity {
             path: path.to_owned(),
@@ -197,7 +207,7 @@ impl Iam {
             created: self.now(),
             inline: Default::default(),
             attached: Default::default(),
-            boundary,
+            boundary: boundary.map(str::to_owned),
             tags: checked,
         })
     }
@@ -211,6 +221,9 @@ impl Iam {
                     kind: M::KIND.title(),
                     name: name.clone(),
                 });
+            }
+            if let Some(arn) = &member.entity().boundary {
+                boundary(identities, account, arn)?;
             }
             let (quota, max) = M::KIND.quota();
             if identities.count::<M>(account) >= max {
@@ -226,11 +239,11 @@ impl Iam {
         &self,
         account: &str,
         name: &str,
-        change: impl FnOnce(&mut M) -> Result<(), IamError>,
+        change: impl FnOnce(&Identities, &mut M) -> Result<(), IamError>,
     ) -> Result<(), IamError> {
         self.change(|identities, changes| {
             let mut member = found::<M>(identities, account, name)?.clone();
-            change(&mut member)?;
+            change(identities, &mut member)?;
             changes.push(member.put(account));
             Ok(())
         })

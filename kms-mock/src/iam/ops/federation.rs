@@ -12,7 +12,7 @@ use crate::{
     iam::{
         credentials::{Credentials, Holder},
         error::IamError,
-        identity::Identity,
+        identity::{Connection, Identity},
         names::check_name,
         service::Iam,
         terms::{
@@ -50,14 +50,14 @@ impl Iam {
             (account, Some(name)) => Holder::User { account, name },
         };
         let duration = bounded(duration, matches!(holder, Holder::Root { .. }));
-        self.temporary(holder, duration, Terms::default())
+        self.temporary((holder, id_of_user(caller)), duration, Terms::default())
     }
 
     /// A federated user for a caller with long-term credentials:
     /// GetFederationToken with its authorization.
     pub(crate) fn federation_token(
         &self,
-        caller: &Identity,
+        (caller, connection): (&Identity, Connection<'_>),
         name: &str,
         policy: Option<&str>,
         asked: &SessionOptions,
@@ -69,7 +69,7 @@ impl Iam {
         let (account, by) = long_term(caller, "GetFederationToken")?;
         let tags = SessionTags::of(asked, &SessionTags::default())?;
         let arn = format!("arn:aws:sts::{account}:federated-user/{name}");
-        caller.may_federate(&arn, &tags, self.now())?;
+        caller.may_federate(&arn, &tags, (connection, self.now()))?;
         let terms = Terms {
             policies: self.session_policies(&account, policy, &asked.policy_arns)?,
             tags,
@@ -81,7 +81,7 @@ impl Iam {
         let name = name.to_owned();
         let holder = Holder::Federated { account, name, by };
         Ok(Federated {
-            credentials: self.temporary(holder, duration, terms)?,
+            credentials: self.temporary((holder, id_of_user(caller)), duration, terms)?,
             id,
             arn,
             is_bare,
@@ -101,6 +101,12 @@ fn long_term(
         }
         _ => Err(IamError::SessionOfSession { operation }),
     }
+}
+
+/// The unique id of a user; the root user has none.
+fn id_of_user(caller: &Identity) -> Option<String> {
+    let is_user = matches!(caller.principal, Principal::User { .. });
+    is_user.then(|| caller.unique_id.clone())
 }
 
 /// 15 minutes to 36 hours; 12 hours if nothing is asked for.

@@ -30,16 +30,33 @@ impl Iam {
             Status::Inactive | Status::Deleted => return None,
         }
         let identities = self.read();
+        let is_held_by = |entity: &Entity| key.holder_id.as_ref().is_none_or(|id| *id == entity.id);
+        let user_of = |account: &str, name: &str| {
+            let found = identities.get::<User>(account, name);
+            found
+                .filter(|it| is_held_by(&it.entity))
+                .and_then(|it| user(&identities, account, it))
+        };
         let identity = match &key.holder {
             Holder::Root { account } => Identity::root(account),
-            Holder::User { account, name } => user(&identities, account, name)?,
+            Holder::User { account, name } => user_of(account, name)?,
             Holder::Session {
                 account,
                 role,
                 session,
-            } => role_session(&identities, account, role, session)?,
+            } => {
+                let role = identities.get::<Role>(account, role)?;
+                if !is_held_by(&role.entity) {
+                    return None;
+                }
+                role_session(&identities, account, &role.entity, session)?
+            }
             Holder::Federated { account, name, by } => {
-                federated(&identities, account, name, by.as_deref())?
+                let issuer = match by {
+                    Some(by) => user_of(account, by)?,
+                    None => Identity::root(account),
+                };
+                federated(account, name, issuer)
             }
         };
         Some(Identity {
@@ -51,12 +68,11 @@ impl Iam {
 }
 
 /// A user with its own policies and those of its groups.
-fn user(identities: &Identities, account: &str, name: &str) -> Option<Identity> {
-    let user = identities.get::<User>(account, name)?;
+fn user(identities: &Identities, account: &str, user: &User) -> Option<Identity> {
     let entity = &user.entity;
     let principal = Principal::User {
         account: account.to_owned(),
-        path_name: path_name(&entity.path, name),
+        path_name: path_name(&entity.path, &entity.name),
     };
     let mut all: Vec<Document> = documents(identities, account, entity).collect();
     for group in &user.groups {
@@ -75,13 +91,12 @@ fn user(identities: &Identities, account: &str, name: &str) -> Option<Identity> 
 fn role_session(
     identities: &Identities,
     account: &str,
-    role: &str,
+    entity: &Entity,
     session: &str,
 ) -> Option<Identity> {
-    let entity = &identities.get::<Role>(account, role)?.entity;
     let principal = Principal::AssumedRole {
         account: account.to_owned(),
-        role_path_name: path_name(&entity.path, role),
+        role_path_name: path_name(&entity.path, &entity.name),
         session: session.to_owned(),
     };
     Some(Identity {
@@ -93,16 +108,7 @@ fn role_session(
 }
 
 /// A federated user has the policies of the user who asked for it.
-fn federated(
-    identities: &Identities,
-    account: &str,
-    name: &str,
-    by: Option<&str>,
-) -> Option<Identity> {
-    let issuer = match by {
-        Some(name) => user(identities, account, name)?,
-        None => Identity::root(account),
-    };
+fn federated(account: &str, name: &str, issuer: Identity) -> Identity {
     let by = match &issuer.principal {
         Principal::User { path_name, .. } => Some(path_name.clone()),
         _ => None,
@@ -112,11 +118,11 @@ fn federated(
         name: name.to_owned(),
         by,
     };
-    Some(Identity {
+    Identity {
         principal,
         unique_id: format!("{account}:{name}"),
         ..issuer
-    })
+    }
 }
 
 /// The inline and attached policies of a role, user or group.

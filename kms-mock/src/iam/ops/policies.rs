@@ -8,7 +8,7 @@ use crate::iam::{
     credentials::unique_id,
     document::Document,
     error::IamError,
-    managed::{ManagedPolicy, PolicyVersion, of_aws, version_number},
+    managed::{ManagedPolicy, PolicyVersion, version_number},
     names::{Tags, check_name, check_path},
     service::Iam,
     state::{Change, Identities},
@@ -206,10 +206,6 @@ impl Iam {
             changes.push(Change::PolicyGone { account, arn });
             Ok(())
         })
-    }
-
-    pub(crate) fn is_attachable(&self, account: &str, arn: &str) -> bool {
-        of_aws(arn).is_some() || self.read().policy(account, arn).is_some()
     }
 
     fn change_policy(

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::entities::check_named;
+use super::entities::{check_named, found};
 use crate::iam::{
     document::Document,
     entity::{Role, Who},
     error::IamError,
     service::Iam,
+    state::Member,
 };
 
 /// What a new role is made from.
@@ -51,10 +52,42 @@ impl Iam {
     /// # Errors
     /// [`IamError`]: EntityAlreadyExists, MalformedPolicyDocument, a bad name.
     pub fn create_role(&self, account: &str, new: &NewRole<'_>) -> Result<Role, IamError> {
+        self.create_role_with(
+            account,
+            new,
+            Document::trust(new.trust_policy)?.bound_to(self)?,
+        )
+    }
+
+    /// Makes a role whose trust policy may name roles and users that are not there yet,
+    /// as those of a seed file are; [`Iam::bind_trust`] is to follow.
+    pub(crate) fn plant_role(&self, account: &str, new: &NewRole<'_>) -> Result<Role, IamError> {
+        self.create_role_with(account, new, Document::trust(new.trust_policy)?)
+    }
+
+    /// Puts the unique ids behind the principals of a role's trust policy.
+    pub(crate) fn bind_trust(&self, account: &str, name: &str) -> Result<(), IamError> {
+        self.change(|identities, changes| {
+            let role: &Role = found(identities, account, name)?;
+            let trust = role.trust.clone().bound_to(identities)?;
+            let role = Role {
+                trust,
+                ..role.clone()
+            };
+            changes.push(role.put(account));
+            Ok(())
+        })
+    }
+
+    fn create_role_with(
+        &self,
+        account: &str,
+        new: &NewRole<'_>,
+        trust: Document,
+    ) -> Result<Role, IamError> {
         let who = Who::role(account, new.name);
         check_named(who, new.path)?;
         check_max_session(new.max_session)?;
-        let trust = Document::trust(new.trust_policy)?;
         let role = Role {
             entity: self.new_entity(who, new.path, &new.tags, new.boundary)?,
             trust,
@@ -73,8 +106,8 @@ impl Iam {
     }
 
     pub(crate) fn set_trust(&self, account: &str, name: &str, trust: &str) -> Result<(), IamError> {
-        let trust = Document::trust(trust)?;
-        self.change_member(account, name, |role: &mut Role| {
+        let trust = Document::trust(trust)?.bound_to(self)?;
+        self.change_member(account, name, |_, role: &mut Role| {
             role.trust = trust;
             Ok(())
         })
@@ -90,7 +123,7 @@ impl Iam {
         if let Some(max_session) = max_session {
             check_max_session(max_session)?;
         }
-        self.change_member(account, name, |role: &mut Role| {
+        self.change_member(account, name, |_, role: &mut Role| {
             role.max_session = max_session.unwrap_or(role.max_session);
             if let Some(description) = description {
                 role.description = Some(description.to_owned());

@@ -15,7 +15,7 @@ use crate::{
         document::Document,
         entity::{Role, Who},
         error::IamError,
-        identity::Identity,
+        identity::{Connection, Identity},
         names::check_name,
         service::Iam,
         state::Change,
@@ -54,13 +54,14 @@ impl Iam {
         caller: &Identity,
         request: &AssumeRole<'_>,
     ) -> Result<Session, IamError> {
+        let caller = (caller, Connection::WITHIN);
         self.assume_role_with(caller, request, &SessionOptions::default())
     }
 
     /// The same with what else a session can be asked to have.
     pub(crate) fn assume_role_with(
         &self,
-        caller: &Identity,
+        (caller, connection): (&Identity, Connection<'_>),
         request: &AssumeRole<'_>,
         asked: &SessionOptions,
     ) -> Result<Session, IamError> {
@@ -72,6 +73,11 @@ impl Iam {
             check_name("sourceIdentity", source_identity, 2, 64)?;
         }
         let tags = SessionTags::of(asked, &caller.terms.tags)?;
+        // A stranger who passes for the root user where signatures are not verified
+        // stands for anybody of the account.
+        if matches!(caller.principal, Principal::Root { .. }) && caller.is_session() {
+            return Err(IamError::RootAssumesRole);
+        }
         let denied = |action: &str| IamError::AccessDenied {
             caller: caller.principal.arn(),
             action: action.to_owned(),
@@ -93,7 +99,7 @@ impl Iam {
             tags,
             source_identity,
         };
-        caller.may_assume(&role, &account, request, &terms, self.now())?;
+        caller.may_assume(&role, &account, request, &terms, (connection, self.now()))?;
         let chained = matches!(caller.principal, Principal::AssumedRole { .. });
         if chained && request.duration > Duration::from_secs(3600) {
             let limit = "1 hour session limit for roles assumed by role chaining.";
@@ -163,7 +169,7 @@ impl Iam {
         duration: Duration,
         terms: Terms,
     ) -> Result<Session, IamError> {
-        let name = &role.entity.name;
+        let (name, id) = (&role.entity.name, role.entity.id.clone());
         let holder = Holder::Session {
             account: account.to_owned(),
             role: name.clone(),
@@ -171,7 +177,7 @@ impl Iam {
         };
         Ok(Session {
             source_identity: terms.source_identity.clone(),
-            credentials: self.temporary(holder, duration, terms)?,
+            credentials: self.temporary((holder, Some(id)), duration, terms)?,
             assumed_role_id: format!("{}:{session_name}", role.entity.id),
             arn: format!("arn:aws:sts::{account}:assumed-role/{name}/{session_name}"),
         })
@@ -179,7 +185,7 @@ impl Iam {
 
     pub(super) fn temporary(
         &self,
-        holder: Holder,
+        holder: (Holder, Option<String>),
         duration: Duration,
         terms: Terms,
     ) -> Result<Credentials, IamError> {

@@ -146,7 +146,7 @@ impl Iam {
         };
         let key = Arc::new(AccessKey::new(
             credentials,
-            holder,
+            (holder, Some(found.entity.id.clone())),
             Terms::default(),
             self.now(),
         ));

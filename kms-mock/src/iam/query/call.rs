@@ -4,14 +4,17 @@
 //! Source of truth: IAM API reference, "Common parameters" and `Marker`, `MaxItems` of
 //! the lists.
 
+use std::collections::BTreeMap;
+
 use crate::{
     iam::{
         entity::{EntityKind, Who},
         error::IamError,
-        identity::Identity,
+        identity::{Connection, Identity},
         query::form::Form,
         service::Iam,
     },
+    policy::Facts,
     wire::xml::Xml,
     world::principal::{Principal, name_of},
 };
@@ -60,6 +63,7 @@ pub(super) struct Call<'a> {
     pub(super) iam: &'a Iam,
     pub(super) caller: &'a Identity,
     pub(super) form: &'a Form,
+    pub(super) connection: Connection<'a>,
     pub(super) request_id: &'a str,
 }
 
@@ -81,10 +85,25 @@ impl<'a> Call<'a> {
     ) -> Result<(), IamError> {
         let Action { name, service, .. } = self.action;
         let action = format!("{}:{name}", service.prefix());
-        let boundary = boundary.map(|arn| ("iam:permissionsboundary", arn));
-        let others = boundary.as_slice();
-        self.caller
-            .authorize(&action, resource, others, self.iam.now())
+        let policy = self.form.get("PolicyArn");
+        let attaches = name.starts_with("Attach") || name.starts_with("Detach");
+        let others: Vec<(&str, &str)> = [
+            ("iam:permissionsboundary", boundary),
+            ("iam:policyarn", policy.filter(|_| attaches)),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect();
+        let tags: BTreeMap<String, String> = self.form.tags().into_iter().collect();
+        let tag_keys = self.form.members("TagKeys", "");
+        let facts = Facts {
+            others: &others,
+            request_tags: (!tags.is_empty()).then_some(&tags),
+            request_tag_keys: (!tag_keys.is_empty()).then_some(&tag_keys),
+            ..Facts::default()
+        };
+        let when = (self.connection, self.iam.now());
+        self.caller.authorize(&action, resource, &facts, when)
     }
 
     /// The role, user or group that the form names, if the caller may do this to it.

@@ -24,7 +24,11 @@ use self::{
     operations::{Operation, named},
 };
 use crate::{
-    iam::{error::IamError, identity::Identity, service::Iam},
+    iam::{
+        error::IamError,
+        identity::{Connection, Identity},
+        service::Iam,
+    },
     wire::xml::Xml,
     world::principal::Principal,
 };
@@ -56,8 +60,13 @@ fn service_of(action: &str) -> Service {
 }
 
 /// Answers one STS or IAM call.
-pub(crate) fn answer(iam: &Iam, caller: &Identity, form: &Form, request_id: &str) -> FormAnswer {
-    match answered(iam, caller, form, request_id) {
+pub(crate) fn answer(
+    iam: &Iam,
+    (caller, connection): (&Identity, Connection<'_>),
+    form: &Form,
+    request_id: &str,
+) -> FormAnswer {
+    match answered(iam, (caller, connection), form, request_id) {
         Ok(body) => FormAnswer {
             status: 200,
             body,
@@ -97,7 +106,7 @@ pub(crate) fn refusal(
 
 fn answered(
     iam: &Iam,
-    caller: &Identity,
+    (caller, connection): (&Identity, Connection<'_>),
     form: &Form,
     request_id: &str,
 ) -> Result<Vec<u8>, IamError> {
@@ -118,6 +127,14 @@ fn answered(
         iam,
         caller,
         form,
+        // IAM is global, and answers in us-east-1.
+        connection: Connection {
+            region: match action.service {
+                Service::Iam => Some("us-east-1"),
+                Service::Sts => connection.region,
+            },
+            ..connection
+        },
         request_id,
     })
 }

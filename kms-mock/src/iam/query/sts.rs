@@ -30,7 +30,7 @@ pub(super) fn federation_token(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
     not_federated(call)?;
     let form = call.form;
     let federated = call.iam.federation_token(
-        call.caller,
+        (call.caller, call.connection),
         form.need("Name", "name")?,
         form.get("Policy"),
         &asked(call),
@@ -75,7 +75,9 @@ pub(super) fn assume_role(call: &Call<'_>) -> Result<Vec<u8>, IamError> {
         external_id: form.get("ExternalId"),
     };
     let asked = asked(call);
-    let session = call.iam.assume_role_with(call.caller, &request, &asked)?;
+    let session = call
+        .iam
+        .assume_role_with((call.caller, call.connection), &request, &asked)?;
     Ok(call.result(|xml| {
         xml.element("AssumedRoleUser", |xml| {
             xml.text("AssumedRoleId", &session.assumed_role_id);

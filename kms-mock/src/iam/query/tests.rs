@@ -19,7 +19,12 @@ fn world() -> Iam {
 }
 
 fn call(iam: &Iam, caller: &Identity, form: &str) -> (u16, String) {
-    let answer = answer(iam, caller, &Form::parse("", form.as_bytes()), "rid");
+    let answer = answer(
+        iam,
+        (caller, Connection::WITHIN),
+        &Form::parse("", form.as_bytes()),
+        "rid",
+    );
     (answer.status, String::from_utf8(answer.body).unwrap())
 }
 
@@ -437,5 +442,139 @@ fn what_is_no_arn_is_told_as_recorded_on_aws() {
             "{body}"
         );
         assert_eq!(text(&body, "Message"), format!("{arn} is invalid"));
+    }
+}
+
+#[test]
+fn policies_that_are_too_large_together_and_roles_for_the_root_user_are_refused() {
+    let (iam, root) = (world(), Identity::root("123456789012"));
+    assert_eq!(call(&iam, &root, "Action=CreateUser&UserName=alice").0, 200);
+    let who = crate::iam::Who::user("123456789012", "alice");
+    let policy = |characters: usize, spaces: usize| {
+        let start = r#"{"Statement":{"Effect":"Allow","Action":"kms:*","Resource":"*"},"Id":""#;
+        let filled = "x".repeat(characters - start.len() - 2);
+        format!("{start}{filled}\"{}}}", " ".repeat(spaces))
+    };
+    // White space does not count; all policies together do.
+    iam.put_policy(who, "a", &policy(1_048, 3_000)).unwrap();
+    iam.put_policy(who, "b", &policy(1_000, 0)).unwrap();
+    let refused = iam.put_policy(who, "c", &policy(100, 0)).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "Maximum policy size of 2048 bytes exceeded for user alice"
+    );
+    assert_eq!(refused.code(), ("LimitExceeded", 409));
+    assert!(!iam.has_policy(who, "c"));
+    iam.put_policy(who, "b", &policy(900, 0)).unwrap();
+    iam.put_policy(who, "c", &policy(100, 0)).unwrap();
+
+    // Root by credentials of its own, not a stranger who passes for it.
+    let credentials = iam.session_token(&root, None).unwrap();
+    let key = iam.key(&credentials.access_key_id).unwrap();
+    let real = iam.identity(&key).unwrap();
+    let form = "Action=AssumeRole&RoleArn=arn:aws:iam::123456789012:role/x&RoleSessionName=ab";
+    let (status, body) = call(&iam, &real, form);
+    assert_eq!((status, text(&body, "Code")), (403, "AccessDenied"));
+    assert_eq!(
+        text(&body, "Message"),
+        "Roles may not be assumed by root accounts."
+    );
+}
+
+#[test]
+fn calls_of_sts_and_iam_have_the_global_condition_keys() {
+    let (iam, root) = (world(), Identity::root("123456789012"));
+    assert_eq!(call(&iam, &root, "Action=CreateUser&UserName=alice").0, 200);
+    let credentials = iam.create_access_key("123456789012", "alice").unwrap();
+    let key = iam.key(&credentials.access_key_id).unwrap();
+    let connection = Connection {
+        source_ip: Some([192, 0, 2, 7].into()),
+        secure_transport: false,
+        user_agent: Some("terraform"),
+        region: Some("eu-west-1"),
+    };
+    let may = |condition: &str, form: &str| {
+        let policy = format!(
+            r#"{{"Statement":{{"Effect":"Allow","Action":"*","Resource":"*","Condition":{condition}}}}}"#
+        );
+        iam.put_user_policy("123456789012", "alice", "p", &policy)
+            .unwrap();
+        let alice = iam.identity(&key).unwrap();
+        let form = Form::parse("", form.as_bytes());
+        answer(&iam, (&alice, connection), &form, "rid").status
+    };
+    let of_iam = "Action=ListUsers";
+    let of_sts = "Action=GetAccessKeyInfo&AccessKeyId=AKIAIOSFODNN7EXAMPLE";
+    let federation = "Action=GetFederationToken&Name=bob";
+    for form in [of_iam, of_sts, federation] {
+        for (condition, wanted) in [
+            (r#"{"IpAddress":{"aws:SourceIp":"192.0.2.0/24"}}"#, 200),
+            (r#"{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}"#, 403),
+            (r#"{"Bool":{"aws:SecureTransport":"true"}}"#, 403),
+            (r#"{"Bool":{"aws:SecureTransport":"false"}}"#, 200),
+            (r#"{"StringEquals":{"aws:UserAgent":"terraform"}}"#, 200),
+            (
+                r#"{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::123456789012:user/alice"}}"#,
+                200,
+            ),
+            (
+                r#"{"StringEquals":{"aws:PrincipalAccount":"444455556666"}}"#,
+                403,
+            ),
+        ] {
+            assert_eq!(may(condition, form), wanted, "{form} {condition}");
+        }
+    }
+    // What the request itself says.
+    for (form, condition, wanted) in [
+        (
+            "Action=CreateUser&UserName=b&Tags.member.1.Key=team&Tags.member.1.Value=x",
+            r#"{"StringEquals":{"aws:RequestTag/team":"x"}}"#,
+            200,
+        ),
+        (
+            "Action=CreateUser&UserName=c&Tags.member.1.Key=team&Tags.member.1.Value=y",
+            r#"{"StringEquals":{"aws:RequestTag/team":"x"}}"#,
+            403,
+        ),
+        (
+            "Action=CreateUser&UserName=c",
+            r#"{"StringEquals":{"aws:RequestTag/team":"x"}}"#,
+            403,
+        ),
+        (
+            "Action=UntagUser&UserName=b&TagKeys.member.1=team",
+            r#"{"ForAnyValue:StringEquals":{"aws:TagKeys":"team"}}"#,
+            200,
+        ),
+        (
+            "Action=UntagUser&UserName=b&TagKeys.member.1=other",
+            r#"{"ForAnyValue:StringEquals":{"aws:TagKeys":"team"}}"#,
+            403,
+        ),
+        (
+            "Action=AttachUserPolicy&UserName=b&PolicyArn=arn:aws:iam::aws:policy/ReadOnlyAccess",
+            r#"{"ArnEquals":{"iam:PolicyARN":"arn:aws:iam::aws:policy/AdministratorAccess"}}"#,
+            403,
+        ),
+        (
+            "Action=AttachUserPolicy&UserName=b&PolicyArn=arn:aws:iam::aws:policy/AdministratorAccess",
+            r#"{"ArnEquals":{"iam:PolicyARN":"arn:aws:iam::aws:policy/AdministratorAccess"}}"#,
+            200,
+        ),
+        (
+            "Action=GetPolicy&PolicyArn=arn:aws:iam::aws:policy/AdministratorAccess",
+            r#"{"ArnEquals":{"iam:PolicyARN":"arn:aws:iam::aws:policy/AdministratorAccess"}}"#,
+            403,
+        ),
+    ] {
+        assert_eq!(may(condition, form), wanted, "{form} {condition}");
+    }
+    // IAM is asked in us-east-1, wherever the caller is.
+    for (form, region) in [(of_iam, "us-east-1"), (of_sts, "eu-west-1")] {
+        let condition = format!(r#"{{"StringEquals":{{"aws:RequestedRegion":"{region}"}}}}"#);
+        assert_eq!(may(&condition, form), 200, "{form}");
+        let condition = condition.replace(region, "ap-east-1");
+        assert_eq!(may(&condition, form), 403, "{form}");
     }
 }

@@ -66,6 +66,7 @@ pub(crate) fn create(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
         &found.key,
         &[],
         |record, _, batch| {
+            call.check_record(&found, record, &Asked::default())?;
             add_name(record, &name)?;
             keep::put_alias(batch, &arn, &alias);
             Ok::<_, Failure>(())
@@ -84,103 +85,101 @@ pub(crate) fn update(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     })?;
     check_name(&name)?;
     let arn = AliasArn::new(call.region(), call.account(), &name);
-    let old = existing(call, &arn)?;
-    call.authorize_alias(&arn)?;
-    let new = call.find(&target)?;
-    if let Some(old) = &old {
-        call.authorize(old, Facts::default())?;
-    }
+    // It may move on while permission is asked for the key that it leaves.
+    while !moved(call, &arn, &target)? {}
+    nothing()
+}
+
+/// Moves an alias; whether it still pointed at the key that permission was asked for.
+fn moved(call: &mut CallContext<'_>, arn: &AliasArn, target: &str) -> Result<bool, Failure> {
+    let old = existing(call, arn)?;
+    call.authorize_alias(arn)?;
+    let new = call.find(target)?;
+    call.authorize(&old, Facts::default())?;
     call.authorize(&new, Facts::default())?;
     call.check(&new, &Asked::default())?;
-    if let Some(old) = &old
-        && (old.key.usage != new.key.usage
-            || old.key.spec.is_symmetric_encryption() != new.key.spec.is_symmetric_encryption())
+    if old.key.usage != new.key.usage
+        || old.key.spec.is_symmetric_encryption() != new.key.spec.is_symmetric_encryption()
     {
         let (from, to) = (old.key.spec.name(), new.key.spec.name());
         return Err(Failure::Invalid(Invalid::AliasTarget { from, to }));
     }
-    let _one_at_a_time = call.store().hold_aliases(&[&*arn]);
-    let Some(alias) = call.store().alias(&arn) else {
-        return Err(Failure::NotFound(NotFound::Alias {
-            arn: arn.to_string(),
-        }));
+    let _one_at_a_time = call.store().hold_aliases(&[&**arn]);
+    let Some(alias) = still_of(call, arn, &old) else {
+        return Ok(false);
     };
-    let moves = alias.target != new.key.arn;
+    let moves = old.key.arn != new.key.arn;
     let alias = Alias {
         target: Arc::clone(&new.key.arn),
         updated: call.now,
         ..alias
     };
-    let left: Vec<&Key> = old
-        .iter()
-        .map(|old| &*old.key)
-        .filter(|old| old.arn != new.key.arn)
-        .collect();
+    let left: &[&Key] = if moves { &[&old.key] } else { &[] };
     call.store().change_all(
         &new.key,
-        &left,
+        left,
         |record, left, batch| {
+            call.check_record(&new, record, &Asked::default())?;
             if moves {
-                add_name(record, &name)?;
+                add_name(record, arn.name())?;
             }
             for record in left {
-                remove_name(record, &name);
+                remove_name(record, arn.name());
             }
-            keep::put_alias(batch, &arn, &alias);
+            keep::put_alias(batch, arn, &alias);
             Ok::<_, Failure>(())
         },
-        |()| call.store().place_alias(&arn, alias.clone()),
+        |()| call.store().place_alias(arn, alias.clone()),
     )?;
-    nothing()
+    Ok(true)
 }
 
 pub(crate) fn delete(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     let name = Fields::read(body, read_name)?;
     check_name(&name)?;
     let arn = AliasArn::new(call.region(), call.account(), &name);
-    let old = existing(call, &arn)?;
-    call.authorize_alias(&arn)?;
-    if let Some(old) = &old {
-        call.authorize(old, Facts::default())?;
-    }
-    let _one_at_a_time = call.store().hold_aliases(&[&*arn]);
-    let journal = call.store().journal();
-    match old {
-        Some(old) => call.store().change_all(
-            &old.key,
-            &[],
-            |record, _, batch| {
-                remove_name(record, &name);
-                batch.delete(keep::ALIASES, arn.as_bytes());
-                Ok::<_, Failure>(())
-            },
-            |()| call.store().forget_alias(&arn),
-        )?,
-        None => journal.change(
-            |batch| {
-                batch.delete(keep::ALIASES, arn.as_bytes());
-                Ok::<_, Failure>(())
-            },
-            |()| call.store().forget_alias(&arn),
-        )?,
-    }
+    while !deleted(call, &arn)? {}
     nothing()
 }
 
-/// The key that an alias points at; the alias must exist.
-fn existing(call: &mut CallContext<'_>, arn: &str) -> Result<Option<Found>, Failure> {
-    let Some(alias) = call.store().alias(arn) else {
-        return Err(Failure::NotFound(NotFound::Alias {
-            arn: arn.to_owned(),
-        }));
-    };
-    let target = alias.target.to_string();
-    match call.find(&target) {
-        Ok(found) => Ok(Some(found)),
-        // Deleted, and the alias about to be.
-        Err(Failure::NotFound(_)) => Ok(None),
-        Err(failure) => Err(failure),
+/// Deletes an alias; whether it still pointed at the key that permission was asked
+/// for.
+fn deleted(call: &mut CallContext<'_>, arn: &AliasArn) -> Result<bool, Failure> {
+    let old = existing(call, arn)?;
+    call.authorize_alias(arn)?;
+    call.authorize(&old, Facts::default())?;
+    let _one_at_a_time = call.store().hold_aliases(&[&**arn]);
+    if still_of(call, arn, &old).is_none() {
+        return Ok(false);
     }
+    call.store().change_all(
+        &old.key,
+        &[],
+        |record, _, batch| {
+            remove_name(record, arn.name());
+            batch.delete(keep::ALIASES, arn.as_bytes());
+            Ok::<_, Failure>(())
+        },
+        |()| call.store().forget_alias(arn, &old.key.arn),
+    )?;
+    Ok(true)
+}
+
+/// The key that an alias points at; the alias must exist.
+fn existing(call: &mut CallContext<'_>, arn: &str) -> Result<Found, Failure> {
+    let absent = || Failure::NotFound(NotFound::Alias { arn: arn.into() });
+    let alias = call.store().alias(arn).ok_or_else(absent)?;
+    match call.find(&alias.target) {
+        // The key is deleted, and its alias with it.
+        Err(Failure::NotFound(_)) => Err(absent()),
+        found => found,
+    }
+}
+
+/// An alias that is held, if it points at that key.
+fn still_of(call: &CallContext<'_>, arn: &str, key: &Found) -> Option<Alias> {
+    let alias = call.store().alias(arn);
+    alias.filter(|alias| alias.target == key.key.arn)
 }
 
 fn add_name(record: &mut Record, name: &str) -> Result<(), Failure> {

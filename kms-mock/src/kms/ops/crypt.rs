@@ -117,6 +117,8 @@ fn asked<'a>(
         algorithm: Some(Algorithm::Encryption(algorithm)),
         has_context: !context.is_empty(),
         handle: blob.and_then(|blob| Some(blob.as_ref().ok()?.handle)),
+        malformed: blob.and_then(|blob| blob.as_ref().err().copied()),
+        grant: None,
     }
 }
 

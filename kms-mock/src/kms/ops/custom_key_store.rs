@@ -11,7 +11,7 @@
 //! names and the service model does not have, is
 //! `XksKeyInvalidConfigurationException` here.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -198,6 +198,7 @@ pub(crate) fn create(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
         )
     })?;
     call.authorize_account("kms:CreateCustomKeyStore", Facts::default())?;
+    let _one_at_a_time = call.key_stores().manage();
     let kind = if is_external {
         if !cfg!(feature = "xks") {
             return Err(Failure::Unsupported(Unsupported::NotBuilt {
@@ -450,6 +451,7 @@ pub(crate) fn update(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
         )
     })?;
     call.authorize_account("kms:UpdateCustomKeyStore", Facts::default())?;
+    let _one_at_a_time = call.key_stores().manage();
     let mut store = (*find(call, &id)?).clone();
     let is_connected = store.connection == Connection::Connected;
     let mut moves = members.has_password || members.cluster_id.is_some();
@@ -510,7 +512,7 @@ fn change(call: &CallContext<'_>, id: &str, change: impl FnOnce(&mut CustomKeySt
 }
 
 pub(crate) fn connect(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
-    let store = find_to_manage(call, body)?;
+    let (store, _one_at_a_time) = find_to_manage(call, body)?;
     if store.connection == Connection::Connected {
         return Err(Failure::KeyStore(StoreFault::InvalidState));
     }
@@ -525,7 +527,7 @@ pub(crate) fn connect(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
 }
 
 pub(crate) fn disconnect(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
-    let store = find_to_manage(call, body)?;
+    let (store, _one_at_a_time) = find_to_manage(call, body)?;
     if store.connection == Connection::Disconnected {
         return Err(Failure::KeyStore(StoreFault::InvalidState));
     }
@@ -535,7 +537,7 @@ pub(crate) fn disconnect(call: &mut CallContext<'_>, body: Object<'_>) -> Answer
 }
 
 pub(crate) fn delete(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
-    let store = find_to_manage(call, body)?;
+    let (store, _one_at_a_time) = find_to_manage(call, body)?;
     if store.connection == Connection::Connected {
         return Err(Failure::KeyStore(StoreFault::InvalidState));
     }
@@ -548,15 +550,16 @@ pub(crate) fn delete(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     answer(&json!({}))
 }
 
-fn find_to_manage(
-    call: &mut CallContext<'_>,
+fn find_to_manage<'a>(
+    call: &mut CallContext<'a>,
     body: Object<'_>,
-) -> Result<Arc<CustomKeyStore>, Failure> {
+) -> Result<(Arc<CustomKeyStore>, MutexGuard<'a, ()>), Failure> {
     let id = Fields::read(body, |fields| {
         fields.required_text("CustomKeyStoreId", STORE_ID)
     })?;
     call.authorize_account(call.action(), Facts::default())?;
-    find(call, &id)
+    let one_at_a_time = call.key_stores().manage();
+    Ok((find(call, &id)?, one_at_a_time))
 }
 
 /// Whether random bytes can come from a store: from a connected AWS CloudHSM key

@@ -1,64 +1,55 @@
-//! Grants: create, list, revoke, retire.
+//! Grants: create, revoke, retire.
 //!
-//! Source of truth: AWS KMS developer guide, "Grants in AWS KMS"; the KMS
-//! service model; ground truth KMS §3. A grant counts from the moment it is
-//! made, so that its token is accepted and not needed.
+//! Source of truth: AWS KMS developer guide, "Grants in AWS KMS", "Controlling access
+//! to grants" and "Retiring and revoking grants"; the KMS service model; ground truth
+//! KMS §3; recorded texts of refusals. A grant counts from the moment it is made, so
+//! that its token is accepted and not needed.
 //!
-//! Does not model grants for AWS services (`GranteeServicePrincipal`,
-//! `RetiringServicePrincipal`, the constraint `SourceArn`): a request with one is
-//! refused.
+//! A grant for an AWS service is made, shown and deleted as any other. No service
+//! calls here, so it allows nothing, as a grant with the constraint `SourceArn` does:
+//! nobody calls on behalf of a resource.
+//!
+//! Unknown and chosen: the texts about grants for services and about constraints that
+//! are too long or of the wrong key; that `SourceArn` may stand beside a constraint of
+//! the encryption context, and leaves `kms:GrantConstraintType` absent.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     kms::{
-        answer::{Answer, answer, nothing, timestamp},
+        answer::{Answer, answer, nothing},
         call::{CallContext, Found},
-        checks::Asked,
-        error::{Failure, Invalid, Limit, NotFound, RefusedResource, Unsupported},
+        checks::{Asked, AskedGrant},
+        error::{Failure, Invalid, Limit, NotFound, RefusedResource},
         fields::{
-            Fields, GRANT_ID, GRANT_NAME, GrantTokens, KEY_ID, PRINCIPAL_ID, Pattern, Text, length,
+            Fields, GRANT_ID, GRANT_NAME, GrantTokens, KEY_ID, PRINCIPAL_ID, SERVICE_PRINCIPAL,
+            length,
         },
         grant_token,
         json::Object,
     },
-    model::operation::Operation,
     policy::{
-        AllowedBy, Constraint, Denial, Facts, GRANT_OPERATIONS, Grant, Outcome, is_grant_principal,
+        AllowedBy, Constraint, Denial, EncryptionContext, Facts, GRANT_OPERATIONS, Grant, Outcome,
+        bind_grant_principal,
     },
-    world::arn::KeyArn,
+    world::directory::Behind,
 };
 
 /// AWS's quota.
 const GRANTS_OF_KEY_MAX: usize = 50_000;
 /// Pairs of a constraint.
 const CONSTRAINT_PAIRS_MAX: usize = 8;
+/// Characters of a value of a constraint.
+const CONSTRAINT_VALUE_CHARACTERS_MAX: usize = 384;
 const OPERATIONS: &str = "[RetireGrant, Encrypt, DescribeKey, VerifyMac, CreateGrant, Sign, ReEncryptFrom, Decrypt, GetPublicKey, GenerateDataKeyPair, GenerateMac, Verify, GenerateDataKeyWithoutPlaintext, ReEncryptTo, GenerateDataKey, GenerateDataKeyPairWithoutPlaintext, DeriveSharedSecret, Encapsulate, Decapsulate]";
-
-const SERVICE: Text = Text {
-    min: 1,
-    max: 128,
-    pattern: Some(Pattern {
-        shown: "^([A-Za-z0-9\\-]+)\\.([A-Za-z0-9\\-]+)(\\.[A-Za-z0-9\\-]+)+$",
-        fits: |text| {
-            let is_label = |label: &str| {
-                !label.is_empty()
-                    && label
-                        .bytes()
-                        .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            };
-            text.split('.').count() >= 3 && text.split('.').all(is_label)
-        },
-    }),
-};
 
 #[derive(Debug, Default)]
 struct Constraints {
-    equals: Option<BTreeMap<String, String>>,
-    subset: Option<BTreeMap<String, String>>,
-    source_arn: bool,
+    equals: Option<EncryptionContext>,
+    subset: Option<EncryptionContext>,
+    source_arn: Option<String>,
 }
 
 impl Constraints {
@@ -67,55 +58,37 @@ impl Constraints {
             .structure("Constraints", |inner| Self {
                 equals: inner.map("EncryptionContextEquals"),
                 subset: inner.map("EncryptionContextSubset"),
-                source_arn: inner.text("SourceArn", length(0, 2048)).is_some(),
+                source_arn: inner.text("SourceArn", length(0, 2048)),
             })
             .unwrap_or_default()
     }
 
-    fn check(self) -> Result<Option<Constraint>, Failure> {
-        if self.source_arn {
-            return Err(Failure::Unsupported(Unsupported::ServiceGrant));
-        }
-        let constraint = match (self.equals, self.subset) {
+    /// The constraint of the encryption context.
+    fn of_context(equals: Option<EncryptionContext>, subset: Option<EncryptionContext>) -> Checked {
+        let constraint = match (equals, subset) {
             (None, None) => return Ok(None),
             (Some(pairs), None) => Constraint::Equals(pairs),
             (None, Some(pairs)) => Constraint::Subset(pairs),
-            (Some(_), Some(_)) => return Err(Failure::Invalid(Invalid::GrantConstraints)),
+            (Some(_), Some(_)) => return Err(Failure::Invalid(Invalid::TwoConstraints)),
         };
-        if pairs(&constraint).len() > CONSTRAINT_PAIRS_MAX {
-            return Err(Failure::Invalid(Invalid::GrantConstraints));
+        let pairs = constraint.pairs();
+        let is_long = |text: &String| text.chars().count() > CONSTRAINT_VALUE_CHARACTERS_MAX;
+        if pairs.len() > CONSTRAINT_PAIRS_MAX || pairs.values().any(is_long) {
+            return Err(Failure::Invalid(Invalid::ConstraintSize));
         }
         Ok(Some(constraint))
     }
 }
 
-fn pairs(constraint: &Constraint) -> &BTreeMap<String, String> {
-    match constraint {
-        Constraint::Equals(pairs) | Constraint::Subset(pairs) => pairs,
-    }
-}
-
-fn constraint_type(constraint: &Constraint) -> &'static str {
-    match constraint {
-        Constraint::Equals(_) => "EncryptionContextEquals",
-        Constraint::Subset(_) => "EncryptionContextSubset",
-    }
-}
-
-/// Refuses a service principal, instead of doing as if it were not there.
-fn must_not_name_a_service(service: &[Option<String>]) -> Result<(), Failure> {
-    if service.iter().all(Option::is_none) {
-        return Ok(());
-    }
-    Err(Failure::Unsupported(Unsupported::ServiceGrant))
-}
+type Checked = Result<Option<Constraint>, Failure>;
 
 /// What `CreateGrant` is given.
 struct Request {
     key_id: String,
-    services: [Option<String>; 2],
     grantee: Option<String>,
+    grantee_service: Option<String>,
     retiring: Option<String>,
+    retiring_service: Option<String>,
     operations: Vec<&'static str>,
     constraints: Constraints,
     tokens: GrantTokens,
@@ -127,12 +100,10 @@ impl Request {
     fn read(fields: &mut Fields) -> Self {
         Self {
             key_id: fields.required_text("KeyId", KEY_ID),
-            services: [
-                fields.text("GranteeServicePrincipal", SERVICE),
-                fields.text("RetiringServicePrincipal", SERVICE),
-            ],
             grantee: fields.text("GranteePrincipal", PRINCIPAL_ID),
+            grantee_service: fields.text("GranteeServicePrincipal", SERVICE_PRINCIPAL),
             retiring: fields.text("RetiringPrincipal", PRINCIPAL_ID),
+            retiring_service: fields.text("RetiringServicePrincipal", SERVICE_PRINCIPAL),
             operations: fields.required_choices_by("Operations", grant_operation, OPERATIONS),
             constraints: Constraints::read(fields),
             tokens: fields.grant_tokens(),
@@ -140,92 +111,144 @@ impl Request {
             dry_run: fields.flag("DryRun"),
         }
     }
+
+    /// The grant that is asked for, without its id; its principals exist.
+    fn grant(self, call: &CallContext<'_>) -> Result<Grant, Failure> {
+        let invalid = |invalid| Err(Failure::Invalid(invalid));
+        let is_for_service = self.grantee_service.is_some();
+        let is_retired_by_service = self.retiring_service.is_some();
+        let grantee = match (self.grantee, self.grantee_service) {
+            (Some(grantee), None) | (None, Some(grantee)) => grantee,
+            (None, None) => return invalid(Invalid::GranteeRequired),
+            (Some(_), Some(_)) => return invalid(Invalid::ServiceAndPrincipal("Grantee")),
+        };
+        let retiring = match (self.retiring, self.retiring_service) {
+            (Some(_), Some(_)) => return invalid(Invalid::ServiceAndPrincipal("Retiring")),
+            (retiring, service) => retiring.or(service),
+        };
+        let source_arn = self.constraints.source_arn;
+        if is_for_service && (source_arn.is_none() || retiring.is_none()) {
+            return invalid(Invalid::ServiceGrant);
+        }
+        if self.operations == ["CreateGrant"] {
+            return invalid(Invalid::OnlyCreateGrant);
+        }
+        let id_of = |principal: Option<&String>, is_service: bool| {
+            let Some(principal) = principal.filter(|_| !is_service) else {
+                return Ok(None);
+            };
+            match bind_grant_principal(principal, call.directory()) {
+                Behind::Id(id) => Ok(Some(id.to_string())),
+                Behind::NotKept => Ok(None),
+                Behind::Nobody => Err(Failure::InvalidPrincipal {
+                    text: principal.clone(),
+                }),
+            }
+        };
+        Ok(Grant {
+            id: String::new(),
+            name: self.name,
+            grantee_id: id_of(Some(&grantee), is_for_service)?,
+            grantee,
+            retiring_id: id_of(retiring.as_ref(), is_retired_by_service)?,
+            retiring,
+            operations: self.operations,
+            constraint: Constraints::of_context(self.constraints.equals, self.constraints.subset)?,
+            source_arn,
+            issuing_account: format!("arn:aws:iam::{}:root", call.account()),
+            created: call.now,
+        })
+    }
 }
 
 pub(crate) fn create(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
-    let request = Fields::read(body, Request::read)?;
-    must_not_name_a_service(&request.services)?;
-    let grantee = request
-        .grantee
-        .ok_or(Failure::Invalid(Invalid::GranteeRequired))?;
-    for principal in [Some(&grantee), request.retiring.as_ref()]
+    let mut request = Fields::read(body, Request::read)?;
+    let key_id = std::mem::take(&mut request.key_id);
+    let tokens = std::mem::take(&mut request.tokens);
+    let is_dry = request.dry_run;
+    let wanted = request.grant(call)?;
+    call.accept_tokens(&tokens)?;
+    let found = call.find(&key_id)?;
+    let (grantee, service) = split(Some(&wanted.grantee));
+    let (retiring, retiring_service) = split(wanted.retiring.as_ref());
+    let by_name = [
+        ("kms:granteeserviceprincipal", service),
+        ("kms:retiringserviceprincipal", retiring_service),
+        ("kms:grantconstraintsourcearn", wanted.source_arn.as_deref()),
+    ];
+    let others: Vec<(&str, &str)> = by_name
         .into_iter()
-        .flatten()
-    {
-        if !is_grant_principal(principal) {
-            let text = principal.clone();
-            return Err(Failure::Invalid(Invalid::GrantPrincipal { text }));
-        }
-    }
-    let constraint = request.constraints.check()?;
-    call.accept_tokens(&request.tokens)?;
-    let operations = request.operations;
-    let found = call.find(&request.key_id)?;
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect();
     let facts = Facts {
-        grant_operations: Some(&operations),
-        grant_constraint_type: constraint.as_ref().map(constraint_type),
-        grantee_principal: Some(&grantee),
-        retiring_principal: request.retiring.as_deref(),
+        grant_operations: Some(&wanted.operations),
+        grantee_principal: grantee,
+        retiring_principal: retiring,
         grant_is_for_aws_resource: Some(false),
-        ..Facts::default()
+        others: &others,
+        ..facts_of(wanted.constraint.as_ref())
     };
     call.authorize(&found, facts)?;
-    must_only_narrow(call, &found, &operations, constraint.as_ref())?;
-    call.check(&found, &Asked::default())?;
-    let (spec, usage) = (found.key.spec, found.key.usage);
-    let suits = |name: &str| Operation::of_grant(name).is_some_and(|it| it.suits(spec, usage));
-    if let Some(operation) = operations.iter().find(|operation| !suits(operation)) {
-        let spec = spec.name();
-        return Err(Failure::Invalid(Invalid::GrantOperation {
-            operation,
-            spec,
-        }));
-    }
-    if request.dry_run {
+    must_only_narrow(call, &found, &wanted)?;
+    let asked = Asked {
+        grant: Some(AskedGrant {
+            operations: &wanted.operations,
+            is_constrained: wanted.constraint.is_some(),
+        }),
+        ..Asked::default()
+    };
+    call.check(&found, &asked)?;
+    if is_dry {
         return Err(Failure::DryRun);
     }
-    let wanted = Grant {
-        id: String::new(),
-        name: request.name,
-        grantee,
-        retiring: request.retiring,
-        operations,
-        constraint,
-        issuing_account: format!("arn:aws:iam::{}:root", call.account()),
-        created: call.now,
-    };
-    let id = grant(call, &found, wanted)?;
-    let token = grant_token::write(&found.key.arn, &id);
+    let id = call.store().add_grant(&found.key, |record, grants| {
+        call.check_record(&found, record, &asked)?;
+        if let Some(same) = grants.values().find(|grant| is_same(grant, &wanted)) {
+            return Ok(Arc::clone(same));
+        }
+        if grants.len() >= GRANTS_OF_KEY_MAX {
+            return Err(Failure::LimitExceeded(Limit::GrantsOfKey));
+        }
+        let id = hex::encode(call.entropy().array::<32>());
+        Ok(Arc::new(Grant {
+            id,
+            ..wanted.clone()
+        }))
+    })?;
+    let token = grant_token::write(&found.key.arn, &id, &call.entropy().array());
     answer(&json!({ "GrantToken": token, "GrantId": id }))
 }
 
-/// The id of the grant that is there then: a repeated request with a name gives the
-/// same one.
-fn grant(call: &CallContext<'_>, found: &Found, wanted: Grant) -> Result<String, Failure> {
-    let grants = found.key.grants();
-    let same = grants.iter().find(|grant| {
-        wanted.name.is_some()
-            && grant.name == wanted.name
-            && grant.grantee == wanted.grantee
-            && grant.retiring == wanted.retiring
-            && grant.operations == wanted.operations
-            && grant.constraint == wanted.constraint
-    });
-    if let Some(grant) = same {
-        return Ok(grant.id.clone());
+/// A principal as an ARN, or as a service.
+fn split(principal: Option<&String>) -> (Option<&str>, Option<&str>) {
+    let arn = principal.filter(|it| it.starts_with("arn:"));
+    let service = principal.filter(|it| !it.starts_with("arn:"));
+    (arn.map(String::as_str), service.map(String::as_str))
+}
+
+/// What conditions find of a grant's constraint.
+fn facts_of(constraint: Option<&Constraint>) -> Facts<'_> {
+    Facts {
+        grant_constraint_type: constraint.map(Constraint::name),
+        encryption_context: constraint.map(Constraint::pairs),
+        ..Facts::default()
     }
-    if grants.len() >= GRANTS_OF_KEY_MAX {
-        return Err(Failure::LimitExceeded(Limit::GrantsOfKey));
-    }
-    let id = hex::encode(call.entropy().array::<32>());
-    call.store().add_grant(
-        &found.key,
-        &Arc::new(Grant {
-            id: id.clone(),
-            ..wanted
-        }),
-    )?;
-    Ok(id)
+}
+
+/// Whether a repeated request with a name asks for the grant that is there.
+fn is_same(grant: &Grant, wanted: &Grant) -> bool {
+    let principals = |it: &Grant| {
+        (
+            (it.grantee.clone(), it.grantee_id.clone()),
+            (it.retiring.clone(), it.retiring_id.clone()),
+        )
+    };
+    wanted.name.is_some()
+        && grant.name == wanted.name
+        && grant.operations == wanted.operations
+        && grant.constraint == wanted.constraint
+        && grant.source_arn == wanted.source_arn
+        && principals(grant) == principals(wanted)
 }
 
 fn grant_operation(text: &str) -> Option<&'static str> {
@@ -234,30 +257,21 @@ fn grant_operation(text: &str) -> Option<&'static str> {
 
 /// Who may create grants by a grant only may pass on no more than that grant
 /// allows.
-fn must_only_narrow(
-    call: &CallContext<'_>,
-    found: &Found,
-    operations: &[&'static str],
-    constraint: Option<&Constraint>,
-) -> Result<(), Failure> {
+fn must_only_narrow(call: &CallContext<'_>, found: &Found, wanted: &Grant) -> Result<(), Failure> {
     let Some(Outcome::Allowed(AllowedBy::Grant { grant_id })) = call.last_outcome() else {
         return Ok(());
     };
     let narrower = found.key.grant(grant_id).is_some_and(|parent| {
-        let fewer = operations
+        let fewer = wanted
+            .operations
             .iter()
             .all(|operation| parent.operations.contains(operation));
-        let stricter = match (&parent.constraint, constraint) {
+        let stricter = match (&parent.constraint, &wanted.constraint) {
             (None, _) => true,
             (Some(_), None) => false,
             (Some(Constraint::Equals(parent)), Some(Constraint::Equals(child))) => parent == child,
             (Some(Constraint::Equals(_)), Some(Constraint::Subset(_))) => false,
-            (Some(Constraint::Subset(parent)), Some(child)) => {
-                let child = pairs(child);
-                parent
-                    .iter()
-                    .all(|(key, value)| child.get(key) == Some(value))
-            }
+            (Some(parent @ Constraint::Subset(_)), Some(child)) => parent.holds(child.pairs()),
         };
         fewer && stricter
     });
@@ -266,87 +280,6 @@ fn must_only_narrow(
     }
     let resource = RefusedResource::Arn(found.key.arn.to_string());
     Err(call.refuse(Denial::NoResourcePolicy, "kms:CreateGrant", resource))
-}
-
-pub(crate) fn list(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
-    let (key_id, page, grant_id, grantee, service) = Fields::read(body, |fields| {
-        (
-            fields.required_text("KeyId", KEY_ID),
-            fields.page(50),
-            fields.text("GrantId", GRANT_ID),
-            fields.text("GranteePrincipal", PRINCIPAL_ID),
-            fields.text("GranteeServicePrincipal", SERVICE),
-        )
-    })?;
-    must_not_name_a_service(&[service])?;
-    let found = call.find(&key_id)?;
-    call.authorize(&found, Facts::default())?;
-    let mut grants = found.key.grants();
-    grants.retain(|grant| {
-        grant_id.as_ref().is_none_or(|id| *id == grant.id)
-            && grantee
-                .as_ref()
-                .is_none_or(|grantee| *grantee == grant.grantee)
-    });
-    let grants = page.after_in(grants, |grant| &grant.id)?;
-    let cut = page.cut(grants, |grant| &grant.id);
-    answer(&cut.to_json("Grants", |grant| entry(&found.key.arn, grant)))
-}
-
-pub(crate) fn list_retirable(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
-    let (page, retiring, service) = Fields::read(body, |fields| {
-        (
-            fields.page(50),
-            fields.text("RetiringPrincipal", PRINCIPAL_ID),
-            fields.text("RetiringServicePrincipal", SERVICE),
-        )
-    })?;
-    must_not_name_a_service(&[service])?;
-    let retiring = retiring.ok_or_else(|| Failure::absent("retiringPrincipal"))?;
-    call.authorize_account("kms:ListRetirableGrants", Facts::default())?;
-    let prefix = KeyArn::prefix(call.region(), call.account());
-    let mut grants: Vec<(Arc<str>, Arc<Grant>)> = Vec::new();
-    for arn in call.store().key_arns(&prefix, None, usize::MAX) {
-        if let Some(known) = call.store().key(&arn, call.now, call.entropy())? {
-            let retirable = known.key.grants().into_iter().filter(|grant| {
-                grant
-                    .retiring
-                    .as_ref()
-                    .is_some_and(|principal| *principal == retiring)
-            });
-            grants.extend(retirable.map(|grant| (Arc::clone(&arn), grant)));
-        }
-    }
-    grants.sort_by(|a, b| a.1.id.cmp(&b.1.id));
-    let grants = page.after_in(grants, |(_, grant)| &grant.id)?;
-    let cut = page.cut(grants, |(_, grant)| &grant.id);
-    answer(&cut.to_json("Grants", |(arn, grant)| entry(arn, grant)))
-}
-
-fn entry(key_arn: &str, grant: &Grant) -> Value {
-    let mut entry = json!({
-        "KeyId": key_arn,
-        "GrantId": grant.id,
-        "Name": grant.name.as_deref().unwrap_or_default(),
-        "CreationDate": timestamp(grant.created),
-        "GranteePrincipal": grant.grantee,
-        "IssuingAccount": grant.issuing_account,
-        "Operations": grant.operations,
-    });
-    let Some(members) = entry.as_object_mut() else {
-        return entry;
-    };
-    if let Some(retiring) = &grant.retiring {
-        members.insert("RetiringPrincipal".to_owned(), retiring.as_str().into());
-    }
-    if let Some(constraint) = &grant.constraint {
-        let pairs = pairs(constraint);
-        members.insert(
-            "Constraints".to_owned(),
-            json!({ constraint_type(constraint): pairs }),
-        );
-    }
-    entry
 }
 
 pub(crate) fn revoke(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
@@ -387,26 +320,23 @@ pub(crate) fn retire(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     let Some(grant) = found.key.grant(&grant_id) else {
         return Err(Failure::NotFound(NotFound::Grant { id: grant_id }));
     };
-    let caller = &call.caller.principal;
-    // The retiring principal, or the grantee if the grant says so; for
-    // everybody else permission is a matter of policies.
-    let by_grant = grant.is_retired_by(caller)
-        || (grant.is_for(caller) && grant.operations.contains(&"RetireGrant"));
-    if !by_grant {
-        call.authorize(&found, Facts::default())?;
-    }
+    call.authorize_retirement(&found, &grant, facts_of(grant.constraint.as_ref()))?;
     remove(call, &found, &grant_id, dry_run)
 }
 
 fn remove(call: &CallContext<'_>, found: &Found, grant_id: &str, dry_run: bool) -> Answer {
-    if found.key.grant(grant_id).is_none() {
-        return Err(Failure::NotFound(NotFound::Grant {
-            id: grant_id.to_owned(),
-        }));
-    }
+    let is_there = |grants: &BTreeMap<String, Arc<Grant>>| {
+        if grants.contains_key(grant_id) {
+            return Ok(());
+        }
+        let id = grant_id.to_owned();
+        Err(Failure::NotFound(NotFound::Grant { id }))
+    };
     if dry_run {
+        found.key.with_grants(is_there)?;
         return Err(Failure::DryRun);
     }
-    call.store().remove_grant(&found.key, grant_id)?;
+    call.store()
+        .remove_grant(&found.key, grant_id, |_, grants| is_there(grants))?;
     nothing()
 }

@@ -173,8 +173,14 @@ pub(crate) fn import(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
         material_id,
     } = Fields::read(body, Request::read)?;
     let model = expiration_model.unwrap_or("KEY_MATERIAL_EXPIRES");
+    let valid_to_text = valid_to.map(|at| at.to_string());
+    let others: Vec<(&str, &str)> = valid_to_text
+        .iter()
+        .map(|at| ("kms:validto", at.as_str()))
+        .collect();
     let facts = Facts {
         expiration_model: Some(model),
+        others: &others,
         ..Facts::default()
     };
     let found = call.usable(&key_id, facts, &Asked::default())?;
@@ -223,9 +229,6 @@ fn take(
     arrival: Arrival,
     is_new: bool,
 ) -> Result<(), Failure> {
-    if is_new && found.key.is_replica() {
-        return Err(found.is_not_primary());
-    }
     let (id, handle) = (arrival.id.clone(), arrival.handle);
     let relatives = call.store().relatives(&found.key);
     let others: Vec<&Key> = relatives.iter().map(|key| &**key).collect();
@@ -233,6 +236,10 @@ fn take(
         &found.key,
         &others,
         |record, relatives, _| {
+            call.check_record(found, record, &Asked::default())?;
+            if is_new && found.key.is_replica() {
+                return Err(found.is_not_primary());
+            }
             let taken = if is_new {
                 let mut imports = record.imports().iter();
                 if imports.any(|import| import.material.is_none()) {
@@ -292,6 +299,7 @@ pub(crate) fn delete(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
         return Err(Failure::Invalid(Invalid::ForSymmetricImports));
     }
     let forgotten = found.change(call.store(), |record| {
+        call.check_record(&found, record, &Asked::default())?;
         let forgotten = record.forget_import(material_id.as_deref());
         match (forgotten, &material_id) {
             (None, Some(id)) => Err(Failure::NotFound(NotFound::Material { id: id.clone() })),

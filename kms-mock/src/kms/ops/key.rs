@@ -101,7 +101,7 @@ pub(crate) fn create(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
             spec: spec.name(),
             usage: usage.name(),
             origin: origin.name(),
-            is_multi_region: multi_region,
+            multi_region_type: multi_region.then_some("PRIMARY"),
         }),
         bypass_lockout_check: Some(bypass),
         request_tags: (!tags.is_empty()).then_some(&tags),
@@ -115,9 +115,14 @@ pub(crate) fn create(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     }
 
     let policy = match &request.policy {
-        Some(text) => key_policy::parse(text)?,
+        Some(text) => key_policy::parse(call, text)?,
         None => call.store().default_policy(call.account()),
     };
+    // Its store stays as it is found until the key is in it.
+    let _one_at_a_time_in_stores = request
+        .key_store
+        .is_some()
+        .then(|| call.key_stores().manage());
     let wanted = custom_key_store::Placement {
         origin,
         store: request.key_store.as_deref(),
@@ -278,17 +283,18 @@ pub(crate) fn schedule_deletion(call: &mut CallContext<'_>, body: Object<'_>) ->
     };
     call.authorize(&found, facts)?;
     let at = days_after(call.now, window_days);
-    // A primary key's window begins when its last replica is gone.
-    let has_replicas = !found.key.is_replica() && !call.store().relatives(&found.key).is_empty();
-    let state = if has_replicas {
-        KeyState::PendingReplicaDeletion { window_days }
-    } else {
-        KeyState::PendingDeletion { at, window_days }
-    };
-    found.change(call.store(), |record| {
+    let (state, has_replicas) = found.change(call.store(), |record| {
         call.check_record(&found, record, &Asked::default())?;
-        record.state = state;
-        Ok(())
+        // A primary key's window begins when its last replica is gone; none comes or
+        // goes while the primary key is held.
+        let has_replicas =
+            !found.key.is_replica() && !call.store().relatives(&found.key).is_empty();
+        record.state = if has_replicas {
+            KeyState::PendingReplicaDeletion { window_days }
+        } else {
+            KeyState::PendingDeletion { at, window_days }
+        };
+        Ok((record.state, has_replicas))
     })?;
     let mut body = json!({
         "KeyId": &*found.key.arn,

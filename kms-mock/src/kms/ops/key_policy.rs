@@ -22,12 +22,13 @@ use crate::{
 
 const POLICY_NAME_DEFAULT: &str = "default";
 
-/// Parses the text of a key policy.
-pub(crate) fn parse(text: &str) -> Result<Arc<Policy>, Failure> {
+/// Parses the text of a key policy; its principals must exist.
+pub(crate) fn parse(call: &CallContext<'_>, text: &str) -> Result<Arc<Policy>, Failure> {
     if text.len() > KEY_POLICY_BYTES_MAX {
         return Err(Failure::LimitExceeded(Limit::PolicyBytes));
     }
     Policy::parse(text, PolicyKind::Key)
+        .and_then(|policy| policy.bound_to(call.directory()))
         .map(Arc::new)
         .map_err(|error| Failure::MalformedPolicy(BadPolicy::Unreadable(error)))
 }
@@ -67,7 +68,7 @@ pub(crate) fn put(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
         ..Facts::default()
     };
     call.authorize(&found, facts)?;
-    let policy = parse(&text)?;
+    let policy = parse(call, &text)?;
     found.change(call.store(), |record| {
         record.policy = policy;
         if bypass {
@@ -95,7 +96,9 @@ pub(crate) fn get(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     if name != POLICY_NAME_DEFAULT {
         return Err(Failure::NotFound(NotFound::Policy));
     }
-    answer(&json!({ "Policy": found.record.policy.rendered(), "PolicyName": name }))
+    let policy = &found.record.policy;
+    let shown = policy.shown(policy.rendered(), call.directory());
+    answer(&json!({ "Policy": shown, "PolicyName": name }))
 }
 
 pub(crate) fn list(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {

@@ -9,6 +9,7 @@ pub(crate) mod data_key;
 pub(crate) mod data_key_pair;
 pub(crate) mod encapsulate;
 pub(crate) mod grant;
+pub(crate) mod grant_list;
 pub(crate) mod import;
 pub(crate) mod key;
 pub(crate) mod key_policy;

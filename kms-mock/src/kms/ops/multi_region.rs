@@ -69,7 +69,7 @@ pub(crate) fn replicate(call: &mut CallContext<'_>, body: Object<'_>) -> Answer 
             spec: found.key.spec.name(),
             usage: found.key.usage.name(),
             origin: found.key.origin.name(),
-            is_multi_region: true,
+            multi_region_type: Some("REPLICA"),
         }),
         bypass_lockout_check: Some(bypass),
         request_tags: (!tags.is_empty()).then_some(&tags),
@@ -78,7 +78,7 @@ pub(crate) fn replicate(call: &mut CallContext<'_>, body: Object<'_>) -> Answer 
     call.authorize_new_key(account_facts)?;
     call.check(&found, &Asked::default())?;
     let policy = match &policy_text {
-        Some(text) => key_policy::parse(text)?,
+        Some(text) => key_policy::parse(call, text)?,
         None => call.store().default_policy(found.key.account()),
     };
     let arn = KeyArn::new(&region, found.key.account(), found.key.id()).shared();
@@ -99,6 +99,8 @@ pub(crate) fn replicate(call: &mut CallContext<'_>, body: Object<'_>) -> Answer 
         &found.key,
         &[],
         |primary, _, batch| {
+            call.check_record(&found, primary, &Asked::default())?;
+            must_be_primary(&found)?;
             let replica = Arc::new(Key::replica(new, primary));
             let made = Found {
                 known: Known::of(Arc::clone(&replica)),
@@ -178,6 +180,11 @@ pub(crate) fn update_primary(call: &mut CallContext<'_>, body: Object<'_>) -> An
         &found.key,
         &[&replica.key],
         |primary, replicas, batch| {
+            must_be_primary(&found)?;
+            call.check_record(&found, primary, &Asked::default())?;
+            for record in &*replicas {
+                call.check_record(&replica, record, &Asked::default())?;
+            }
             if !family.members().replicas.contains(&replica.key.arn) {
                 return Err(Failure::NotFound(NotFound::Key {
                     arn: arn.to_string(),

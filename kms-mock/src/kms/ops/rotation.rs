@@ -45,11 +45,13 @@ pub(crate) fn enable(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     })?;
     let period_days = period_days.map(u32::from);
     let facts = Facts {
-        rotation_period_days: period_days,
+        // "… the default value is 365": also where the request names none.
+        rotation_period_days: Some(period_days.unwrap_or(PERIOD_DAYS_DEFAULT)),
         ..Facts::default()
     };
     let found = call.usable(&key_id, facts, &Asked::default())?;
     let change = |record: &mut Record| {
+        call.check_record(&found, record, &Asked::default())?;
         let same = record
             .rotation
             .automatic
@@ -67,6 +69,7 @@ pub(crate) fn disable(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     let key_id = Fields::read(body, |fields| fields.required_text("KeyId", KEY_ID))?;
     let found = call.usable(&key_id, Facts::default(), &Asked::default())?;
     let change = |record: &mut Record| {
+        call.check_record(&found, record, &Asked::default())?;
         record.rotation.automatic = None;
         Ok::<_, Failure>(())
     };
@@ -101,6 +104,7 @@ pub(crate) fn on_demand(call: &mut CallContext<'_>, body: Object<'_>) -> Answer 
     let key_id = Fields::read(body, |fields| fields.required_text("KeyId", KEY_ID))?;
     let found = call.usable(&key_id, Facts::default(), &Asked::default())?;
     let within_limit = |record: &Record| {
+        call.check_record(&found, record, &Asked::default())?;
         if record.rotation.on_demand_count >= ON_DEMAND_MAX {
             let arn = found.key.arn.to_string();
             return Err(Failure::LimitExceeded(Limit::OnDemandRotations { arn }));

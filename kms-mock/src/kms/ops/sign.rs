@@ -7,8 +7,10 @@
 //! `ED25519_PH_SHA_512` takes a digest and hashes it once more, as the service
 //! model says; `ML_DSA_SHAKE_256` takes a message or its representative μ.
 //!
-//! Unknown and chosen: the text for a message type that an algorithm does not
-//! take, and that a digest of a wrong length is refused before `DryRun`.
+//! `SYMMETRIC_DEFAULT`, which signs nothing, is a known algorithm that no key signs
+//! with, as recorded.
+//!
+//! Unknown and chosen: that a digest of a wrong length is refused before `DryRun`.
 
 use aws_lc_rs::digest::{self, Digest};
 use serde_json::json;
@@ -26,7 +28,7 @@ use crate::{
         fields::{Fields, GrantTokens, KEY_ID},
         json::Object,
     },
-    model::spec::{Algorithm, MessageType, SigningAlgorithm},
+    model::spec::{Algorithm, EncryptionAlgorithm, MessageType, SigningAlgorithm},
     policy::Facts,
 };
 
@@ -39,8 +41,8 @@ const ALGORITHMS: &str = "[RSASSA_PSS_SHA_256, RSASSA_PSS_SHA_384, RSASSA_PSS_SH
 
 pub(crate) fn sign(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
     let request = Fields::read(body, Request::read)?;
-    let (found, algorithm) = (request.admit(call)?, request.algorithm);
-    let input = request.input()?;
+    let (found, algorithm) = request.admit(call)?;
+    let input = request.input(&found, algorithm)?;
     if request.dry_run {
         return Err(Failure::DryRun);
     }
@@ -61,8 +63,8 @@ pub(crate) fn verify(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
             fields.required_blob("Signature", 1, SIGNATURE_BYTES_MAX),
         )
     })?;
-    let (found, algorithm) = (request.admit(call)?, request.algorithm);
-    let input = request.input()?;
+    let (found, algorithm) = request.admit(call)?;
+    let input = request.input(&found, algorithm)?;
     if request.dry_run {
         return Err(Failure::DryRun);
     }
@@ -81,7 +83,8 @@ struct Request {
     key_id: String,
     message: Vec<u8>,
     message_type: MessageType,
-    algorithm: SigningAlgorithm,
+    /// `None` for `SYMMETRIC_DEFAULT`.
+    algorithm: Option<SigningAlgorithm>,
     tokens: GrantTokens,
     dry_run: bool,
 }
@@ -94,30 +97,43 @@ impl Request {
             message_type: fields
                 .choice("MessageType", MESSAGE_TYPES)
                 .unwrap_or(MessageType::Raw),
-            algorithm: fields.required_choice("SigningAlgorithm", ALGORITHMS),
+            algorithm: fields.required_choice_by(
+                "SigningAlgorithm",
+                |text| match text {
+                    "SYMMETRIC_DEFAULT" => Some(None),
+                    _ => SigningAlgorithm::parse(text).map(Some),
+                },
+                ALGORITHMS,
+                None,
+            ),
             tokens: fields.grant_tokens(),
             dry_run: fields.flag("DryRun"),
         }
     }
 
-    /// The key, if the caller may use it so.
-    fn admit(&self, call: &mut CallContext<'_>) -> Result<Found, Failure> {
+    /// The key, if the caller may use it so, and the algorithm.
+    fn admit(&self, call: &mut CallContext<'_>) -> Result<(Found, SigningAlgorithm), Failure> {
         call.accept_tokens(&self.tokens)?;
+        let algorithm = match self.algorithm {
+            Some(algorithm) => Algorithm::Signing(algorithm),
+            None => Algorithm::Encryption(EncryptionAlgorithm::SymmetricDefault),
+        };
         let facts = Facts {
-            signing_algorithm: Some(self.algorithm.name()),
+            signing_algorithm: Some(algorithm.name()),
             message_type: Some(self.message_type.name()),
             ..Facts::default()
         };
         let asked = Asked {
-            algorithm: Some(Algorithm::Signing(self.algorithm)),
+            algorithm: Some(algorithm),
             ..Asked::default()
         };
-        call.usable(&self.key_id, facts, &asked)
+        let found = call.usable(&self.key_id, facts, &asked)?;
+        // No key that signs accepts another.
+        Ok((found, self.algorithm.ok_or(Failure::Internal)?))
     }
 
-    fn input(&self) -> Result<Input<'_>, Failure> {
+    fn input(&self, found: &Found, algorithm: SigningAlgorithm) -> Result<Input<'_>, Failure> {
         use SigningAlgorithm as A;
-        let algorithm = self.algorithm;
         let wrong_length = || {
             Failure::Invalid(Invalid::DigestLength {
                 algorithm: algorithm.name(),
@@ -146,7 +162,11 @@ impl Request {
             }
             _ => Err(Failure::Invalid(Invalid::MessageType {
                 message_type: self.message_type.name(),
-                algorithm: algorithm.name(),
+                with: if algorithm == A::MlDsaShake256 {
+                    format!("key spec {}", found.key.spec.name())
+                } else {
+                    format!("algorithm {}", algorithm.name())
+                },
             })),
         }
     }

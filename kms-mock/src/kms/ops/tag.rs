@@ -82,8 +82,8 @@ pub(crate) fn tag(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
             ..Facts::default()
         },
     )?;
-    call.check(&found, &Asked::default())?;
     found.change(call.store(), |record| {
+        call.check_record(&found, record, &Asked::default())?;
         let mut all = (*record.tags).clone();
         all.extend(tags.clone());
         if all.len() > TAGS_MAX {
@@ -114,6 +114,7 @@ pub(crate) fn untag(call: &mut CallContext<'_>, body: Object<'_>) -> Answer {
         },
     )?;
     found.change(call.store(), |record| {
+        call.check_record(&found, record, &Asked::default())?;
         let mut all = (*record.tags).clone();
         all.retain(|key, _| !keys.contains(key));
         record.tags = Arc::new(all);

@@ -651,8 +651,14 @@ fn a_dry_run_signs_and_derives_nothing() {
             "DryRunOperationException",
             "The request would have succeeded, but the DryRun option is set.",
         );
+        // Of a symmetric encryption key the usage is refused before the state.
         body["KeyId"] = world.key_disabled().into();
-        assert_eq!(world.err(operation, body).code, "DisabledException");
+        let code = if operation.starts_with("GenerateDataKeyPair") {
+            "DisabledException"
+        } else {
+            "InvalidKeyUsageException"
+        };
+        assert_eq!(world.err(operation, body).code, code, "{operation}");
     }
 }
 

@@ -208,7 +208,7 @@ fn what_is_not_available_says_so() {
         json!({ "KeySpec": "SM2", "KeyUsage": "SIGN_VERIFY" }),
     );
     assert_eq!(refused.code, "UnsupportedOperationException");
-    assert!(refused.message.unwrap().starts_with("[drydock] "));
+    assert!(refused.message.unwrap().starts_with("KeySpec SM2 is not"));
     let key = world.key();
     world
         .err("Encrypt", json!({ "KeyId": key, "Plaintext": "eA==", "EncryptionAlgorithm": "RSAES_OAEP_SHA_256" }))

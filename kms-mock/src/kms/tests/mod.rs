@@ -11,6 +11,7 @@ mod custom_key_store;
 mod errors;
 mod explained;
 mod faulty;
+mod grants;
 mod hostile;
 mod import;
 mod import_keys;

@@ -107,19 +107,6 @@ kms:WrappingKeySpec String GetParametersForImport
 const DIFFERENCES: &[(&str, &[&str], &[&str])] = &[
     // The server presents it to ReplicateKey, too.
     ("kms:BypassPolicyLockoutSafetyCheck", &[], &["ReplicateKey"]),
-    // From the constraints of the grant.
-    (
-        "kms:EncryptionContext:${EncryptionContextKey}",
-        &["CreateGrant", "RetireGrant"],
-        &[],
-    ),
-    (
-        "kms:EncryptionContextKeys",
-        &["CreateGrant", "RetireGrant"],
-        &[],
-    ),
-    ("kms:GrantConstraintType", &["RetireGrant"], &[]),
-    ("kms:GrantIsForAWSResource", &["ListGrants"], &[]),
     // Operations that the package does not know yet.
     ("kms:RequestAlias", &[], &["Decapsulate", "Encapsulate"]),
 ];

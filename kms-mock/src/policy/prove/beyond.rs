@@ -246,8 +246,12 @@ fn iam_allows(prover: &Prover<'_>, principal: &Principal, action: &str, arn: &st
         ..Caller::new(principal.clone())
     };
     let account = principal.account();
+    let whole = format!("arn:aws:kms:us-east-1:{account}:*");
     let resource = match arn {
-        "*" => Resource::Account(account),
+        "*" => Resource::Account {
+            arn: &whole,
+            account,
+        },
         arn => Resource::Other { arn, account },
     };
     let request = Request {

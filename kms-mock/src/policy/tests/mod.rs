@@ -1,5 +1,6 @@
 //! The rules of a decision one by one.
 
+mod examples;
 mod principals;
 mod real_policies;
 
@@ -226,14 +227,6 @@ fn statements_without_effect_and_not_elements_are_understood() {
             NO_RESOURCE,
         ),
         (
-            r#"{"Effect":"Allow","NotPrincipal":{"AWS":"arn:aws:iam::111122223333:role/R"},"Action":"*","Resource":"*"}"#,
-            NO_RESOURCE,
-        ),
-        (
-            r#"{"Effect":"Allow","NotPrincipal":{"AWS":"arn:aws:iam::111122223333:role/X"},"Action":"*","Resource":"*"}"#,
-            BY_KEY_POLICY,
-        ),
-        (
             r#"{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"},{"Effect":"Deny","NotPrincipal":{"AWS":"arn:aws:iam::111122223333:role/X"},"Action":"*","Resource":"*"}"#,
             EXPLICIT,
         ),
@@ -442,6 +435,9 @@ fn grant(grantee: &str, operations: &[&'static str], constraint: Option<Constrai
         constraint,
         issuing_account: String::new(),
         created: UnixMillis(0),
+        source_arn: None,
+        grantee_id: None,
+        retiring_id: None,
     })
 }
 

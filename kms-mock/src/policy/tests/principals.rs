@@ -2,6 +2,7 @@
 //! leave of it.
 
 use super::*;
+use crate::world::directory::{Behind, Directory};
 
 #[test]
 fn a_principal_is_matched_by_its_role_its_session_its_account_or_a_star() {
@@ -32,6 +33,192 @@ fn a_principal_is_matched_by_its_role_its_session_its_account_or_a_star() {
             "{principal}"
         );
     }
+}
+
+const BOB: &str = "arn:aws:iam::111122223333:user/bob";
+const ROLE: &str = "arn:aws:iam::111122223333:role/R";
+const SESSION: &str = "arn:aws:sts::111122223333:assumed-role/R/s";
+const ACCOUNT: &str = "arn:aws:iam::111122223333:root";
+
+/// Everybody may do everything, but for a Deny with `NotPrincipal`.
+fn all_but(listed: &[&str]) -> Arc<Policy> {
+    let listed = listed.join(r#"",""#);
+    key_policy(&format!(
+        r#"{},{{"Effect":"Deny","NotPrincipal":{{"AWS":["{listed}"]}},"Action":"kms:*","Resource":"*"}}"#,
+        allow("*")
+    ))
+}
+
+#[test]
+fn a_deny_with_not_principal_spares_the_listed_principals_and_nobody_beside_them() {
+    let bob = user(OWNER, "bob");
+    let alice = user(OWNER, "alice");
+    let in_session = session(OWNER, "R");
+    let mut other_session = session(OWNER, "R");
+    other_session.principal = Principal::AssumedRole {
+        account: OWNER.into(),
+        role_path_name: "R".into(),
+        session: "other".into(),
+    };
+    let root = root(OWNER);
+    #[rustfmt::skip]
+    let table: [(&[&str], &Caller, bool); 15] = [
+        (&[BOB, ACCOUNT], &bob, true),
+        (&[BOB, "111122223333"], &bob, true),
+        // The account must stand there and exempts nobody but its root user.
+        (&[BOB], &bob, false),
+        (&[BOB, ACCOUNT], &alice, false),
+        (&[ACCOUNT], &bob, false),
+        (&[ACCOUNT], &root, true),
+        (&[BOB], &root, false),
+        (&[BOB, "arn:aws:iam::444455556666:root"], &bob, false),
+        // Of a session: itself, its role and its account.
+        (&[SESSION, ROLE, ACCOUNT], &in_session, true),
+        (&[SESSION, ROLE, ACCOUNT], &other_session, false),
+        (&[ROLE, ACCOUNT], &in_session, false),
+        (&[SESSION, ACCOUNT], &in_session, false),
+        (&[SESSION, ROLE], &in_session, false),
+        (&[SESSION, ROLE, ACCOUNT], &alice, false),
+        (&["*"], &alice, true),
+    ];
+    for (listed, caller, is_spared) in table {
+        let policy = all_but(listed);
+        let outcome = Ask::new(&policy, caller, "kms:Encrypt").outcome();
+        let wanted = if is_spared { BY_KEY_POLICY } else { EXPLICIT };
+        assert_eq!(outcome, wanted, "{listed:?} {}", caller.principal);
+    }
+}
+
+#[test]
+fn a_policy_reaches_the_identity_that_it_named_and_not_another_one_of_that_name() {
+    #[derive(Debug)]
+    struct OneRole(&'static str);
+    impl Directory for OneRole {
+        fn behind(&self, arn: &str) -> Behind {
+            match arn {
+                ROLE | SESSION => Behind::Id(self.0.into()),
+                _ if arn.contains("111122223333") => Behind::Nobody,
+                _ => Behind::NotKept,
+            }
+        }
+        fn is_there(&self, unique_id: &str) -> bool {
+            unique_id == self.0
+        }
+    }
+    let parse = |principal: &str| {
+        let text = format!(
+            r#"{{"Version":"2012-10-17","Statement":[{}]}}"#,
+            allow(principal)
+        );
+        Policy::parse(&text, PolicyKind::Key).unwrap()
+    };
+    let caller = |id: &str| Caller {
+        user_id: Some(format!("{id}:s")),
+        ..session(OWNER, "R")
+    };
+    for principal in [ROLE, SESSION] {
+        let policy = Arc::new(parse(principal).bound_to(&OneRole("AROA1")).unwrap());
+        let outcome = |id| Ask::new(&policy, &caller(id), "kms:Encrypt").outcome();
+        assert_eq!(outcome("AROA1"), BY_KEY_POLICY, "{principal}");
+        assert_eq!(outcome("AROA2"), NO_RESOURCE, "{principal}");
+        assert_eq!(outcome("AROA11"), NO_RESOURCE, "{principal}");
+        // A mere name is compared by name.
+        let by_name = session(OWNER, "R");
+        let outcome_by_name = Ask::new(&policy, &by_name, "kms:Encrypt").outcome();
+        assert_eq!(outcome_by_name, BY_KEY_POLICY);
+
+        let shown = |directory: &OneRole| policy.shown(policy.rendered(), directory).into_owned();
+        assert!(shown(&OneRole("AROA1")).contains(principal));
+        let gone = shown(&OneRole("AROA2"));
+        assert!(!gone.contains(principal), "{gone}");
+        let id = if principal == ROLE {
+            "AROA1"
+        } else {
+            "AROA1:s"
+        };
+        assert!(gone.contains(&format!("\"{id}\"")), "{gone}");
+
+        let kept = Policy::parse_kept(policy.text(), PolicyKind::Key, &policy.unique_ids());
+        let kept = Arc::new(kept.unwrap());
+        let outcome = |id| Ask::new(&kept, &caller(id), "kms:Encrypt").outcome();
+        assert_eq!(
+            (outcome("AROA1"), outcome("AROA2")),
+            (BY_KEY_POLICY, NO_RESOURCE)
+        );
+    }
+    let directory = OneRole("AROA1");
+    for nobody in [
+        BOB,
+        "arn:aws:iam::111122223333:role/r",
+        "arn:aws-cn:iam::444455556666:role/R",
+    ] {
+        let refused = parse(nobody).bound_to(&directory).unwrap_err();
+        assert!(
+            matches!(refused, PolicyError::InvalidPrincipal { .. }),
+            "{nobody}"
+        );
+    }
+    for stranger in [
+        "arn:aws:iam::444455556666:role/R",
+        "*",
+        "111122223333",
+        ACCOUNT,
+    ] {
+        assert!(parse(stranger).bound_to(&directory).is_ok(), "{stranger}");
+    }
+    // No principal of another partition calls here, or is kept from calling.
+    let elsewhere = Arc::new(parse("arn:aws-cn:iam::111122223333:root"));
+    let caller = with_iam(session(OWNER, "R"), "kms:*");
+    assert_eq!(
+        Ask::new(&elsewhere, &caller, "kms:Encrypt").outcome(),
+        NO_RESOURCE
+    );
+}
+
+#[test]
+fn what_policies_must_not_have_is_refused_in_new_ones_and_left_in_old_ones() {
+    let policy =
+        |statement: &str| format!(r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#);
+    let not_principal = |effect: &str, more: &str| {
+        policy(&format!(
+            r#"{{"Effect":"{effect}","NotPrincipal":{{"AWS":"{ACCOUNT}"}},"Action":"sts:AssumeRole"{more}}}"#
+        ))
+    };
+    let twice = r#"{"Sid":"a","Effect":"Allow","Action":"kms:*","Resource":"*"}"#;
+    let twice = policy(&format!("{twice},{twice}"));
+    let resource = |text: &str| {
+        policy(&format!(
+            r#"{{"Effect":"Allow","Action":"kms:*","Resource":"{text}"}}"#
+        ))
+    };
+    #[rustfmt::skip]
+    let table = [
+        (not_principal("Allow", r#","Resource":"*""#), PolicyKind::Key, "statement 1: `NotPrincipal` is for Deny"),
+        (not_principal("Allow", ""), PolicyKind::Trust, "statement 1: `NotPrincipal` is for Deny"),
+        (not_principal("Deny", ""), PolicyKind::Trust, "statement 1: `NotPrincipal` is for Deny"),
+        (twice, PolicyKind::Identity, "Statement IDs (SID) in a single policy must be unique."),
+        (resource(""), PolicyKind::Identity, "Resource  must be in ARN format or \"*\"."),
+        (resource("key/1"), PolicyKind::Identity, "Resource key/1 must be in ARN format or \"*\"."),
+        (resource("arn:aws"), PolicyKind::Identity, "Resource arn:aws must be in ARN format or \"*\"."),
+    ];
+    for (text, kind, message) in table {
+        let refused = Policy::parse(&text, kind).unwrap_err().to_string();
+        assert!(refused.starts_with(message), "{refused}");
+        assert!(Policy::parse_kept(&text, kind, &Default::default()).is_ok());
+    }
+    for good in [
+        "*",
+        "arn:aws:kms:*:*:key/*",
+        "arn:aws:s3:::b/k",
+        "arn:aws:kms:*",
+    ] {
+        assert!(
+            Policy::parse(&resource(good), PolicyKind::Identity).is_ok(),
+            "{good}"
+        );
+    }
+    let deny = not_principal("Deny", r#","Resource":"*""#);
+    assert!(Policy::parse(&deny, PolicyKind::Key).is_ok());
 }
 
 #[test]
@@ -180,6 +367,9 @@ fn a_grant_does_not_reach_beyond_a_boundary() {
             constraint: None,
             issuing_account: OWNER.into(),
             created: UnixMillis(0),
+            source_arn: None,
+            grantee_id: None,
+            retiring_id: None,
         })
     };
     let nobody = key_policy(&allow("arn:aws:iam::111122223333:role/Other"));

@@ -787,12 +787,13 @@ def delete_custom_key_store(w):
 
 @cases("SM2 keys are refused by their name")
 def sm2_keys(w):
-    lacks(
-        "Keys of spec SM2 are not available in this emulator.",
+    message = refuses(
+        "UnsupportedOperationException",
         w.kms.create_key,
         KeySpec="SM2",
         KeyUsage="SIGN_VERIFY",
     )
+    same(message, "KeySpec SM2 is not supported in this Region")
 
 
 @cases("wrapping under SM2 and by PKCS #1 v1.5 is refused by name")
@@ -812,21 +813,27 @@ def lacking_wrapping(w):
         )
 
 
-@cases("grants for AWS services are refused")
+@cases("grants for AWS services")
 def service_grants(w):
-    for more in (
-        {"GranteeServicePrincipal": "s3.amazonaws.com"},
-        {"RetiringServicePrincipal": "s3.amazonaws.com"},
-        {"Constraints": {"SourceArn": "arn:aws:s3:::a-bucket"}},
-    ):
-        lacks(
-            "Grants for AWS services (GranteeServicePrincipal,"
-            " RetiringServicePrincipal, SourceArn) are not available in this emulator.",
-            grant,
-            w,
-            w.key(),
-            **more,
-        )
+    key, source = w.fresh()["KeyId"], "arn:aws:s3:::a-bucket"
+    w.kms.create_grant(
+        KeyId=key,
+        GranteeServicePrincipal="s3.amazonaws.com",
+        RetiringServicePrincipal="s3.amazonaws.com",
+        Constraints={"SourceArn": source},
+        Operations=["Decrypt"],
+    )
+    [shown] = w.kms.list_grants(KeyId=key)["Grants"]
+    assert shown["GranteeServicePrincipal"] == "s3.amazonaws.com", shown
+    assert shown["Constraints"]["SourceArn"] == source, shown
+    assert "GranteePrincipal" not in shown, shown
+    refuses(
+        "ValidationException",
+        grant,
+        w,
+        key,
+        GranteeServicePrincipal="s3.amazonaws.com",
+    )
 
 
 # What the clients make of refusals.

@@ -244,6 +244,12 @@ fn statement(rng: &mut ChaCha8Rng) -> String {
             r#""Principal":{"AWS":"arn:aws:sts::111122223333:federated-user/f"}"#,
         ],
     );
+    // With Allow it is no policy.
+    let effect = if who.contains("NotPrincipal") {
+        "Deny".to_owned()
+    } else {
+        effect
+    };
     let what = pick(
         rng,
         &[
