@@ -132,8 +132,11 @@ pub(super) fn everybody(
             PrincipalEntry::Role { account, path_name } => {
                 named.push(format!("arn:aws:iam::{account}:role/{path_name}"));
             }
+            // A session's ARN leaves out the path of its role: a role with one has the
+            // same sessions, and what denies the role without one does not deny it.
             PrincipalEntry::Session { account, role, .. } => {
                 named.push(format!("arn:aws:iam::{account}:role/{role}"));
+                named.push(format!("arn:aws:iam::{account}:role/x/{role}"));
             }
             PrincipalEntry::FederatedUser { account, name } => {
                 named.push(format!("arn:aws:sts::{account}:federated-user/{name}"));

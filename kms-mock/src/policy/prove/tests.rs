@@ -525,3 +525,24 @@ fn a_witness_is_a_request_that_explain_reads() {
         assert!(serde_json::from_str::<Question>(&wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn a_session_that_is_allowed_may_be_of_a_role_with_a_path_that_no_deny_names() {
+    let session = format!("arn:aws:sts::{OWNER}:assumed-role/worker/s");
+    let statement = |effect: &str, principal: &str| {
+        format!(
+            r#"{{"Effect":"{effect}","Principal":{{"AWS":"{principal}"}},"Action":"kms:Decrypt","Resource":"*"}}"#
+        )
+    };
+    let denied = |role: &str| {
+        let deny = statement("Deny", &format!("arn:aws:iam::{OWNER}:role/{role}"));
+        let key_policy = policy(&format!("{},{deny}", statement("Allow", &session)));
+        prove(&Claim::about(key_policy)).unwrap().verdict()
+    };
+    assert_eq!(denied("worker"), Verdict::Open);
+    assert_eq!(denied("other"), Verdict::Open);
+    let deny = statement("Deny", &session);
+    let key_policy = policy(&format!("{},{deny}", statement("Allow", &session)));
+    let proof = prove(&Claim::about(key_policy)).unwrap();
+    assert_eq!(proof.verdict(), Verdict::Closed);
+}
