@@ -10,7 +10,7 @@ use conformance::{
 
 const HOSTILE: usize = 100;
 /// Jobs until memory has taken its shape.
-const WARM_UP: usize = 10;
+const WARM_UP: usize = 40;
 
 /// A deflated DICOM file with a lookup table of two million elements: 16 MB inflated.
 fn amplifier() -> Vec<u8> {
@@ -84,7 +84,7 @@ async fn a_hundred_hostile_images_cost_the_enclave_no_memory_and_no_honest_job()
             Some("too_many_parts"),
             "{outcome:?}"
         );
-        if number % 20 == 0 {
+        if number % 10 == 0 {
             let job = format!("honest-{number}");
             let honest = hospital::upload(&lab.cloud, &lab.submitter, &job, SAMPLE, lab.now())
                 .await

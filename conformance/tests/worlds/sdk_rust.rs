@@ -12,8 +12,8 @@ use aws_sdk_kms::{
     error::ProvideErrorMetadata,
     primitives::Blob,
     types::{
-        DataKeySpec, KeyMetadata, KeySpec, KeyState, KeyUsageType, MacAlgorithmSpec,
-        MultiRegionKeyType,
+        AlgorithmSpec, DataKeySpec, KeyMetadata, KeySpec, KeyState, KeyUsageType, MacAlgorithmSpec,
+        MultiRegionKeyType, OriginType, WrappingKeySpec,
     },
 };
 use conformance::lab::cloud::{ACCOUNT, Cloud, REGION, Role};
@@ -175,7 +175,15 @@ cases! {
             .key_usage(KeyUsageType::SignVerify).send().await;
         let error = refused.unwrap_err().into_service_error();
         assert!(error.is_unsupported_operation_exception(), "{error:?}");
-        let said = "[drydock] Keys of spec SM2 are not available in this emulator.";
+        assert_eq!(error.message(), Some("KeySpec SM2 is not supported in this Region"));
+        let key = kms.create_key().origin(OriginType::External).send().await?;
+        let refused = kms.get_parameters_for_import().key_id(key.key_metadata.unwrap().key_id)
+            .wrapping_algorithm(AlgorithmSpec::RsaesPkcs1V15)
+            .wrapping_key_spec(WrappingKeySpec::Rsa2048).send().await;
+        let error = refused.unwrap_err().into_service_error();
+        assert!(error.is_unsupported_operation_exception(), "{error:?}");
+        let said = "[drydock] Wrapping algorithm RSAES_PKCS1_V1_5 with RSA_2048 is not available \
+                    in this emulator.";
         assert_eq!(error.message(), Some(said));
     }
     "a throttled call is tried again" => |kms, cloud| {

@@ -26,7 +26,8 @@
 //! | `plant`, `restore` | keys from a seed file and from the data directory |
 //!
 //! Of the key specs and algorithms these are not available, and answer
-//! `UnsupportedOperationException` with a text that begins with `[drydock]`:
+//! `UnsupportedOperationException`, with AWS's text where it has one and otherwise with
+//! one that begins with `[drydock]`:
 //!
 //! | what | because |
 //! |---|---|
