@@ -1,12 +1,13 @@
 //! What is looked at before the protocol crate reads a request: headers of a
-//! presigned URL, the name of the bucket, counts, the length of the key, the form of a
-//! copy's source; and headers about which S3 is more lenient than that crate.
+//! presigned URL, that its parameters ask for nothing unknown, the name of the bucket,
+//! counts, the length of the key, the form of a copy's source; and headers about which
+//! S3 is more lenient than that crate.
 //!
 //! Source of truth: Amazon S3 API reference, "Authenticating Requests: Using Query
 //! Parameters", for `x-amz-` parameters, which count as headers; refusals recorded
 //! from AWS for counts.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::RANGE, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header::RANGE, request::Parts};
 use s3s::{S3Result, dto, s3_error};
 
 use super::errors::{detailed, invalid_argument};
@@ -95,6 +96,64 @@ pub(super) fn check_counts(parts: &Parts) -> S3Result<()> {
     Ok(())
 }
 
+/// Parameters that the operations on all buckets read.
+const OF_ACCOUNT: &str = "bucket-region continuation-token max-buckets prefix";
+/// Parameters of GET and HEAD of a bucket: its listings and its sub-resources.
+const OF_BUCKET: &str = "accelerate acl analytics continuation-token cors delimiter \
+    encoding-type encryption fetch-owner id intelligent-tiering inventory key-marker lifecycle \
+    list-type location logging marker max-keys max-uploads metadataTable metrics notification \
+    object-lock ownershipControls policy policyStatus prefix publicAccessBlock replication \
+    requestPayment session start-after tagging upload-id-marker uploads version-id-marker \
+    versioning versions website";
+const TO_BUCKET: &str = "accelerate acl analytics cors encryption id intelligent-tiering \
+    inventory lifecycle logging metrics notification object-lock ownershipControls policy \
+    publicAccessBlock replication requestPayment tagging versioning website";
+const FROM_BUCKET: &str = "analytics cors encryption id intelligent-tiering inventory lifecycle \
+    metadataTable metrics ownershipControls policy publicAccessBlock replication tagging website";
+const AT_BUCKET: &str = "delete metadataTable";
+const OF_OBJECT: &str = "acl attributes legal-hold max-parts partNumber part-number-marker \
+    response-cache-control response-content-disposition response-content-encoding \
+    response-content-language response-content-type response-expires retention tagging torrent \
+    uploadId versionId";
+const TO_OBJECT: &str = "acl legal-hold partNumber retention tagging uploadId versionId";
+const FROM_OBJECT: &str = "tagging uploadId versionId";
+const AT_OBJECT: &str = "restore select select-type uploadId uploads versionId";
+
+/// Refuses a parameter that names no operation known here. The protocol crate would
+/// leave it out and do what is left: put or delete the object of which something else
+/// was meant. S3 ignores what it does not know when it only reads, but a name without
+/// a value is a sub-resource.
+pub(super) fn check_parameters(parts: &Parts) -> S3Result<()> {
+    let path = parts.uri.path().trim_start_matches('/');
+    let in_bucket = path.split_once('/').is_some_and(|(_, key)| !key.is_empty());
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    let known = match (&parts.method, path.is_empty(), in_bucket) {
+        (_, true, _) => OF_ACCOUNT,
+        (&Method::GET | &Method::HEAD, _, false) => OF_BUCKET,
+        (&Method::PUT, _, false) => TO_BUCKET,
+        (&Method::DELETE, _, false) => FROM_BUCKET,
+        (_, _, false) => AT_BUCKET,
+        (&Method::GET | &Method::HEAD, ..) => OF_OBJECT,
+        (&Method::PUT, ..) => TO_OBJECT,
+        (&Method::DELETE, ..) => FROM_OBJECT,
+        _ => AT_OBJECT,
+    };
+    let query = parts.uri.query().unwrap_or_default();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let is_header = || name.to_ascii_lowercase().starts_with("x-amz-");
+        let is_known = known.split_ascii_whitespace().any(|it| it == name);
+        // `x-id` is what SDKs call the operation.
+        let ignored = reads && !value.is_empty();
+        if !is_known && !ignored && name != "x-id" && !is_header() {
+            return Err(s3_error!(
+                NotImplemented,
+                "A header or query you provided implies functionality that is not implemented."
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a bucket's name that S3 does not allow.
 pub(super) fn check_bucket(parts: &Parts) -> S3Result<()> {
     let bucket = bucket_of(parts.uri.path());
@@ -136,5 +195,52 @@ pub(super) fn lenient_headers(headers: &mut HeaderMap) {
     let is_none = |range: &str| range == "bytes=-" || dto::Range::parse(range).is_err();
     if range.is_some_and(is_none) {
         headers.remove(RANGE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(method: Method, uri: &str) -> bool {
+        let request = http::Request::builder().method(method).uri(uri);
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        check_parameters(&parts).is_err()
+    }
+
+    #[test]
+    fn a_parameter_that_asks_for_something_unknown_is_refused() {
+        for (method, uri) in [
+            (Method::PUT, "/b/k?encryption"),
+            (Method::PUT, "/b/k?annotation&annotationName=a"),
+            (Method::PUT, "/b/k?renameObject"),
+            (Method::PUT, "/b/k?policy"),
+            (Method::PUT, "/b/k?next-years=1"),
+            (Method::DELETE, "/b/k?annotation"),
+            (Method::DELETE, "/b/k?acl"),
+            (Method::DELETE, "/b?abac"),
+            (Method::DELETE, "/b?versionId=1"),
+            (Method::PUT, "/b?abac"),
+            (Method::POST, "/b?metadataConfiguration"),
+            (Method::GET, "/b/k?annotation"),
+            (Method::GET, "/b/k?encryption="),
+            (Method::GET, "/b?abac"),
+            (Method::GET, "/b/?metadataConfiguration"),
+            (Method::GET, "/?acl"),
+        ] {
+            assert!(refused(method.clone(), uri), "{method} {uri}");
+        }
+        for (method, uri) in [
+            (Method::PUT, "/b/k?x-id=PutObject"),
+            (Method::PUT, "/b/k?X-Amz-Acl=private"),
+            (Method::PUT, "/b/k?partNumber=1&uploadId=u"),
+            (Method::GET, "/b/k?versionId=v&response-content-type=a"),
+            (Method::GET, "/b/k?cache-buster=1"),
+            (Method::GET, "/b?list-type=2&prefix=a"),
+            (Method::PUT, "/b"),
+            (Method::GET, "/"),
+        ] {
+            assert!(!refused(method.clone(), uri), "{method} {uri}");
+        }
     }
 }

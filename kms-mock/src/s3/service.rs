@@ -166,6 +166,7 @@ impl ObjectStore {
         parts.extensions.insert(unread);
         if let Err(error) = request::check_bucket(&parts)
             .and_then(|()| request::check_keys(&parts))
+            .and_then(|()| request::check_parameters(&parts))
             .and_then(|()| request::check_counts(&parts))
             .and_then(|()| check_ownership(&parts.headers))
             .and_then(|()| authorize::check_owners(&self.store, &parts))

@@ -25,6 +25,14 @@ impl Objects {
         input: dto::CreateBucketInput,
         sent: Sent,
     ) -> S3Result<dto::CreateBucketOutput> {
+        // The protocol crate does not read them, and no other part of a bucket's
+        // configuration is called so, whatever its namespace.
+        if memchr::memmem::find(&sent.body, b"Tag").is_some() {
+            return Err(s3_error!(
+                NotImplemented,
+                "Tags of a bucket that is made are not simulated; put them afterwards"
+            ));
+        }
         let ownership = ownership_of_new(input.object_ownership.as_ref())?;
         let locked = input.object_lock_enabled_for_bucket == Some(true);
         let settings = Settings {

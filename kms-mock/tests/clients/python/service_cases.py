@@ -327,6 +327,78 @@ def bucket_policies(w):
     refuses("AccessDenied", s3.put_object, StorageClass="STANDARD_IA", **put)
 
 
+# What of S3 is answered; all else is refused.
+ANSWERED = set(
+    """AbortMultipartUpload CompleteMultipartUpload CopyObject CreateBucket
+    CreateMultipartUpload DeleteBucket DeleteBucketCors DeleteBucketEncryption
+    DeleteBucketLifecycle DeleteBucketOwnershipControls DeleteBucketPolicy
+    DeleteBucketReplication DeleteBucketTagging DeleteBucketWebsite DeleteObject
+    DeleteObjects DeleteObjectTagging DeletePublicAccessBlock
+    GetBucketAccelerateConfiguration GetBucketAcl GetBucketCors GetBucketEncryption
+    GetBucketLifecycle GetBucketLifecycleConfiguration GetBucketLocation
+    GetBucketLogging GetBucketNotification GetBucketNotificationConfiguration
+    GetBucketOwnershipControls GetBucketPolicy GetBucketPolicyStatus
+    GetBucketReplication GetBucketRequestPayment GetBucketTagging GetBucketVersioning
+    GetBucketWebsite GetObject GetObjectAcl GetObjectAttributes GetObjectLegalHold
+    GetObjectLockConfiguration GetObjectRetention GetObjectTagging
+    GetPublicAccessBlock HeadBucket HeadObject ListBuckets ListMultipartUploads
+    ListObjects ListObjectsV2 ListObjectVersions ListParts PutBucketAcl PutBucketCors
+    PutBucketEncryption PutBucketOwnershipControls PutBucketPolicy PutBucketTagging
+    PutBucketVersioning PutObject PutObjectAcl PutObjectLegalHold
+    PutObjectLockConfiguration PutObjectRetention PutObjectTagging
+    PutPublicAccessBlock UploadPart UploadPartCopy""".split()
+)
+# Sent to other hosts than the endpoint's, or only of directory buckets.
+ELSEWHERE = {"CreateSession", "ListDirectoryBuckets", "WriteGetObjectResponse"}
+
+
+def least(shape, named):
+    """The least value of a shape that a client sends."""
+    if shape.type_name == "structure":
+        needed = shape.required_members
+        if getattr(shape, "is_tagged_union", False):
+            needed = list(shape.members)[:1]
+        return {
+            name: named.get(name, None) or least(shape.members[name], named)
+            for name in needed
+        }
+    if shape.type_name == "list":
+        return [least(shape.member, named)]
+    if shape.type_name == "string":
+        return shape.enum[0] if shape.enum else "x" * shape.metadata.get("min", 1)
+    return {
+        "boolean": True,
+        "integer": 1,
+        "long": 1,
+        "timestamp": 1_900_000_000,
+        "blob": b"x",
+        "map": {},
+    }[shape.type_name]
+
+
+@cases("s3 what is not simulated is refused and changes nothing")
+def not_simulated(w):
+    bucket = f"whole-{w.unique}"
+    w.s3.create_bucket(Bucket=bucket)
+    at = {"Bucket": bucket, "Key": "k"}
+    w.s3.put_object(Body=b"kept", **at)
+    operations = set(w.s3.meta.service_model.operation_names)
+    assert ANSWERED <= operations, ANSWERED - operations
+    others = sorted(operations - ANSWERED - ELSEWHERE)
+    assert len(others) > 30, others
+    for name in others:
+        model = w.s3.meta.service_model.operation_model(name)
+        asked = least(model.input_shape, at) if model.input_shape else {}
+        refuses(
+            ("NotImplemented", "MethodNotAllowed", "501", "405"),
+            w.s3._make_api_call,
+            name,
+            asked,
+        )
+        same(w.s3.get_object(**at)["Body"].read(), b"kept")
+        same(w.s3.list_objects_v2(Bucket=bucket)["KeyCount"], 1)
+
+
 @cases("s3 CreateBucket, HeadBucket, ListBuckets")
 def create_bucket(w):
     w.s3.head_bucket(Bucket=w.bucket())
