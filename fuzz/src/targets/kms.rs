@@ -382,6 +382,8 @@ mod tests {
             "Encrypt KMSInvalidStateException",
             "ImportKeyMaterial InvalidCiphertextException",
             "ImportKeyMaterial InvalidImportTokenException",
+            // The primary is moving to another Region.
+            "ScheduleKeyDeletion KMSInvalidStateException",
             "VerifyMac DryRunOperationException",
         ];
         assert_eq!(refused, expected);
