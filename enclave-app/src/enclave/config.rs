@@ -249,8 +249,8 @@ pub enum ConfigError {
     },
     /// One key for images and for results.
     #[error(
-        "`input_key_arn` and `result_key_arn` are the same key: whoever may read results could \
-         read images; use two"
+        "`input_key_arn` and `result_key_arn` are the same key: a reader of results could read \
+         images; use two"
     )]
     SameKey,
     /// Not a host name.

@@ -125,7 +125,7 @@ fn denies_whom(statement: &Value, is: &Is, has_boundary: bool) -> bool {
     if let Some(element) = statement.get("NotPrincipal") {
         return !is_exempt(&listed(element), is, has_boundary);
     }
-    // "… all identities in the account", and whoever is named.
+    // "… all identities in the account", and the principals that are named.
     listed(&statement["Principal"]).iter().any(|text| {
         let behind = is.behind.as_ref() == Some(text);
         text == "*" || *text == is.itself || behind || is.is_account(text)

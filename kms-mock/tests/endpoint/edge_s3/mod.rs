@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::support::{NOW_TEXT, Signing, builder, s3_request, s3_user, sha256_hex};
 use aws_lc_rs::hmac;
-use kms_mock::{Auth, KmsMock};
+use kms_mock::{Auth, KmsMock, iam::Credentials};
 use reqwest::Client;
 
 /// The user metadata of an object of the S3 Encryption Client, version 3.
@@ -34,7 +34,7 @@ const S3EC: [(&str, &str); 6] = [
     ),
 ];
 
-async fn with_bucket(auth: Auth) -> (KmsMock, kms_mock::iam::Credentials) {
+async fn with_bucket(auth: Auth) -> (KmsMock, Credentials) {
     let mock = builder().auth(auth).start().await.unwrap();
     let alice = s3_user(&mock, "alice");
     let made = s3_request(&mock, &alice, "PUT", ("/b-1", "/b-1"), &[], b"")
@@ -310,32 +310,45 @@ async fn strict_refuses_unsigned_and_unknown_s3_requests() {
     );
 }
 
-#[tokio::test]
-async fn a_presigned_url_works_until_it_expires_and_only_as_signed() {
-    let (mock, alice) = with_bucket(Auth::Strict).await;
-    let put = s3_request(&mock, &alice, "PUT", ("/b-1/k", "/b-1/k"), &[], b"hello");
-    assert_eq!(put.send().await.unwrap().status(), 200);
+/// The URL with which `credentials` lets somebody send `method` to the object for an
+/// hour, with more parameters beside.
+fn presigned(
+    mock: &KmsMock,
+    credentials: &Credentials,
+    method: &'static str,
+    more: &str,
+) -> String {
+    const PATH: &str = "/b-1/k";
     let query = format!(
         "X-Amz-Algorithm=AWS4-HMAC-SHA256\
          &X-Amz-Credential={}%2F20251225%2Fus-east-1%2Fs3%2Faws4_request\
-         &X-Amz-Date={NOW_TEXT}&X-Amz-Expires=3600&X-Amz-SignedHeaders=host",
-        alice.access_key_id
+         &X-Amz-Date={NOW_TEXT}&X-Amz-Expires=3600&X-Amz-SignedHeaders=host{more}",
+        credentials.access_key_id
     );
     let signing = Signing {
-        credentials: &alice,
+        credentials,
         service: "s3",
         date: NOW_TEXT,
-        method: "GET",
+        method,
         host: mock.address().to_string(),
-        path: "/b-1/k",
-        canonical_path: "/b-1/k",
+        path: PATH,
+        canonical_path: PATH,
         query: query.clone(),
         headers: vec![],
         payload_hash: "UNSIGNED-PAYLOAD".to_owned(),
     };
     let signature = hex::encode(signing.sign().signature);
+    format!("{}{PATH}?{query}&X-Amz-Signature={signature}", mock.url())
+}
+
+#[tokio::test]
+async fn a_presigned_url_works_until_it_expires_and_only_as_signed() {
+    let (mock, alice) = with_bucket(Auth::Strict).await;
+    let put = s3_request(&mock, &alice, "PUT", ("/b-1/k", "/b-1/k"), &[], b"hello");
+    assert_eq!(put.send().await.unwrap().status(), 200);
+    let url = presigned(&mock, &alice, "GET", "");
     let get = async |path: &str| {
-        let url = format!("{}{path}?{query}&X-Amz-Signature={signature}", mock.url());
+        let url = url.replace("/b-1/k", path);
         let response = Client::new().get(url).send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     };
@@ -496,27 +509,8 @@ async fn wrong_checksums_are_refused() {
 #[tokio::test]
 async fn a_presigned_url_may_hold_the_headers_of_its_request() {
     let (mock, alice) = with_bucket(Auth::Strict).await;
-    let query = format!(
-        "X-Amz-Algorithm=AWS4-HMAC-SHA256\
-         &X-Amz-Credential={}%2F20251225%2Fus-east-1%2Fs3%2Faws4_request\
-         &X-Amz-Date={NOW_TEXT}&X-Amz-Expires=3600&X-Amz-SignedHeaders=host\
-         &x-amz-meta-study=1.2.3&x-amz-storage-class=STANDARD_IA",
-        alice.access_key_id
-    );
-    let signing = Signing {
-        credentials: &alice,
-        service: "s3",
-        date: NOW_TEXT,
-        method: "PUT",
-        host: mock.address().to_string(),
-        path: "/b-1/k",
-        canonical_path: "/b-1/k",
-        query: query.clone(),
-        headers: vec![],
-        payload_hash: "UNSIGNED-PAYLOAD".to_owned(),
-    };
-    let signature = hex::encode(signing.sign().signature);
-    let url = format!("{}/b-1/k?{query}&X-Amz-Signature={signature}", mock.url());
+    let headers = "&x-amz-meta-study=1.2.3&x-amz-storage-class=STANDARD_IA";
+    let url = presigned(&mock, &alice, "PUT", headers);
     let put = Client::new().put(url).body("hello").send().await.unwrap();
     assert_eq!(put.status(), 200);
     let path = ("/b-1/k", "/b-1/k");
